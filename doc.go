@@ -1,2 +1,2 @@
-// Package signpost is the root of the module; README.md is the way in.
+// Package signpost is the root of the module. Start with README.md.
 package signpost

@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// docs/json.md has each word that JSON and the log have: codes, actions, roles, causes and DNS statuses, and no others.
+// docs/json.md lists exactly the words in JSON and the log: codes, actions, roles, causes and DNS statuses.
 func TestWordsOfJSON(t *testing.T) {
 	page := read(t, "docs/json.md")
 	differ(t, "codes", column(t, page, "## Codes", 1), texts(policy.Codes()))
@@ -24,7 +24,7 @@ func TestWordsOfJSON(t *testing.T) {
 	differ(t, "DNS statuses", column(t, page, "## DNS statuses", 2), texts(dns.Statuses()))
 }
 
-// docs/json.md has each field of a record in the journal, and no others. It marks those that are never omitted.
+// docs/json.md lists exactly the fields of a record in the journal. It marks the fields that are never omitted.
 func TestFieldsOfJSON(t *testing.T) {
 	page := read(t, "docs/json.md")
 	record := fieldsOf(reflect.TypeFor[journal.Entry](), "")
@@ -72,13 +72,13 @@ func compareFields(t *testing.T, page, section string, fields []field) {
 	differ(t, section+", always", column(t, marked.String(), section, 1), always)
 }
 
-// field is a field of JSON. The name of a field below another one has a dot.
+// field is a field in JSON. In the name of a nested field, a dot follows the name of the outer field.
 type field struct {
 	name   string
-	always bool // it is not omitted if it is empty
+	always bool // present even if it is empty
 }
 
-// fieldsOf returns the fields of a struct in JSON, and those below them.
+// fieldsOf returns the fields of a struct in JSON, including nested fields.
 func fieldsOf(s reflect.Type, prefix string) (all []field) {
 	for f := range s.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")

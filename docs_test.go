@@ -32,7 +32,7 @@ func read(t *testing.T, file string) string {
 	return string(data)
 }
 
-// sources are the files of the packages in these folders, without their tests.
+// sources returns the files of the packages in these directories, without their tests.
 func sources(t *testing.T, pattern string) (all []*ast.File) {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
@@ -52,8 +52,8 @@ func sources(t *testing.T, pattern string) (all []*ast.File) {
 	return all
 }
 
-// stringsOf gives the first string in the arguments of each call, in the packages of these folders, to a function of these
-// names: slog.String and the like by their last name.
+// stringsOf returns strings from the packages in these directories. For each call of a function with one of these names, it returns the
+// first string in the arguments. The names are without the package: String matches slog.String.
 func stringsOf(t *testing.T, pattern string, names ...string) []string {
 	t.Helper()
 	var all []string
@@ -90,12 +90,12 @@ func stringsOf(t *testing.T, pattern string, names ...string) []string {
 	return slices.Compact(all)
 }
 
-// sectionOf returns the text of a section and of those below it. section is its heading, as "## Install".
+// sectionOf returns the text of a section with its subsections. The parameter section is its heading, such as "## Install".
 func sectionOf(t *testing.T, text, section string) string {
 	t.Helper()
 	_, text, ok := strings.Cut(text, "\n"+section+"\n")
 	if !ok {
-		t.Fatalf("there is no %s", section)
+		t.Fatalf("section %s is missing", section)
 	}
 	level := strings.IndexByte(section, ' ')
 	if end := regexp.MustCompile(fmt.Sprintf("(?m)^#{1,%d} ", level)).FindStringIndex(text); end != nil {
@@ -104,7 +104,7 @@ func sectionOf(t *testing.T, text, section string) string {
 	return text
 }
 
-// column returns what is in backquotes in a column of the tables of a section.
+// column returns the texts in backquotes in a column of the tables of a section.
 func column(t *testing.T, text, section string, column int) []string {
 	t.Helper()
 	var all []string
@@ -120,7 +120,7 @@ func column(t *testing.T, text, section string, column int) []string {
 	return all
 }
 
-// differ reports what only one of two lists has.
+// differ reports the elements that are in only one of two lists.
 func differ(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	for _, s := range got {
@@ -135,21 +135,27 @@ func differ(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// docs/log.md has each message and each field of a message's line, and none that is not logged.
+// logged returns the messages that the programs log.
+func logged(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal"} {
+		all = append(all, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
+	}
+	return all
+}
+
+// docs/log.md lists each message, and each field in the log line of a message. It lists no message or field that is not logged.
 func TestLogIsDocumented(t *testing.T) {
 	text := read(t, "docs/log.md")
-	var logged []string
-	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal"} {
-		logged = append(logged, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
-	}
-	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Keys", 2)), logged)
+	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Keys", 2)), logged(t))
 
 	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Float64", "text", "number")
 	fields = slices.DeleteFunc(fields, func(s string) bool { return !regexp.MustCompile(`^[a-z_]+$`).MatchString(s) })
 	differ(t, "fields", column(t, text, "### A message", 1), fields)
 }
 
-// docs/doctor.md has each check of doctor and what it looks at, and no other.
+// docs/doctor.md lists exactly the checks of doctor, with their descriptions.
 func TestChecksAreDocumented(t *testing.T) {
 	var want []string
 	for _, c := range slices.Concat(host.Checks(host.Facts{}), postfix.Checks(postfix.Facts{}), domain.HostChecks(domain.Host{}, nil), domain.Checks(domain.Facts{})) {
@@ -164,8 +170,8 @@ func TestChecksAreDocumented(t *testing.T) {
 	differ(t, "checks", got, want)
 }
 
-// Each file and directory that docs/architecture.md names exists, and each name "in" a file is declared or is a field there.
-// Each test that a recipe names exists.
+// Each file and directory that docs/architecture.md names exists. If the page states that a name is in a file, the file declares the
+// name or has a field with it. Each test that a recipe names exists.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	page := read(t, "docs/architecture.md")
 	paths := 0
@@ -200,7 +206,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 }
 
-// Each key that docs/from-opendkim.md names exists.
+// Each configuration key that docs/from-opendkim.md names exists.
 func TestKeysOfTheMoveExist(t *testing.T) {
 	sample, err := man.ReadSample([]byte(read(t, "dist/signpost.toml")))
 	if err != nil {
@@ -226,10 +232,10 @@ func TestKeysOfTheMoveExist(t *testing.T) {
 	}
 }
 
-// docs/conformance.md has as many cases as testdata; what else it counts, make test compares.
+// The numbers of cases in docs/conformance.md are those of testdata. The command "make test" compares the other numbers.
 func TestConformanceCounts(t *testing.T) {
 	page := read(t, "docs/conformance.md")
-	// cases returns the number of files, and of those that count takes.
+	// cases returns the number of files, and the sum of the results of count.
 	cases := func(pattern string, count func(parts map[string]string) int) (files, counted int) {
 		t.Helper()
 		all, err := filepath.Glob(pattern)
@@ -268,11 +274,10 @@ func TestConformanceCounts(t *testing.T) {
 	}
 }
 
-// The pages that make man writes have each command and each flag that the help has, and no others, and groff has nothing
-// to say against them.
+// The manual pages that "make man" writes have exactly the commands and flags of the help. groff reports no error.
 func TestManuals(t *testing.T) {
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "./cmd/...") // with the flags of make build, whose packages it takes
+	build := exec.Command("go", "build", "-trimpath", "-o", dir, "./cmd/...") // the flags of make build, so that its cached packages can be used
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
@@ -316,7 +321,7 @@ func TestManuals(t *testing.T) {
 			list, _, _ = strings.Cut(list, "\n\n")
 			for line := range strings.Lines(list) {
 				name := strings.Fields(line)[0]
-				if name != "help" && name != "completion" && name != "version" { // of every program: OPTIONS mentions version
+				if name != "help" && name != "completion" && name != "version" { // every program has these; OPTIONS mentions version
 					below := strings.TrimSpace(command + " " + name)
 					helped = append(helped, below)
 					walk(below)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// fail2banFiles returns a configuration directory with what Debian's fail2ban has, our files and a jail.d/signpost.local.
+// fail2banFiles returns a configuration directory with the files of Debian's fail2ban, Signpost's files and a jail.d/signpost.local.
 func fail2banFiles(t *testing.T, local string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "fail2ban")
@@ -18,7 +18,7 @@ func fail2banFiles(t *testing.T, local string) string {
 		if out, err := exec.Command("sh", "-c", `mkdir -p "$2" && cp -R "$1"/. "$2"`, "sh", from, dir).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		if from == "/etc/fail2ban" { // without what this machine enables
+		if from == "/etc/fail2ban" { // without the jails that this machine enables
 			if err := os.RemoveAll(filepath.Join(dir, "jail.d")); err != nil {
 				t.Fatal(err)
 			}
@@ -30,7 +30,7 @@ func fail2banFiles(t *testing.T, local string) string {
 	return dir
 }
 
-// client runs fail2ban-client, which starts no server with these options.
+// client runs fail2ban-client with options that start no server.
 func client(t *testing.T, dir, option string) string {
 	t.Helper()
 	out, err := exec.Command("fail2ban-client", "-c", dir, "-s", filepath.Join(dir, "sock"), "-p", filepath.Join(dir, "pid"), option).CombinedOutput()
@@ -40,14 +40,14 @@ func client(t *testing.T, dir, option string) string {
 	return string(out)
 }
 
-// fail2ban accepts the jails, which are off, with each action that they name.
+// fail2ban accepts the jails with each action that they name. The jails are disabled by default.
 func TestFail2banJails(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs fail2ban-client")
 	}
 	t.Parallel()
 	if out := client(t, fail2banFiles(t, ""), "-d"); strings.Contains(out, "['add',") {
-		t.Errorf("a jail is on:\n%s", out)
+		t.Errorf("a jail is enabled:\n%s", out)
 	}
 	for action, want := range map[string][]string{
 		"": {"nft add element inet f2b-table <addr_set> ", "reject"},
@@ -77,7 +77,8 @@ func TestFail2banJails(t *testing.T) {
 	}
 }
 
-// The jails' command keeps them from banning what greyskip lists or the configuration trusts. An error bans nobody.
+// The command of the jails prevents a ban of clients that greyskip lists or the configuration trusts. If the command fails, no client
+// is banned.
 func TestFail2banIgnores(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds signpost")
@@ -110,7 +111,7 @@ func TestFail2banIgnores(t *testing.T) {
 	}{
 		{good, list, "203.0.113.1 2001:db8:2::1 192.0.2.1 198.51.100.1 198.51.100.17 2001:db8:1::1", "203.0.113.200 198.51.100.33 2001:db8:3::1"},
 		{good, list + ".none", "192.0.2.1 198.51.100.17", "203.0.113.1 2001:db8:2::1"},
-		{good, dir, "203.0.113.200", ""}, // which is not a file
+		{good, dir, "203.0.113.200", ""}, // the list is a directory, not a file
 		{broken, list, "203.0.113.1 203.0.113.200", ""},
 		{good + ".none", list, "203.0.113.200", ""},
 	} {

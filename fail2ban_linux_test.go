@@ -23,7 +23,7 @@ import (
 	"signpost/policy"
 )
 
-// rejected is the log line of an inbound message with a hostile From, apart from what a case changes. nil leaves a field out.
+// rejected is the log line of an inbound message with a hostile From. A case sets the fields that differ; nil omits a field.
 type rejected map[string]any
 
 // attrs returns the fields in the order of the log line.
@@ -41,8 +41,8 @@ func (r rejected) attrs() (all []slog.Attr) {
 	return all
 }
 
-// written returns the line as the daemon writes it: to standard error, to systemd's journal as fail2ban formats its entry, or to a
-// file of syslog in the old or the new format.
+// written returns the line as the daemon writes it. The target is standard error, systemd's journal as fail2ban formats its entries, or
+// a file of syslog in the old or the new format.
 func (r rejected) written(t *testing.T, to string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -66,7 +66,7 @@ func (r rejected) written(t *testing.T, to string) string {
 	return prefix + b.String()
 }
 
-// hostileTexts are what a sender can write to hide its own address or name another one.
+// hostileTexts returns texts with which a sender could hide its own address or insert another one.
 func hostileTexts() []string {
 	const fields = `client=192.0.2.99 action=reject code=hostile_from role=verify dkim=none`
 	const exempt = `dkim=pass:example.org/sel`
@@ -79,7 +79,7 @@ func hostileTexts() []string {
 	return append(texts, line, "\n"+line, "\r\n"+line+"\n", "\nNov 30 12:00:00 "+line, "\nlevel=INFO msg=message queue_id=4fXyAb1Cd2z9 "+fields)
 }
 
-// found returns the addresses of which fail2ban-regex finds lines, in their order.
+// found returns the addresses of the lines that fail2ban-regex finds, in order.
 func found(t *testing.T, filter string, lines []string) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "log")
@@ -122,7 +122,7 @@ func compareFound(t *testing.T, filter string, lines map[string]string, banned f
 	}
 }
 
-// dist/fail2ban finds clients with a hostile From or a [[deny]], and nobody else.
+// The filter in dist/fail2ban finds clients that sent a hostile From or match a [[deny]], and no others.
 func TestFail2banFilter(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs fail2ban-regex")
@@ -148,8 +148,8 @@ func TestFail2banFilter(t *testing.T) {
 		{"DKIM pass", rejected{"dkim": "pass:a.example/s"}, false},
 		{"[[deny]], DKIM pass", rejected{"code": "local_deny", "dkim": "fail:a.example/s,pass:esp.example/t"}, false},
 		{"DKIM pass in quotes", rejected{"dkim": "fail:a.example/s, pass:esp.example/t"}, false},
-		{"list of signatures that was cut", rejected{"dkim": "fail:a.example/s,fail:b.exa..."}, false},
-		{"list in quotes that was cut", rejected{"dkim": "fail:a.example/s, fail:b.exa..."}, false},
+		{"truncated list of signatures", rejected{"dkim": "fail:a.example/s,fail:b.exa..."}, false},
+		{"truncated list in quotes", rejected{"dkim": "fail:a.example/s, fail:b.exa..."}, false},
 		{"no list of signatures", rejected{"dkim": nil}, false},
 		{"SRS0 forwarder", rejected{"mail_from": "SRS0=ab=cd=a.example=ann@f.example", "spf": "pass:f.example"}, false},
 		{"SRS1 forwarder", rejected{"mail_from": "srs1+ab=g.example==cd=ef=a.example=ann@f.example", "spf": "pass:f.example"}, false},
@@ -157,10 +157,10 @@ func TestFail2banFilter(t *testing.T) {
 		{"observe mode", rejected{"action": "accept", "would": "reject"}, false},
 		{"tagged", rejected{"action": "tag"}, false},
 		{"DMARC", rejected{"code": "dmarc_fail"}, false},
-		{"other code that begins so", rejected{"code": "hostile_from_tag"}, false},
+		{"other code with the same beginning", rejected{"code": "hostile_from_tag"}, false},
 		{"own user", rejected{"role": "sign", "login": "ann"}, false},
 		{"no address", rejected{"client": "unknown"}, false},
-		{"name for an address", rejected{"client": "mail.a.example"}, false},
+		{"name instead of an address", rejected{"client": "mail.a.example"}, false},
 	}
 	lines, bad := map[string]string{}, map[string]bool{}
 	add := func(banned bool, fields rejected, to string) {
@@ -191,7 +191,7 @@ func TestFail2banFilter(t *testing.T) {
 	compareFound(t, "signpost", lines, func(address string) bool { return bad[address] })
 }
 
-// A line of another program is not taken for Signpost's, whatever a client made it write.
+// A line of another program is never mistaken for a line of Signpost, whatever text a client inserts into it.
 func TestFail2banOtherPrograms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs fail2ban-regex")
@@ -220,7 +220,7 @@ func TestFail2banOtherPrograms(t *testing.T) {
 	}
 }
 
-// The second filter reads postscreen's line about block lists, in the words of the Postfix that is installed, and no other one.
+// The second filter matches only postscreen's line about block lists. The format of that line is taken from the installed Postfix.
 func TestFail2banPostscreen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs fail2ban-regex")
@@ -251,12 +251,12 @@ func TestFail2banPostscreen(t *testing.T) {
 	})
 }
 
-// sent is a message for the filter itself, from a client with a hostile HELO name, MAIL FROM, From and Message-ID.
+// sent is a message from a client with a hostile HELO name, MAIL FROM, From and Message-ID. The filter itself processes it.
 type sent struct {
 	sender  string
 	froms   []string
 	signed  bool // by signer.example
-	broken  int  // signatures above it that do not verify, with long names
+	broken  int  // signatures above that one that do not verify, with long names
 	observe bool
 	login   string
 	found   bool
@@ -319,7 +319,7 @@ func (m sent) line(t *testing.T, client string) string {
 	return log.String()
 }
 
-// The line that the filter writes has the form that the first filter matches.
+// The first filter matches the format of the log line that the milter's filter writes.
 func TestFail2banReadsLog(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs fail2ban-regex")

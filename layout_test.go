@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// TestImports compares the direct imports of each package, without its tests, with docs/architecture.md's rules: imports point in
-// one direction. A new import needs an entry here, and a reason. An entry that no package uses any more is an error too.
+// TestImports compares the direct imports of each package, without its tests, with the rules of docs/architecture.md: imports point in
+// one direction. A new import needs an entry here, and a reason. An entry that no package uses any longer is an error.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/dkimkey":             "cli config domain man setup term keys keys/opendkim policy",
@@ -95,7 +95,7 @@ func TestImports(t *testing.T) {
 		for _, path := range fields[1:] {
 			if path, ours := strings.CutPrefix(path, "signpost/"); ours {
 				if rows[path] <= rows[name] {
-					t.Errorf("%s imports %s, which is no lower in the picture of docs/architecture.md", name, path)
+					t.Errorf("%s imports %s, which is not lower in the picture of docs/architecture.md", name, path)
 				}
 				got = append(got, strings.TrimPrefix(path, "internal/"))
 			}
@@ -107,17 +107,17 @@ func TestImports(t *testing.T) {
 		}
 		for path := range strings.FieldsSeq(want) {
 			if !slices.Contains(got, path) {
-				t.Errorf("%s does not import %s any more: delete it from allowed", name, path)
+				t.Errorf("%s no longer imports %s: delete it from allowed", name, path)
 			}
 		}
 	}
 	for name := range allowed {
-		t.Errorf("there is no package %s any more: delete it from allowed", name)
+		t.Errorf("package %s no longer exists: delete it from allowed", name)
 	}
 }
 
-// picture returns the row of each package in the pictures of docs/architecture.md, from 1 at the top. The packages for tests come
-// second in the page, but first here: they import the others.
+// picture returns the row of each package in the pictures of docs/architecture.md. Row 1 is at the top. The picture of the packages for
+// tests is the second on the page, but is read first here, because these packages import the others.
 func picture(t *testing.T) map[string]int {
 	parts := strings.Split(read(t, "docs/architecture.md"), "```\n")
 	if len(parts) != 5 {
@@ -140,8 +140,8 @@ func picture(t *testing.T) map[string]int {
 	return rows
 }
 
-// TestDaemonHasNoDatabaseDriver: the daemon reads untrusted input, and opens no database but its own. No package that it imports,
-// directly or not, is the cluster's or a driver of PostgreSQL or MariaDB.
+// TestDaemonHasNoDatabaseDriver checks the packages that the daemon imports, directly or indirectly. The daemon reads untrusted input,
+// and opens only its own database. It must therefore not import the packages of the cluster, or a driver for PostgreSQL or MariaDB.
 func TestDaemonHasNoDatabaseDriver(t *testing.T) {
 	deps, err := exec.Command("go", "list", "-deps", "./cmd/signpost").Output()
 	if err != nil {
@@ -156,7 +156,8 @@ func TestDaemonHasNoDatabaseDriver(t *testing.T) {
 	}
 }
 
-// No test may depend on files beside the repository: a clone elsewhere lacks them. A path is a string that begins with "../".
+// A test must not depend on files outside the repository, because other clones do not have them. A string that begins with "../" is
+// treated as a path.
 func TestPathsStayInRepository(t *testing.T) {
 	err := filepath.WalkDir(".", func(file string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(file) != ".go" {

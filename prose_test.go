@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Programs do not read or pass on the English of decisions: docs/decisions/decision.md. Only policy, where it is written, explain, and
-// log and results of the filter use it.
+// Programs must not depend on the English texts of decisions: docs/decisions/decision.md. Only these packages use the texts: policy,
+// which writes them, explain, and the parts of the filter that write the log and the results.
 func TestWhoWritesProse(t *testing.T) {
 	code := checkTypes(t)
 	may := func(file string) bool {

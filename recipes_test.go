@@ -21,11 +21,11 @@ import (
 	"signpost/policy"
 )
 
-// TestRecipes finds the file of a recipe of docs/architecture.md that was forgotten, where no other test does: a field or a
-// constant is declared and not used, or a word is not explained.
+// TestRecipes finds forgotten steps of the recipes in docs/architecture.md that no other test finds. Examples are a field or constant
+// that is not used, and a word that is not documented.
 func TestRecipes(t *testing.T) {
 	code := checkTypes(t)
-	except := []string{ // tests alone set these Facts; the others are for JSON, or set by the reader of the record
+	except := []string{ // only tests set these Facts; the other fields are for JSON, or are set by the reader of the record
 		"internal/doctor/host.Facts.User", "internal/doctor/postfix.Facts.User", "internal/doctor/postfix.Facts.Root", "internal/doctor/postfix.Facts.Wait",
 		"internal/decision.Record.Version", "internal/decision.Record.Lookups",
 	}
@@ -58,7 +58,7 @@ func TestRecipes(t *testing.T) {
 		if of := "internal/config." + name; code.declared[of] == schema {
 			for _, field := range code.fields(t, of) {
 				if !code.used(field, func(file string) bool { return file != schema }) {
-					t.Errorf("%s: no file but %s has it; internal/setup passes it on", field, schema)
+					t.Errorf("%s: no file except %s uses it; internal/setup passes it on", field, schema)
 				}
 			}
 		}
@@ -74,7 +74,7 @@ func TestRecipes(t *testing.T) {
 		if !code.used("policy."+name, func(file string) bool {
 			return file != "policy/reason.go" && file != "policy/text.go" && filepath.Dir(file) != "internal/explain"
 		}) {
-			t.Errorf("policy.%s: no rule has it", name)
+			t.Errorf("policy.%s: no rule uses it", name)
 		}
 	}
 	explained := map[string]bool{}
@@ -85,13 +85,13 @@ func TestRecipes(t *testing.T) {
 			continue
 		}
 		if !code.used("policy."+name, func(file string) bool { return filepath.Dir(file) == "policy" }) {
-			t.Errorf("policy.%s: no rule of policy/ has it", name)
+			t.Errorf("policy.%s: no rule of policy/ uses it", name)
 		}
 		word := constant.StringVal(c.Val())
 		for _, row := range explain.Message(&decision.Record{Verdict: policy.Verdict{Override: policy.Override(word)}}).Decided {
 			if text, ok := strings.CutPrefix(row.Text, word+": "); ok {
 				if text == "" || explained[text] {
-					t.Errorf("policy.%s: internal/explain/explain.go has no text of its own for it", name)
+					t.Errorf("policy.%s: internal/explain/explain.go has no text for it", name)
 				}
 				explained[text] = true
 			}
@@ -109,7 +109,7 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
-// code is what the packages of this module declare and use, without their tests.
+// code has the names that the packages of this module declare and use, without their tests.
 type code struct {
 	packages map[string]*types.Package
 	declared map[string]string   // name of a type, as internal/config.Keys -> file
@@ -120,7 +120,7 @@ func (c *code) scope(t *testing.T, pkg string) map[string]types.Object {
 	t.Helper()
 	p := c.packages[pkg]
 	if p == nil {
-		t.Fatalf("there is no package %s", pkg)
+		t.Fatalf("package %s does not exist", pkg)
 	}
 	all := map[string]types.Object{}
 	for _, name := range p.Scope().Names() {
@@ -129,13 +129,13 @@ func (c *code) scope(t *testing.T, pkg string) map[string]types.Object {
 	return all
 }
 
-// fields are the exported fields of a struct; none if it is no struct.
+// fields returns the exported fields of a struct, or none for another type.
 func (c *code) fields(t *testing.T, of string) (all []string) {
 	t.Helper()
 	dot := strings.LastIndexByte(of, '.')
 	o := c.scope(t, of[:dot])[of[dot+1:]]
 	if o == nil {
-		t.Fatalf("there is no %s", of)
+		t.Fatalf("%s does not exist", of)
 	}
 	if s, ok := o.Type().Underlying().(*types.Struct); ok {
 		for f := range s.Fields() {
@@ -151,11 +151,11 @@ func (c *code) used(name string, in func(file string) bool) bool {
 	return slices.ContainsFunc(c.uses[name], in)
 }
 
-// checkTypes reads the packages of this module. What they import comes from the compiler's cache.
+// checkTypes reads the packages of this module. It reads their imports from the compiler's cache.
 func checkTypes(t *testing.T) *code {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-export", "-deps", "-f", `{{.ImportPath}};{{.Export}};{{join .GoFiles " "}}`, "./...")
-	cmd.Stderr = os.Stderr // what does not compile
+	cmd.Stderr = os.Stderr // compile errors
 	list, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: the packages do not compile, see above", err)
@@ -172,7 +172,7 @@ func checkTypes(t *testing.T) *code {
 	}
 	set := token.NewFileSet()
 	imports := importer.ForCompiler(set, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
-	// Each package is imported by itself: what another's export data has of it is only a part.
+	// Each package is imported separately, because the export data of another package contains only a part of it.
 	for name := range files {
 		if _, err := imports.Import("signpost/" + name); err != nil {
 			t.Fatal(err)
@@ -216,8 +216,8 @@ func checkTypes(t *testing.T) *code {
 	return c
 }
 
-// formats records each argument of another module's function whose type is one of ours with a method String, as a use of that method:
-// fmt calls it.
+// formats records uses of the method String. fmt calls this method for an argument whose type is one of this module. Each such argument
+// of a function of another module counts as a use.
 func (c *code) formats(set *token.FileSet, f *ast.File, info *types.Info) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
@@ -244,7 +244,7 @@ func (c *code) formats(set *token.FileSet, f *ast.File, info *types.Info) {
 	})
 }
 
-// namesOf returns the names of the constants and functions of a package, of the fields of its structs and of the methods of its types.
+// namesOf returns the names of a package: constants, functions, fields of structs, and methods of types.
 func namesOf(p *types.Package) map[types.Object]string {
 	all := map[types.Object]string{}
 	for _, name := range p.Scope().Names() {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Each section of a page that a text names exists, as docs/install.md, "Install", and so does each heading that a link names.
+// If a text names a section of a page, such as docs/install.md, "Install", the section exists. So does each heading that a link names.
 // docs/operations.md lists all sections of its pages.
 func TestSectionsExist(t *testing.T) {
 	headings := func(file string) []string {

@@ -15,13 +15,13 @@ import (
 	"testing"
 )
 
-// phrasesFile lists the phrases that the repository does not use; CONTRIBUTING.md describes how we write.
+// phrasesFile lists the phrases that the repository does not use. CONTRIBUTING.md has the rules for texts.
 const phrasesFile = "testdata/words.txt"
 
 // phrases finds the phrases of a list in texts.
 type phrases struct {
 	pattern *regexp.Regexp
-	instead map[string]string // phrase, lower case, single spaces -> replacement
+	instead map[string]string // phrase in lower case with single spaces -> replacement
 }
 
 // readPhrases parses a list: a line is "PHRASE => REPLACEMENT", a comment or empty.
@@ -92,19 +92,19 @@ func (p *phrases) findInGo(file string, source []byte) (found []string) {
 			end()
 			return found
 		}
-		if kind != token.SEMICOLON { // the one that the scanner inserts at the end of a line
+		if kind != token.SEMICOLON { // the scanner inserts a semicolon at the end of a line
 			end()
 		}
 	}
 }
 
-// isText reports whether a file is checked as a whole: documentation, and what the package installs.
+// isText reports whether a file is checked as a whole: documentation, and files that the package installs.
 func isText(file string) bool {
 	return strings.HasSuffix(file, ".md") || strings.HasPrefix(file, "dist/")
 }
 
-// Comments, string literals, documentation and the files of dist have no phrase of testdata/words.txt. The manual pages are written by
-// Go code, and from dist/signpost.toml.
+// Comments, string literals, documentation and the files of dist contain no phrase of testdata/words.txt. The manual pages are not
+// checked separately, because they are generated from Go code and dist/signpost.toml.
 func TestWords(t *testing.T) {
 	p, err := readPhrases(read(t, phrasesFile))
 	if err != nil {
@@ -142,7 +142,7 @@ func TestWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// testdata has messages and outputs; only its descriptions are ours.
+	// testdata contains messages and outputs. Only these descriptions are texts of the project.
 	for _, file := range []string{"testdata/README.md", "internal/dkim/testdata/README.md"} {
 		found = append(found, p.find(file, 1, read(t, file))...)
 	}
@@ -156,8 +156,8 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// A phrase is found in comments and strings, across lines and in any case, with its line and its replacement. Code, and longer words,
-// are not searched.
+// A phrase is found in comments and strings, across lines and in upper and lower case, with its line and its replacement. Code and
+// longer words are not searched.
 func TestFindPhrases(t *testing.T) {
 	p, err := readPhrases("# a comment\n\nis come to => is reached\nlook-up => lookup\n")
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bareName is the name of the bare cryptography of a message in the tables.
+// bareName is the name in the tables for the cryptographic operations of a message without a server.
 const bareName = "bare cryptography"
 
-// bare returns the processor time of one SHA-256 over a message and one RSA signature or verification by Go's library. It runs on all
-// cores at once, like a server under load.
+// bare returns the processor time of one SHA-256 over a message and one RSA signature or verification by Go's library. The operations
+// run on all cores at once, as on a server under load.
 func bare(key *rsa.PrivateKey, role string, size int, d time.Duration) (time.Duration, error) {
 	message := make([]byte, size)
 	sum := sha256.Sum256(message)

@@ -14,7 +14,7 @@ import (
 
 // answer is the result of one message at a server.
 type answer struct {
-	fields []dkim.Field // that it added on top
+	fields []dkim.Field // the fields that it added at the top
 	action *milter.Action
 }
 
@@ -55,7 +55,7 @@ func (a *answer) edit(edits []milter.ModifyAction) {
 	}
 }
 
-// results returns the Authentication-Results that it wrote.
+// results returns the Authentication-Results fields that the server wrote.
 func (a *answer) results() string {
 	var b strings.Builder
 	for _, f := range a.fields {
@@ -71,7 +71,7 @@ func (a *answer) rejected() bool {
 	return a.action.Code == milter.ActReject || a.action.Code == milter.ActReplyCode && a.action.SMTPCode/100 == 5
 }
 
-// check compares a server's answers with the correct ones, so that a broken server cannot appear fast.
+// check compares a server's answers with the correct ones. Otherwise a broken server could appear fast.
 func (w *world) check(s *server) error {
 	if s.does(signing) {
 		if err := w.checkSigning(s); err != nil {
@@ -86,7 +86,7 @@ func (w *world) check(s *server) error {
 	return nil
 }
 
-// checkSigning verifies signatures with a library other than ours.
+// checkSigning verifies signatures with a library other than Signpost's.
 func (w *world) checkSigning(s *server) error {
 	for _, size := range []int{4 << 10, 100 << 10, 10 << 20} {
 		m := letter(9999, size, user(), "ann@example.org")
@@ -114,7 +114,7 @@ func (w *world) checkVerifying(s *server) error {
 	}
 	tampered := *good
 	tampered.body = append([]byte("Pay this first.\r\n"), good.body...)
-	forged := letter(9998, 4<<10, stranger(), "ceo@bank.example")
+	forged := letter(9998, 4<<10, forger(), "ceo@bank.example")
 	forged.sender = "x@stranger.example"
 
 	want := []string{"dkim=pass"}

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/dkim"
 )
 
-// A server whose answers are wrong is not measured: the error names the answer.
+// A server with wrong answers is not measured. The error contains the wrong answer.
 func TestCheck(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -33,7 +33,7 @@ func TestCheck(t *testing.T) {
 		f := &fake{events: allEvents &^ (milter.OptNoBody | milter.OptNoHeaders | milter.OptNoEOH), answers: map[byte]string{'E': c.answer}}
 		s := &server{name: "fake", roles: []string{c.role}, spf: true, sockets: []string{f.serve(t)}}
 		if err := w.check(s); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("one that %s: %v, want %q", c.name, err, c.want)
+			t.Errorf("a server that %s: %v, want %q", c.name, err, c.want)
 		}
 	}
 }

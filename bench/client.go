@@ -14,16 +14,17 @@ import (
 	"signpost/internal/dkim"
 )
 
-// The options that Postfix 3.7 offers: all actions and all events. SMFIP_SKIP is omitted: the library's client treats SMFIR_SKIP as an error.
+// These are the options that Postfix 3.7 offers: all actions and all events. SMFIP_SKIP is omitted, because the library's client treats
+// SMFIR_SKIP as an error.
 const (
 	allActions = 0x1ff
 	allEvents  = 0x1fffff &^ milter.OptSkip
 )
 
-// replyTimeout is the timeout of one reply. The slowest peer takes a minute for 64 messages of 10 MiB at once.
+// replyTimeout is the timeout of one reply. The slowest server takes a minute for 64 messages of 10 MiB at once.
 const replyTimeout = 5 * time.Minute
 
-// client is Postfix's side of a connection: go-milter's client, on a connection that writes as Postfix does.
+// client is Postfix's side of a connection. It is go-milter's client on a connection that writes as Postfix does.
 type client struct {
 	*milter.ClientSession
 	stream *stream
@@ -53,7 +54,7 @@ func dial(path string) (*client, error) {
 func askedMacros(packet []byte) (map[milter.Code][]string, error) {
 	var asked map[milter.Code][]string
 	for lists := packet[5+3*4:]; len(lists) > 4; {
-		const events = "CHMRTEN" // by the numbers of SMFIM_CONNECT and so on
+		const events = "CHMRTEN" // the index is the number of SMFIM_CONNECT and so on
 		stage := binary.BigEndian.Uint32(lists)
 		names, rest, _ := strings.Cut(string(lists[4:]), "\x00")
 		if int(stage) >= len(events) {
@@ -68,8 +69,8 @@ func askedMacros(packet []byte) (map[milter.Code][]string, error) {
 	return asked, nil
 }
 
-// postfixMacros returns the macros that Postfix sends to a milter that requests none, plus the client's, as if the operator had added
-// them to milter_connect_macros.
+// postfixMacros returns the macros that Postfix sends to a milter that requests none. It adds the macros of the client, as if the
+// operator had added them to milter_connect_macros.
 func postfixMacros(event milter.Code) []string {
 	return strings.Fields(map[milter.Code]string{
 		milter.CodeConn: "j {daemon_name} {daemon_addr} v {client_addr} {client_name} {client_ptr} {client_connections}",
@@ -79,8 +80,8 @@ func postfixMacros(event milter.Code) []string {
 	}[event])
 }
 
-// macros returns names and values of the macros of an event. Postfix sends those of the end of headers with each header field, and those of
-// the end of message with each piece of body.
+// macros returns the names and values of the macros of an event. Postfix sends the macros of the end of headers with each header field.
+// It sends those of the end of message with each chunk of the body.
 func (c *client) macros(event milter.Code, values map[string]string) (pairs []string) {
 	switch event {
 	case milter.CodeHeader:
@@ -104,16 +105,16 @@ func (c *client) macros(event milter.Code, values map[string]string) (pairs []st
 	return pairs
 }
 
-// exchange is a sequence of events up to the first answer that does not let it continue.
+// exchange is a sequence of events. It ends at the first answer that does not let it continue.
 type exchange struct {
 	client *client
-	values map[string]string // of macros
+	values map[string]string // values of macros
 	action *milter.Action    // the last answer
 	err    error
 }
 
-// event sends an event after its macros, which Postfix sends even if none has a value. It sends nothing if the milter does not want the
-// event. It reports whether the exchange continues.
+// event sends an event after its macros. Like Postfix, it sends the macros even if none has a value. If the milter does not want the
+// event, it sends nothing. It reports whether the exchange continues.
 func (x *exchange) event(code milter.Code, unwanted milter.OptProtocol, send func() (*milter.Action, error)) bool {
 	if x.client.ProtocolOption(unwanted) {
 		return true
@@ -135,7 +136,8 @@ func (c *client) open(p peer) error {
 	return fmt.Errorf("CONNECT was answered with %s, %w", said(x.action), x.err)
 }
 
-// message sends one message. added are the fields that an earlier milter added on top. An answer other than "continue" ends the message.
+// message sends one message. The parameter added contains the fields that an earlier milter added at the top. An answer other than
+// "continue" ends the message.
 func (c *client) message(m *mail, added []dkim.Field) (edits []milter.ModifyAction, action *milter.Action, err error) {
 	_, host, _ := strings.Cut(m.sender, "@")
 	x := &exchange{client: c, values: map[string]string{"i": m.id, "{mail_addr}": m.sender, "{mail_host}": host, "{mail_mailer}": "smtp",
@@ -148,7 +150,7 @@ func (c *client) message(m *mail, added []dkim.Field) (edits []milter.ModifyActi
 		!x.event(milter.CodeData, milter.OptNoData, c.data) {
 		return nil, x.action, x.err
 	}
-	// smtpd(8) passes the connection to cleanup(8) and flushes its buffer.
+	// At this point, smtpd(8) passes the connection to cleanup(8) and flushes its buffer.
 	if err := c.stream.w.Flush(); err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +179,7 @@ func (c *client) message(m *mail, added []dkim.Field) (edits []milter.ModifyActi
 	return edits, x.action, x.err
 }
 
-// value returns a header value as Postfix sends it: LF inside folds.
+// value returns a header value as Postfix sends it, with LF as the line end of a folded field.
 func (c *client) value(f dkim.Field) string {
 	value := strings.ReplaceAll(f.Value, "\r\n", "\n")
 	if !c.ProtocolOption(milter.OptHeaderLeadingSpace) {
@@ -186,7 +188,7 @@ func (c *client) value(f dkim.Field) string {
 	return value
 }
 
-// data sends DATA, which the library's client cannot.
+// data sends DATA, which the library's client does not support.
 func (c *client) data() (*milter.Action, error) {
 	_, err := c.stream.Write([]byte{0, 0, 0, 1, byte(milter.CodeData)})
 	if err != nil || c.ProtocolOption(milter.OptNoDataReply) {
@@ -214,7 +216,7 @@ func said(a *milter.Action) string {
 	return fmt.Sprintf("%q %d %q", rune(a.Code), a.SMTPCode, a.SMTPText)
 }
 
-// streamBuffer is the number of bytes that Postfix gathers before it writes (VSTREAM_BUFSIZE).
+// streamBuffer is the number of bytes that Postfix collects before it writes (VSTREAM_BUFSIZE).
 const streamBuffer = 4096
 
 // stream is a connection that writes like Postfix: packets without a reply are buffered. The buffer is written when it is full and before

@@ -15,14 +15,14 @@ import (
 // fake is a milter that negotiates given options and records the packets.
 type fake struct {
 	events  milter.OptProtocol
-	lists   string // macros requested, as in the negotiation
+	lists   string // the requested macros, in the format of the negotiation
 	answers map[byte]string
-	got     []string // commands with the names of their macros before them
+	got     []string // commands, each after the names of its macros
 	done    chan struct{}
 	stop    func() // waits for the end of the current connection
 }
 
-// serve returns its socket. It serves one connection at a time.
+// serve starts the milter and returns its socket. It serves one connection at a time.
 func (f *fake) serve(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -146,7 +146,7 @@ func TestLetter(t *testing.T) {
 	for size := 4 << 10; size < 4<<10+200; size++ {
 		text := string(letter(1, size, sender(), "ann@example.com").wire())
 		if lines := strings.Count(text, "\r\n"); strings.Count(text, "\r") != lines || strings.Count(text, "\n") != lines {
-			t.Errorf("of %d bytes: half a line end near %q", size, text[len(text)-10:])
+			t.Errorf("%d bytes: incomplete line end near %q", size, text[len(text)-10:])
 		}
 	}
 	for _, size := range []int{4 << 10, 100 << 10, 1 << 20} {
@@ -160,7 +160,7 @@ func TestLetter(t *testing.T) {
 	}
 }
 
-// The next milter gets the fields that the previous one added on top.
+// The second milter gets the fields that the first one added at the top.
 func TestAdded(t *testing.T) {
 	m := letter(1, 4<<10, sender(), "ann@example.com")
 	m.fields = m.fields[:1]

@@ -11,7 +11,7 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// cell is one combination of parameters that is measured.
+// cell is one combination of parameters for a measurement.
 type cell struct {
 	role       string
 	size       int // bytes of a message, with its header
@@ -36,14 +36,14 @@ func (c cell) String() string {
 	return text
 }
 
-// tedious reports whether a slow server would take minutes for a cell.
+// tedious reports whether a slow server would need minutes for a cell.
 func (c cell) tedious() bool { return c.size > 1<<20 && c.sessions > 8 }
 
 // figure is the result of one server in one round.
 type figure struct {
 	messages int
 	elapsed  time.Duration
-	cpu      time.Duration // of the server, for each message
+	cpu      time.Duration // processor time of the server for each message
 	p50, p99 time.Duration
 	peak     int64 // bytes
 }
@@ -62,7 +62,7 @@ type loader struct {
 	cell   cell
 	pool   []*mail
 	next   atomic.Int64
-	limit  int64 // not 0: the value of next that ends a run
+	limit  int64 // if not 0, a run ends when next has reached it
 }
 
 // run sends messages in all sessions for a while. Each session sends at least one message, and ends after a complete message.
@@ -92,7 +92,7 @@ func (l *loader) over(until time.Time) bool {
 	return time.Now().After(until) || l.limit > 0 && l.next.Load() >= l.limit
 }
 
-// session is one connection to each of the server's milters, and its messages.
+// session opens one connection to each of the server's milters, and sends messages on them.
 func (l *loader) session(latencies []time.Duration, until time.Time) ([]time.Duration, error) {
 	start := time.Now()
 	conns, err := l.connect()
@@ -147,8 +147,8 @@ func (l *loader) open(conns []*client) error {
 	return nil
 }
 
-// message sends the n-th message to one milter after the other, and checks the answers. Postfix ends the previous message of a
-// connection with ABORT.
+// message sends the n-th message to the milters one after the other, and checks the answers. Like Postfix, it ends the previous message
+// of a connection with ABORT.
 func (l *loader) message(conns []*client, n int, again bool) error {
 	right := false
 	var seen []milter.ModifyAction
@@ -171,12 +171,12 @@ func (l *loader) message(conns []*client, n int, again bool) error {
 		before.edit(edits)
 	}
 	if !right {
-		return fmt.Errorf("a message has no result, or not the right one: %.1000q", fmt.Sprint(seen))
+		return fmt.Errorf("a message has no result, or a wrong one: %.1000q", fmt.Sprint(seen))
 	}
 	return nil
 }
 
-// good reports whether an edit is the correct one for the message, so that a fast server that does nothing fails.
+// good reports whether an edit is correct for the message. A server that does nothing, and is fast for that reason, therefore fails.
 func (l *loader) good(e milter.ModifyAction) bool {
 	if e.Code != milter.ActAddHeader && e.Code != milter.ActInsertHeader {
 		return false
@@ -191,7 +191,7 @@ func (l *loader) good(e milter.ModifyAction) bool {
 	return strings.Contains(e.HeaderValue, want)
 }
 
-// coldMessages returns the messages of a round in which each message has its own domain.
+// coldMessages is the number of messages in a round in which each message has a different domain.
 const coldMessages = 60
 
 // measure runs a cell once.

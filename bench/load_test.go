@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allReplies requests every event, and a reply only to the end of a message.
+// allReplies requests every event. Only the end of a message gets a reply.
 const allReplies = allEvents &^ (milter.OptNoConnect | milter.OptNoHelo | milter.OptNoMailFrom | milter.OptNoRcptTo | milter.OptNoData | milter.OptNoBody |
 	milter.OptNoHeaders | milter.OptNoEOH)
 
@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 	for _, g := range f.got {
 		counts[g[0]]++
 	}
-	// An ABORT precedes each message but a connection's first, and two each QUIT.
+	// There is an ABORT before each message except the first of a connection. There are two before each QUIT.
 	if counts['E'] != 7 || counts['O'] != 3 || counts['C'] != 3 || counts['A'] != 4+2*3 || counts['Q'] != 3 {
 		t.Errorf("packets %v", counts)
 	}
@@ -57,7 +57,7 @@ func TestRunWrong(t *testing.T) {
 	}
 }
 
-// The clock of a process, read by its number, equals the one that the process itself reads.
+// The processor time of a process is the same if another process reads it by the number of its clock.
 func TestCPUTime(t *testing.T) {
 	own := func() time.Duration {
 		var ts unix.Timespec
@@ -73,7 +73,7 @@ func TestCPUTime(t *testing.T) {
 	}
 }
 
-// Children are found, and shared memory of a child is not counted again.
+// family finds children. Memory that a child shares is not counted again.
 func TestFamily(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "cat; exit")
 	in, err := cmd.StdinPipe()

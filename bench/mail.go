@@ -15,10 +15,10 @@ const recipient = "bob@example.net"
 // peer is an SMTP client.
 type peer struct{ addr, name, login string }
 
-// The clients: an authenticated user, the server of the sending domain, and one that SPF does not permit.
-func user() peer     { return peer{"192.0.2.10", "pc.example.org", "ann@example.org"} }
-func sender() peer   { return peer{"203.0.113.9", "mail.example.com", ""} }
-func stranger() peer { return peer{"198.51.100.66", "mail.stranger.example", ""} }
+// These are the clients: an authenticated user, the server of the sending domain, and a client that SPF does not permit.
+func user() peer   { return peer{"192.0.2.10", "pc.example.org", "ann@example.org"} }
+func sender() peer { return peer{"203.0.113.9", "mail.example.com", ""} }
+func forger() peer { return peer{"198.51.100.66", "mail.stranger.example", ""} }
 
 // mail is one message, with CRLF at the end of each line and a space before each value.
 type mail struct {
@@ -29,8 +29,8 @@ type mail struct {
 	body   []byte
 }
 
-// letter returns a message of a size in bytes, including the header: about twenty fields and text; all beyond 8 KiB is an attachment in
-// base64, as in real large messages. n makes the message unique.
+// letter returns a message of a size in bytes, including the header. It has about twenty header fields and a text. Beyond 8 KiB, the
+// rest is an attachment in base64, as in real messages. The number n makes the message unique.
 func letter(n, size int, from peer, author string) *mail {
 	m := &mail{from: from, sender: author, id: fmt.Sprintf("4T%07dzBench", n)}
 	_, domain, _ := strings.Cut(author, "@")
@@ -98,12 +98,12 @@ func body(n, size int, boundary string) []byte {
 	b.WriteString("..\r\n")
 	text := b.Bytes()
 	if i := len(text) - 5; i >= 0 && text[i] == '\r' {
-		text[i] = '.' // not half a line end, which servers treat differently
+		text[i] = '.' // avoids an incomplete line end, which servers treat differently
 	}
 	return text
 }
 
-// sign adds a signature on top.
+// sign adds a signature at the top.
 func (m *mail) sign(key dkim.Key) error {
 	s, err := dkim.NewSigner(m.fields, []dkim.Key{key}, time.Now(), 7*24*time.Hour)
 	if err != nil {
@@ -114,7 +114,7 @@ func (m *mail) sign(key dkim.Key) error {
 	if err != nil {
 		return err
 	}
-	// Below our own Received: the header as received.
+	// The signature is below the Received field of this server, as in the header that was received.
 	m.fields = append([]dkim.Field{m.fields[0], signed[0]}, m.fields[1:]...)
 	return nil
 }
@@ -130,20 +130,20 @@ func (m *mail) wire() []byte {
 	return b.Bytes()
 }
 
-// with returns the message with the field of a milter on top.
+// with returns the message with the field of a milter at the top.
 func (m *mail) with(f dkim.Field) *mail {
 	changed := *m
 	changed.fields = append([]dkim.Field{f}, m.fields...)
 	return &changed
 }
 
-// The roles in which a server is measured.
+// These are the roles in which a server is measured.
 const (
 	signing   = "sign"
 	verifying = "verify"
 )
 
-// pool returns n different messages. If cold is set, each has its own domain, so that nothing about it is cached.
+// pool returns n different messages. If cold is set, each has a different domain, so that no DNS answer for it is cached.
 func (w *world) pool(role string, size, n int, cold bool) ([]*mail, error) {
 	if cold && w.coldUsed+n > coldDomains {
 		return nil, fmt.Errorf("%d new domains are not enough", coldDomains)

@@ -1,5 +1,5 @@
-// Command bench measures Signpost, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter alternately, in one run on one machine. All have the
-// same client, which uses the milter protocol like Postfix. `make bench` runs it.
+// Command bench measures Signpost, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter alternately, in one run on one machine. For each
+// server it uses the same client, which behaves like Postfix in the milter protocol. `make bench` runs it.
 package main
 
 import (
@@ -18,11 +18,12 @@ import (
 // insideName is argv[0] of the copy of this program that runs in the namespaces.
 const insideName = "signpost-bench-inside"
 
-// clientMemory is the memory in bytes that this program uses before it collects garbage. All messages of a cell together have 40 MiB.
+// clientMemory is the memory in bytes that this program may use before it collects garbage. The messages of a cell have 40 MiB in
+// total.
 const clientMemory = 512 << 20
 
 func main() {
-	// Child processes are killed when the thread that started them ends, so it must not end.
+	// Child processes are killed when the thread that started them ends. Therefore this thread must not end.
 	runtime.LockOSThread()
 	if os.Args[0] != insideName {
 		code, err := reenter()
@@ -31,7 +32,8 @@ func main() {
 		}
 		os.Exit(code)
 	}
-	// The library's client makes a buffer for each packet. Collecting them must not compete with the servers for the processors.
+	// The library's client allocates a buffer for each packet. The collection of these buffers must not use the processors that the
+	// servers need.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(clientMemory)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -118,7 +120,7 @@ func (w *world) hold(ctx context.Context, o options, s *server) error {
 	return nil
 }
 
-// poolSize is the number of different messages, which together have at most 40 MiB.
+// poolSize returns the number of different messages. They have at most 40 MiB in total.
 func poolSize(c cell, rounds int) int {
 	if c.cold {
 		return rounds * (coldMessages + c.sessions)
@@ -150,7 +152,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		for k := range loaders {
 			i := k
 			if round%2 == 1 {
-				i = len(loaders) - 1 - k // so that no server always follows the same one
+				i = len(loaders) - 1 - k // alternates the order, so that no server always follows the same one
 			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

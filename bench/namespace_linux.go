@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reenter runs this program again with the same arguments in new network and mount namespaces, in which a name server can listen on
-// 127.0.0.1:53 and every peer queries it. It returns the exit code of the copy.
+// reenter runs this program again with the same arguments in new network and mount namespaces. In them, a name server can listen on
+// 127.0.0.1:53, and every server queries it. reenter returns the exit code of the copy.
 func reenter() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("a network namespace and Postfix's master need root: run it as root, as CI does")
@@ -31,7 +31,7 @@ func reenter() (int, error) {
 	return 1, err
 }
 
-// settle brings up loopback and replaces /etc/resolv.conf, only for this process and its children.
+// settle activates loopback and replaces /etc/resolv.conf. Both affect only this process and its children.
 func settle(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keeping our mounts to ourselves: %w", err)
@@ -56,7 +56,8 @@ func settle(dir string) error {
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
 		return fmt.Errorf("bringing loopback up: %w", err)
 	}
-	// A connection to an address of this machine has the same source address. So smtp-source has the address that SPF permits.
+	// A connection to an address of this machine has the same source address. With this alias, smtp-source has the address that SPF
+	// permits.
 	alias, err := unix.NewIfreq("lo:1")
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ type options struct {
 	perSession []int
 	delays     []time.Duration
 	cold       bool
-	whole      bool // no selection: the plan
+	whole      bool // nothing was selected: the whole plan
 	idle       bool
 	postfix    bool
 	write      bool
@@ -77,8 +77,8 @@ func parse(args []string) (o options, err error) {
 		o.servers = append(o.servers, word)
 		return nil
 	})
-	f.BoolVar(&o.idle, "idle", false, "idle connections instead of messages")
-	f.BoolVar(&o.postfix, "postfix", false, "through a real Postfix instead")
+	f.BoolVar(&o.idle, "idle", false, "measure idle connections instead of messages")
+	f.BoolVar(&o.postfix, "postfix", false, "measure through a real Postfix instead")
 	f.BoolVar(&o.write, "write", false, "write docs/performance.md even if not everything was measured")
 	f.BoolVar(&o.cold, "cold", false, "each message to verify has its own domain")
 	f.IntVar(&o.rounds, "rounds", 3, "number of rounds; the result is their median")
@@ -100,7 +100,7 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
-// fill selects everything for options that were not set.
+// fill sets the options that were not set.
 func (o *options) fill() {
 	if o.whole {
 		o.idle, o.postfix = true, true
@@ -128,7 +128,7 @@ func (o *options) wants(name string) bool {
 	return o.servers == nil || slices.Contains(o.servers, name)
 }
 
-// cells returns all combinations. The DNS delay affects only verifying.
+// cells returns all combinations. The DNS delay affects only verification.
 func (o *options) cells() (all []cell) {
 	if o.whole {
 		return plan()

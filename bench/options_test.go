@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Only a complete run writes the page, unless -write is set. A selection measures only what it names.
+// Only a complete run writes the page, unless -write is set. A selection measures only the selected cells.
 func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		args          string
@@ -36,7 +36,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// The plan has the cells of the targets.
+// The plan contains the cells of the targets.
 func TestPlan(t *testing.T) {
 	var r report
 	for _, c := range plan() {

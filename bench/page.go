@@ -16,7 +16,7 @@ import (
 const (
 	pageFile    = "docs/performance.md"
 	pictureFile = "docs/performance.svg"
-	// Text between these marks is written by hand and kept.
+	// Text between these marks is written by hand. It is kept.
 	keptBegin = "<!-- by hand: begin -->\n"
 	keptEnd   = "<!-- by hand: end -->\n"
 	keptFirst = "\n## Where the time goes\n\n"
@@ -47,7 +47,7 @@ func kept(page string) string {
 func (r *report) page(f facts, byHand string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Performance\n\nWritten by `make bench` on %s, in one run in which the servers were measured alternately. %s\n\n", f.date, f.machine)
-	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture omits dkimpy-milter, whose bars would make the others too short.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
+	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture omits dkimpy-milter, because its long bars would make the others too short.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
 	b.WriteString("\n## Targets\n\n| | target | measured | |\n|---|---|---|---|\n")
 	for _, t := range r.targets() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", t.what, t.want, t.result(), t.met())
@@ -62,7 +62,7 @@ func (r *report) page(f facts, byHand string) string {
 func (r *report) cellTables(b *strings.Builder) {
 	for _, role := range []string{signing, verifying} {
 		fmt.Fprintf(b, "\n## %s\n\n", map[string]string{signing: "Signing", verifying: "Verifying"}[role])
-		b.WriteString("\"Ratio\" is Signpost's processor time divided by that of the row.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
+		b.WriteString("\"Ratio\" is Signpost's processor time divided by the row's.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
 		for _, m := range r.cells {
 			if m.role != role {
 				continue
@@ -83,7 +83,7 @@ func (r *report) cellTables(b *strings.Builder) {
 }
 
 func (r *report) otherTables(b *strings.Builder) {
-	fmt.Fprintf(b, "\n## Through a real Postfix\n\nsmtp-source with %d sessions, messages of 4 KiB that are verified and discarded.\n\n| | messages/s | ratio to no milter | milter's CPU ms |\n|---|--:|--:|--:|\n", postfixSessions)
+	fmt.Fprintf(b, "\n## Through a real Postfix\n\nsmtp-source sends messages of 4 KiB in %d sessions. They are verified and discarded.\n\n| | messages/s | ratio to no milter | milter's CPU ms |\n|---|--:|--:|--:|\n", postfixSessions)
 	for _, t := range r.postfix {
 		fmt.Fprintf(b, "| %s | %.1f | %.2f | %.3f |\n", t.name, t.perSecond, t.perSecond/r.postfix[0].perSecond, milliseconds(t.cpu))
 	}
@@ -93,38 +93,49 @@ func (r *report) otherTables(b *strings.Builder) {
 	}
 }
 
-// method describes the measurement and its limits.
+// method is the part of the page that describes the measurement and its limits.
 const method = `
 ## How it is measured
 
-bench implements Postfix's side of the milter protocol, with go-milter's client, for each server on a unix socket. It behaves as Postfix
-3.7 does according to strace(1): the same negotiation (except SMFIP_SKIP, which that client does not support), macros before every
-packet, packets of at most 65535 bytes, writes of 4096 bytes, no wait if the server negotiated no reply, and ABORT between two messages
-of a connection. It runs in network and mount namespaces with a name server at 127.0.0.1:53. Messages have about twenty header fields;
-all beyond 8 KiB is base64. Messages to verify have one RSA-2048 signature, relaxed/relaxed. Messages to sign come from an authenticated
-user. "8 sessions of 10" means eight concurrent sessions with ten messages on each connection. The servers are measured alternately, in
-several rounds, and in twice as many for the cells of targets. Each number is the median of the rounds, except for the peak, which is
-the highest.
+The program in bench/ sends messages to each server over a unix socket, as Postfix does. It uses go-milter's client, and imitates Postfix
+3.7 as seen with strace(1):
 
-- Processor time is read from the clocks of the servers and their children, to the nanosecond. "Bare cryptography" is SHA-256 over the
-  message and one RSA signature, or its verification, by Go's library, on all cores at once.
+- the same negotiation, except SMFIP_SKIP, which that client does not support;
+- macros before every packet, packets of at most 65535 bytes, and writes of 4096 bytes;
+- no wait for replies that the server negotiated not to send;
+- ABORT between two messages of a connection.
+
+The program runs in network and mount namespaces, with a name server at 127.0.0.1:53. Messages have about twenty header fields. The part of
+a message beyond 8 KiB is base64. Messages to verify have one RSA-2048 signature, relaxed/relaxed. Messages to sign come from an
+authenticated user. "8 sessions of 10" means eight concurrent sessions with ten messages on each connection.
+
+The servers are measured alternately, in several rounds. Combinations that a target mentions have twice as many rounds. Each number is the
+median of the rounds, but the peak is the highest of all rounds.
+
+- Processor time is read from the CPU clocks of the servers and their children, to the nanosecond.
+- "Bare cryptography" is SHA-256 over the message and one RSA signature, or its verification, by Go's library, on all cores at once.
 - The peak is VmHWM, reset before each round. Memory that a child shares with its parent is counted once.
-- The load comes from the same machine. It affects messages/s and latencies, but not processor time.
-- In a cell with few messages, the p99 is the slowest one.
+- The messages are sent from the same machine. This affects messages/s and latencies, but not processor time.
+- If few messages were measured, the p99 is the time of the slowest one.
 
-Each server must give the correct answers before the measurement, and for every message during it: another library verifies the signature;
-dkim, spf and dmarc pass; a changed body fails; a forged sender of a domain with p=reject is rejected. By design OpenDKIM and
-dkimpy-milter check only DKIM. They are tested for that only, and their numbers are for less work.
+Each server must return the correct results before the measurement, and for every message during it:
 
-- OpenDKIM and OpenDMARC have Debian's settings, but no syslog, which is in their favour. OpenDKIM has 127.0.0.1 as its Nameservers;
-  Debian's build uses libunbound, which has a cache. OpenDMARC has none. In production, a resolver on the same host is its cache, so a
-  DNS delay of 20 ms is a disadvantage here.
+- another library verifies the signature that the server made;
+- dkim, spf and dmarc pass for a genuine message;
+- a changed body fails;
+- a message with a forged From of a domain with p=reject is rejected.
+
+OpenDKIM and dkimpy-milter check only DKIM. So only their DKIM results are tested, and they do less work than the other servers.
+
+- OpenDKIM and OpenDMARC have Debian's settings, but do not write to syslog, which saves them time. OpenDKIM has 127.0.0.1 as its
+  Nameservers. Debian's build of it uses libunbound, which has a cache. OpenDMARC has no cache. In production it would use a caching
+  resolver on the same host. So the measurements with a DNS delay of 20 ms put it at a disadvantage.
 - rspamd runs its milter proxy in self-scan mode, with one process as in its worker-proxy.inc, and the modules spf, dkim, dmarc,
-  dkim_signing and milter_headers. Its own rules, rules/rspamd.lua, are the default of every installation. They are used only in the row
-  with that name, in the cells of targets.
-- dkimpy-milter is omitted from 64 sessions of 10 MiB, which would take minutes, and from Postfix.
+  dkim_signing and milter_headers. Every installation uses rspamd's own rules, rules/rspamd.lua, by default. Here only the rows
+  "rspamd+rules" use them. They were measured only for combinations that a target mentions.
+- dkimpy-milter is not measured with 64 sessions of 10 MiB, which would take minutes, and not through Postfix.
 
-The packages have benchmarks too. To compare two states of the source with benchstat:
+The packages have benchmarks too. To compare two versions of the source with benchstat:
 
 	go test -run '^$' -bench . -count 8 ./internal/... >old
 	go test -run '^$' -bench . -count 8 ./internal/... >new
@@ -133,7 +144,7 @@ The packages have benchmarks too. To compare two states of the source with bench
 To compare two builds of the program alternately: ` + "`make bench BENCH=\"-baseline OLD/signpost -servers signpost -size 4k\"`" + `.
 `
 
-// facts state on which machine and with which versions the numbers were measured.
+// facts states the machine and the versions with which the numbers were measured.
 type facts struct {
 	date, machine, commit, compiler string
 	versions                        []string

@@ -45,7 +45,7 @@ func TestTargets(t *testing.T) {
 		{"OpenDMARC", "met", 0.1},
 		{"to OpenDKIM's", "met", 0.5},
 		{"bare rsa", "met", 1.5 / 1.4},
-		{"sign 10 MiB", "**not met**", 0.5}, // the best peer is rspamd
+		{"sign 10 MiB", "**not met**", 0.5}, // rspamd is the best of the other servers
 		{"verify 10 MiB", "not measured", math.NaN()},
 		{"Postfix", "met", 0.75},
 		{"peak memory", "**not met**", 41},
@@ -65,18 +65,18 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// Text written by hand is kept, exactly once.
+// Text written by hand is kept exactly once.
 func TestKept(t *testing.T) {
 	r := someReport()
 	const text = "\n## Where the time goes\n\nHalf of it in RSA.\n"
 	first := r.page(facts{date: "today"}, kept(""))
 	changed := strings.Replace(first, keptFirst, text, 1)
 	if changed == first {
-		t.Fatalf("there is no place for it:\n%s", first)
+		t.Fatalf("the page has no marks for it:\n%s", first)
 	}
 	again := r.page(facts{date: "tomorrow"}, kept(changed))
 	if strings.Count(again, text) != 1 || strings.Count(again, keptBegin) != 1 || !strings.Contains(again, "on tomorrow") {
-		t.Errorf("what was written by hand did not stay:\n%s", again)
+		t.Errorf("the text written by hand was not kept:\n%s", again)
 	}
 	for _, line := range []string{"|  | opendkim | 1.0 | 2.000 | 0.00 | 0.00 | 0.0 | 0.20 |", "| 4 KiB, 8 sessions of 1 | signpost | 1.0 | 0.400 |", "|  | bare cryptography | | 0.050 | | | | 8.00 |", "| signpost | 150.0 | 0.75 | 1.000 |"} {
 		if !strings.Contains(again, line) {
@@ -118,7 +118,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// The middle of the rounds counts for each number, and for the peak the highest.
+// The result of each number is the median of the rounds. For the peak, it is the maximum.
 func TestMedian(t *testing.T) {
 	f := median([]figure{
 		{messages: 10, elapsed: time.Second, cpu: 3, p50: 1, p99: 9, peak: 1},

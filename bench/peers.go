@@ -22,7 +22,7 @@ func (w *world) configure(s *server, name, text string) (string, error) {
 	return file, os.WriteFile(file, []byte(text), 0o644)
 }
 
-// startPeer starts a program with a configuration, whose path is the argument after argv.
+// startPeer starts a program with a configuration. The path of the configuration is the argument after argv.
 func (w *world) startPeer(ctx context.Context, s *server, name, conf string, argv ...string) error {
 	file, err := w.configure(s, name+".conf", conf)
 	if err != nil {
@@ -31,7 +31,7 @@ func (w *world) startPeer(ctx context.Context, s *server, name, conf string, arg
 	return s.start(ctx, w.serverDir(s), name+".sock", append(argv, file)...)
 }
 
-// OpenDKIM and OpenDMARC have Debian's settings, but without syslog, which does not run here. That is in their favour.
+// OpenDKIM and OpenDMARC have Debian's settings. Only syslog is disabled, because it does not run here. That is an advantage for them.
 const (
 	openDKIMConf = `Socket local:%DIR%/opendkim.sock
 PidFile %DIR%/opendkim.pid
@@ -62,7 +62,7 @@ RejectFailures true
 `
 )
 
-// startOpenDKIM starts OpenDKIM, which signs, and verifies only DKIM.
+// startOpenDKIM starts OpenDKIM. It signs, and verifies only DKIM.
 func (w *world) startOpenDKIM(ctx context.Context) (*server, error) {
 	s := &server{name: "opendkim", roles: []string{signing, verifying}}
 	return s, w.addOpenDKIM(ctx, s)
@@ -81,7 +81,8 @@ func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
 	return s, w.startPeer(ctx, s, "opendmarc", openDMARCConf, "/usr/sbin/opendmarc", "-f", "-c")
 }
 
-// rspamd's milter proxy in self-scan mode, with one process as in its worker-proxy.inc, and only the functions that Signpost has.
+// rspamdConf configures rspamd's milter proxy in self-scan mode. It has one process, as in its worker-proxy.inc, and only the functions
+// that Signpost has.
 const rspamdConf = `lua = "%RULES%";
 options {
   filters = "dkim"; pidfile = "%DIR%/pid"; tempdir = "%DIR%"; control_socket = "%DIR%/control mode=0600";
@@ -108,7 +109,7 @@ modules {
 }
 `
 
-// The two configurations of rspamd. Its own rules, the default of every installation, check much more.
+// These are the two configurations of rspamd. rspamd's own rules are the default of every installation and check much more.
 const (
 	rspamdName  = "rspamd"
 	rulesName   = "rspamd+rules"

@@ -19,11 +19,11 @@ type measured struct {
 	rows []row
 }
 
-// slowDNS is the delay of an answer from another continent, or from a resolver that has to query others.
+// slowDNS is the delay of an answer from another continent, or from a resolver that must query other servers.
 const slowDNS = 20 * time.Millisecond
 
-// plan returns the cells of a complete run. One message on a connection costs more only for small messages, and the DNS delay affects
-// only verifying.
+// plan returns the cells of a complete run. Connections with a single message are measured only with small messages, where the cost of
+// a connection matters. The DNS delay affects only verification.
 func plan() (all []cell) {
 	for _, role := range []string{signing, verifying} {
 		for _, size := range []int{4 << 10, 100 << 10, 10 << 20} {

@@ -16,7 +16,7 @@ import (
 const (
 	// postfixSessions is the number of concurrent sessions of smtp-source(1).
 	postfixSessions = 20
-	// postfixMessages is the number of messages that it sends in a round, each on a new connection, as senders do.
+	// postfixMessages is the number of messages that smtp-source sends in a round. Each is on a new connection, as usual.
 	postfixMessages = 600
 	// firstPort is the port of the first smtpd. Each milter has its own smtpd, so that the milters can be measured alternately.
 	firstPort = 2501
@@ -26,10 +26,10 @@ const (
 type throughput struct {
 	name      string
 	perSecond float64
-	cpu       time.Duration // of the milter, for each message
+	cpu       time.Duration // processor time of the milter for each message
 }
 
-// noMilter is the name of Postfix without a milter.
+// noMilter is the name of the row for Postfix without a milter.
 const noMilter = "no milter"
 
 // throughPostfix sends a message repeatedly with smtp-source, from the address that its SPF record permits.
@@ -94,7 +94,7 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 	return rows, nil
 }
 
-// sendThrough runs one round of one server: a few messages that start Postfix's processes, and then the messages that are measured.
+// sendThrough runs one round of one server. A few messages first start Postfix's processes. The messages after them are measured.
 func sendThrough(ctx context.Context, mta *testmta.MTA, s *server, addr, file string) (figure, error) {
 	source := func(n int) error {
 		out, err := exec.CommandContext(ctx, "smtp-source", "-s", fmt.Sprint(postfixSessions), "-m", fmt.Sprint(n), "-M", sender().name,
@@ -117,7 +117,7 @@ func sendThrough(ctx context.Context, mta *testmta.MTA, s *server, addr, file st
 	return f, emptyQueue(ctx, mta)
 }
 
-// emptyQueue waits until all messages have been discarded, so that no round affects the next.
+// emptyQueue waits until all messages have been discarded, so that a round does not affect the next one.
 func emptyQueue(ctx context.Context, mta *testmta.MTA) error {
 	for {
 		queue, err := mta.Run(ctx, "postqueue", "-p")

@@ -28,8 +28,8 @@ func family(pid int) []int {
 	return all
 }
 
-// cpuTime is the processor time of processes, to the nanosecond: a process's clock has the number ^pid<<3 | 2 (the kernel's
-// include/linux/posix-timers_types.h: CPUCLOCK_SCHED).
+// cpuTime returns the processor time of processes, with a resolution of a nanosecond. The clock of a process has the number ^pid<<3 |
+// 2: CPUCLOCK_SCHED in the kernel's include/linux/posix-timers_types.h.
 func cpuTime(pids []int) (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range pids {
@@ -42,7 +42,7 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// timed measures the duration of f, and the processor time of the processes for each of the messages, whose number f returns.
+// timed measures the duration of f, and the processor time of the processes for each message. It gets the number of messages from f.
 func timed(pids []int, f func() (messages int, err error)) (figure, error) {
 	before, err := cpuTime(pids)
 	if err != nil {
@@ -68,7 +68,8 @@ func resetPeak(pids []int) error {
 	return nil
 }
 
-// peakMemory returns the most memory that processes used, in bytes. Memory that a child shares counts in its parent.
+// peakMemory returns the maximum memory that processes used, in bytes. Memory that a child shares with its parent is counted only for
+// the parent.
 func peakMemory(pids []int) (sum int64, err error) {
 	for _, pid := range pids {
 		peak, err := statusLine(pid, "status", "VmHWM")
@@ -113,7 +114,7 @@ func residentMemory(pids []int) (sum int64, err error) {
 	return sum, nil
 }
 
-// statusLine returns the number in a line of a file of /proc/PID, in bytes if it is in kB.
+// statusLine returns the number in a line of a file of /proc/PID. If its unit is kB, the result is in bytes.
 func statusLine(pid int, file, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {

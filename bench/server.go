@@ -13,13 +13,14 @@ import (
 	"time"
 )
 
-// The names of our own builds.
+// These are the names of the builds of Signpost.
 const (
 	ours         = "signpost"
 	baselineName = "baseline"
 )
 
-// server is one alternative to Signpost, or a build of it: one milter, or several that Postfix would use one after the other.
+// server is a build of Signpost or an alternative to it. It consists of one milter, or of several that Postfix would use one after the
+// other.
 type server struct {
 	name    string
 	sockets []string
@@ -32,7 +33,7 @@ type server struct {
 
 func (s *server) does(role string) bool { return slices.Contains(s.roles, role) }
 
-// pids returns all its processes.
+// pids returns the process IDs of all processes of the server.
 func (s *server) pids() []int {
 	var all []int
 	for _, cmd := range s.cmds {
@@ -41,8 +42,8 @@ func (s *server) pids() []int {
 	return all
 }
 
-// start runs a program in the background and waits until it accepts connections at a socket in dir. Its output is written to a file
-// there, as its log would be.
+// start runs a program in the background and waits until it accepts connections at a socket in dir. The output of the program is
+// written to a log file in dir.
 func (s *server) start(ctx context.Context, dir, socket string, argv ...string) error {
 	socket = filepath.Join(dir, socket)
 	logFile := filepath.Join(dir, filepath.Base(argv[0])+".log")
@@ -101,8 +102,8 @@ authserv_id = "mx.example.net"
 	if err != nil {
 		return nil, err
 	}
-	// It reports that no name server of the domain shows the record, because there is none. Whether the key signs is checked
-	// with the other answers.
+	// The command reports that no name server has the record, because the record is not published. The check of the answers shows
+	// whether the key signs.
 	out, err := exec.CommandContext(ctx, "bin/dkimkey", "-c", config, "import", w.keyFile, "--domain", "example.org", "--selector", selector, "--unsafe-activate").CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return nil, fmt.Errorf("importing the key: %w\n%s", err, out)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The picture has a panel for each cell, and a bar for each server except dkimpy-milter, whose bar would make the others too short. Its
-// colours follow the reader's light or dark theme.
+// The picture has a panel for each cell, and a bar for each server except dkimpy-milter, whose bar would make the others too short. The
+// colors follow the light or dark theme of the browser.
 const (
 	pictureWidth = 820
 	panelWidth   = 390

@@ -14,7 +14,7 @@ type row struct {
 	figure
 }
 
-// median returns the median of each number separately; the peak is the highest.
+// median returns the median of each number separately, and the maximum for the peak.
 func median(all []figure) figure {
 	var f figure
 	f.cpu = middle(all, func(f figure) time.Duration { return f.cpu })
@@ -40,7 +40,7 @@ func middle[T cmp.Ordered](all []figure, of func(figure) T) T {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// table returns a cell as a table. A ratio is the CPU time of the first server divided by that of the row.
+// table returns a cell as a table. The ratio is the CPU time of the first server divided by that of the row.
 func table(c cell, rows []row) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n%-20s %10s %10s %10s %10s %9s %6s\n", c, "", "messages/s", "CPU ms", "p50 ms", "p99 ms", "peak MiB", "ratio")

@@ -36,7 +36,7 @@ func (t target) result() string {
 	return fmt.Sprintf("%.3g%s", t.got, t.unit)
 }
 
-// The cells of most targets: eight sessions are a busy server, and most connections have one small message.
+// usual returns the cell of most targets. Eight sessions are typical of a busy server, and most connections carry one small message.
 func usual(role string, size int) cell {
 	c := cell{role: role, size: size, sessions: 8, perSession: 10}
 	if size == 4<<10 {
@@ -50,7 +50,7 @@ func alone(delay time.Duration, cold bool) cell {
 	return cell{role: verifying, size: 4 << 10, sessions: 1, perSession: 10, delay: delay, cold: cold}
 }
 
-// get returns a number of a server in a cell, NaN if it was not measured.
+// get returns a number of a server in a cell, or NaN if it was not measured.
 func (r *report) get(c cell, name string, of func(figure) float64) float64 {
 	for _, m := range r.cells {
 		if m.cell != c {
@@ -68,18 +68,18 @@ func (r *report) get(c cell, name string, of func(figure) float64) float64 {
 func cpuOf(f figure) float64 { return milliseconds(f.cpu) }
 func p50Of(f figure) float64 { return milliseconds(f.p50) }
 
-// ratio returns our processor time divided by another server's.
+// ratio returns Signpost's processor time divided by another server's.
 func (r *report) ratio(c cell, name string) float64 {
 	return r.get(c, ours, cpuOf) / r.get(c, name, cpuOf)
 }
 
-// best returns our processor time divided by that of the best other server.
+// best returns Signpost's processor time divided by that of the best other server.
 func (r *report) best(c cell) float64 {
 	ratio := math.NaN()
 	for _, m := range r.cells {
 		for _, row := range m.rows {
 			if m.cell == c && row.name != ours && row.name != baselineName && row.name != bareName {
-				// The best one has the highest ratio.
+				// The best server has the highest ratio.
 				if q := r.ratio(c, row.name); !(q <= ratio) {
 					ratio = q
 				}
@@ -97,12 +97,12 @@ func (r *report) targets() []target {
 	warmWait := r.get(alone(slowDNS, false), ours, p50Of) - r.get(alone(0, false), ours, p50Of)
 	list := []target{
 		{what: "verify 4 KiB, 8 sessions: CPU relative to rspamd's", want: "at most 1/5, ideally 1/7", got: r.ratio(verify, rspamdName), limit: 1. / 5},
-		{what: "the same relative to rspamd's with its own rules", want: "at most 1/5, ideally 1/7", got: r.ratio(verify, rulesName), limit: 1. / 5},
+		{what: "verify 4 KiB, 8 sessions: CPU relative to rspamd's with its own rules", want: "at most 1/5, ideally 1/7", got: r.ratio(verify, rulesName), limit: 1. / 5},
 		{what: "verify 4 KiB, 8 sessions: CPU relative to OpenDKIM + OpenDMARC", want: "at most 1/8, ideally 1/12", got: r.ratio(verify, "opendkim+opendmarc"), limit: 1. / 8},
 		{what: "sign 4 KiB, 8 sessions: CPU relative to OpenDKIM's", want: "at most 0.55", got: r.ratio(sign, "opendkim"), limit: 0.55},
 		{what: "sign 4 KiB, 8 sessions: CPU relative to the bare rsa.SignPKCS1v15", want: "at most 1.15", got: r.ratio(sign, bareName), limit: 1.15},
-		{what: "sign 10 MiB, 8 sessions: CPU relative to the best peer's", want: "at most 0.3", got: r.best(usual(signing, 10<<20)), limit: 0.3},
-		{what: "verify 10 MiB, 8 sessions: CPU relative to the best peer's", want: "at most 0.3", got: r.best(usual(verifying, 10<<20)), limit: 0.3},
+		{what: "sign 10 MiB, 8 sessions: CPU relative to that of the best other server", want: "at most 0.3", got: r.best(usual(signing, 10<<20)), limit: 0.3},
+		{what: "verify 10 MiB, 8 sessions: CPU relative to that of the best other server", want: "at most 0.3", got: r.best(usual(verifying, 10<<20)), limit: 0.3},
 		{what: fmt.Sprintf("through Postfix, %d sessions: throughput relative to no milter", postfixSessions), want: "at least 0.7", got: r.throughPostfix(), limit: 0.7, atLeast: true},
 		{what: "peak memory at 64 sessions, any size", want: "under 40 MiB", got: r.peak(64), limit: 40, unit: " MiB"},
 		{what: "DNS of 20 ms, new domains: additional p50", want: "at most two round trips, 40 ms", got: coldWait, limit: 40, unit: " ms"},
@@ -130,7 +130,7 @@ func (r *report) summary() string {
 	return b.String()
 }
 
-// throughPostfix returns our throughput divided by that without a milter.
+// throughPostfix returns the throughput with Signpost divided by that without a milter.
 func (r *report) throughPostfix() float64 {
 	with, without := math.NaN(), math.NaN()
 	for _, t := range r.postfix {
@@ -144,7 +144,7 @@ func (r *report) throughPostfix() float64 {
 	return with / without
 }
 
-// peak returns our peak memory with a number of sessions, in MiB.
+// peak returns the peak memory of Signpost with a number of sessions, in MiB.
 func (r *report) peak(sessions int) float64 {
 	most := math.NaN()
 	for _, m := range r.cells {

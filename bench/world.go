@@ -24,7 +24,7 @@ const coldDomains = 800
 
 func coldDomain(i int) string { return fmt.Sprintf("cold%d.example", i) }
 
-// world has what all servers share: one key for every domain, and the DNS.
+// world has the common parts of all servers: one key for every domain, and the DNS.
 type world struct {
 	dir     string
 	key     *rsa.PrivateKey
@@ -52,7 +52,8 @@ func newWorld(dir string) (*world, error) {
 	return w, err
 }
 
-// zone has the domains: example.org is hosted here, example.com and the cold domains send inbound mail, bank.example is forged.
+// zone returns the zone of the domains. The domain example.org is hosted here, example.com and the cold domains send inbound mail, and
+// bank.example is forged.
 func (w *world) zone() string {
 	key := dns.QuoteTXT(w.record, " ")
 	domains := []string{"example.org", "example.com", "bank.example"}

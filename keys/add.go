@@ -21,8 +21,8 @@ type Added struct {
 	New bool
 }
 
-// Add creates the keys of a domain, one of each algorithm. It calls begin before each key. With an error, it also returns the keys that it
-// has created so far.
+// Add creates the keys of a domain, one of each algorithm. It calls begin before it creates each key. If an error occurs, it also returns
+// the keys that it has already created.
 func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm string)) (all []Added, err error) {
 	unlock, err := r.Store.Lock(ctx, o.Domain)
 	if err != nil {
@@ -51,7 +51,7 @@ func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm st
 	return all, nil
 }
 
-// addOne creates a key. With activate, it returns the newest pending key instead, if there is one.
+// addOne creates a key. If activate is true and there is a pending key, it returns the newest pending key instead.
 func (r *Rotator) addOne(rules Rules, o Options, activate bool) (m *Metadata, isNew bool, err error) {
 	set, err := r.Store.LoadDomain(o.Domain, nil)
 	if err != nil {
@@ -74,7 +74,7 @@ func (r *Rotator) addOne(rules Rules, o Options, activate bool) (m *Metadata, is
 	return m, true, err
 }
 
-// chooseSelector sets the next selector of the ring, or "" if each is in use.
+// chooseSelector sets o.Selector to the next free selector of the ring, or to "" if all are in use.
 func (r *Rotator) chooseSelector(o *Options, rules Rules, keys []*Key) error {
 	all, err := r.Store.WithPast(o.Domain, keys)
 	o.Ring, o.Selector = true, rules.FreeSelector(all, o.Algorithm, r.Store.Now())
@@ -94,7 +94,7 @@ func (r *Rotator) SignsUntilRotation(m *Metadata) (*Key, error) {
 	return NewestActive(of, m.Algorithm), nil
 }
 
-// Import calls Store.Import under the lock of the domain. With unsafe, it also activates the key.
+// Import calls Store.Import under the lock of the domain. If unsafe is true, it also activates the key.
 func (r *Rotator) Import(ctx context.Context, domain, selector, file string, unsafe bool) (*Metadata, error) {
 	unlock, err := r.Store.Lock(ctx, domain)
 	if err != nil {
@@ -108,7 +108,7 @@ func (r *Rotator) Import(ctx context.Context, domain, selector, file string, uns
 	return m, err
 }
 
-// ReportImport calls Done with the time from which an imported key signs, or Needs with the reason why it does not.
+// ReportImport calls Done with the time from which an imported key signs. If the key cannot sign, it calls Needs with the reason.
 func (r *Rotator) ReportImport(domain, selector string) error {
 	k, of, err := r.Store.find(domain, selector)
 	if err == nil {

@@ -60,7 +60,7 @@ type Observation struct {
 	Err      error          `json:"-"`               // the zone or its servers were not found
 }
 
-// Seconds is a duration that JSON has in seconds.
+// Seconds is a duration that is encoded in JSON as a number of seconds.
 type Seconds time.Duration
 
 // MarshalJSON returns the number of seconds.
@@ -120,7 +120,8 @@ func newServerAnswer(served dns.Served, judge func() (ServerStatus, string)) Ser
 	return a
 }
 
-// compareAlias compares a CNAME with that of the first answer: a client of a name server that lacks it does not find the key.
+// compareAlias compares the CNAME of a server with that of the first answer. Clients that query a server without the CNAME do not find the
+// key.
 func compareAlias(hop dns.Hop, target string) (ServerStatus, string) {
 	name := strings.TrimSuffix(hop.Name, ".")
 	switch target {
@@ -132,8 +133,8 @@ func compareAlias(hop dns.Hop, target string) (ServerStatus, string) {
 	return Other, name + " is a CNAME of " + strings.TrimSuffix(target, ".") + " there"
 }
 
-// compare compares TXT records with the key's record. With a signer, it also signs a probe, which an independent implementation
-// verifies against the served record.
+// compare compares TXT records with the key's record. If signer is not nil, it also signs a probe, and an independent implementation
+// verifies the probe against the served record.
 func compare(m *Metadata, signer crypto.Signer, text []string) (ServerStatus, string) {
 	if len(text) == 0 {
 		return Nothing, "no TXT record"

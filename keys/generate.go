@@ -73,8 +73,9 @@ func (s Store) place(l *Metadata, signer crypto.Signer) error {
 	return s.tree().Write(s.pemPath(l.Domain, l.Selector), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), s.Dir, 0o600)
 }
 
-// checkSelector returns an error if a selector is taken. A selector that had a key is taken, because it must not be used again (RFC 6376
-// section 3.1). In a ring, it is free when its last key is removed; oldTTL is then how long caches may have the old record.
+// checkSelector returns an error if a selector is taken. A selector that ever had a key is taken, because it must not be used again (RFC
+// 6376 section 3.1). In a ring, a selector is free again when its last key has been removed. oldTTL is then the time for which caches may
+// have the old record.
 func (s Store) checkSelector(domain, selector string, ring bool) (oldTTL Span, err error) {
 	for _, path := range []string{s.pemPath(domain, selector), s.metadataPath(domain, selector)} {
 		if !s.tree().Exists(path) {
@@ -106,9 +107,9 @@ func generate(o Options) (crypto.Signer, error) {
 // maxDated is the maximum number of dated selectors per day. A selector is a DNS label of at most 63 bytes.
 const maxDated = 1000
 
-// datedSelector returns "sp" (RSA) or "se" (Ed25519) and the day. It appends letters from the second key of a day on. If none is free
-// or the directory cannot be read, it returns the last candidate, which checkSelector refuses: user signpost can replace the directory by
-// a link at any time.
+// datedSelector returns "sp" (RSA) or "se" (Ed25519), followed by the date. It appends letters for the second and later keys of a day. If
+// no selector is free or the directory cannot be read, it returns the last candidate, which checkSelector then rejects. The directory may
+// be unreadable because user signpost can replace it by a link at any time.
 func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time) string {
 	base := "sp"
 	if algorithm == "ed25519" {

@@ -157,7 +157,7 @@ func (g *Guard) observe(ctx context.Context, k *Key) Observation {
 	return g.Checker.Look(ctx, metadata, k.Signer)
 }
 
-// lost reports whether all name servers answer and none has the record, and whether at least one has it.
+// lost returns gone = true if all name servers answer and none has the record. It returns shown = true if at least one has the record.
 func lost(s Observation) (gone, shown bool) {
 	gone = len(s.Servers) > 0
 	for _, v := range s.Servers {

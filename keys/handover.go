@@ -24,8 +24,9 @@ func (k *Key) ready() (at time.Time, ok bool) {
 	return k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)), true
 }
 
-// first returns the next key to sign if no key of the algorithm signs, and when it may sign: the earliest key, or the newest of
-// those that may sign now. An unreachable name server delays a key by unreachableGrace.
+// first returns the key that signs next if no key of the algorithm signs now, and the time from which it may sign. If several keys may sign
+// now, first returns the newest of them. Otherwise it returns the key that may sign earliest. An unreachable name server delays a key by
+// unreachableGrace.
 func (l keyring) first(now time.Time) (best *Key, due time.Time) {
 	for _, k := range l.pending {
 		at, ok := k.ready()
@@ -76,8 +77,8 @@ func (l keyring) handover(r Rules, now time.Time) handover {
 	return h
 }
 
-// next returns the newest pending key. It skips a key whose record does not appear in time, so that an import with a wrong selector,
-// or a key that cannot be published, does not stop the rotation.
+// next returns the newest pending key. It skips a key whose record does not appear in time. An import with a wrong selector, or a key that
+// cannot be published, therefore does not stop the rotation.
 func (l keyring) next(r Rules, now time.Time) *Key {
 	grace := publishGrace
 	if r.Manual() {
@@ -94,9 +95,9 @@ func (l keyring) next(r Rules, now time.Time) *Key {
 // pairWindow is the longest time between the due times of two hand-overs that happen together.
 const pairWindow = 24 * time.Hour
 
-// activations returns the steps that activate keys. A first key signs as soon as it may. Hand-overs that are due within pairWindow
-// happen together, when all their next keys may sign. Each is a separate step: if a run is interrupted between the two of a pair,
-// the next run does the other.
+// activations returns the steps that activate keys. A first key signs as soon as it may. Hand-overs that are due within pairWindow happen
+// together, when all their next keys may sign. Each hand-over is a separate step. If a run is interrupted after the first hand-over of a
+// pair, the next run does the second.
 func activations(all []keyring, r Rules, now time.Time) []Step {
 	var steps []Step
 	var changes []handover
@@ -143,9 +144,9 @@ func together(changes []handover) []Step {
 	return steps
 }
 
-// RotateNow requests a rotation of a domain's keys: Plan then creates a successor for each active key that has none, and the
-// successors sign as soon as they may. It reports whether a rotation was started. It starts none during another rotation or if
-// no key signs. With dry, only the keys in memory change, so that Plan returns the steps that a request would cause.
+// RotateNow requests a rotation of a domain's keys and reports whether it started one. Plan then returns steps that create a successor for
+// each active key without one. The successors sign as soon as they may. RotateNow does not start a rotation during another one, or if no
+// key signs. If dry is true, only the keys in memory change, so that Plan returns the steps that a request would cause.
 func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
 	all := keyrings(keys, nil)
 	at, started := r.Store.Now().UTC(), false
@@ -157,8 +158,8 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		return true
 	})
 	for _, l := range all {
-		// Only one key of a pair may have the request: the run that recorded it was interrupted, or the other key was already
-		// replaced. Its successor was then activated after the request.
+		// Possibly only one key of a pair has the request. Either the run that recorded the request was interrupted, or the other key was
+		// already replaced. In the second case, the successor of the other key was activated after the request.
 		if l.active == nil || l.active.requested() || underWay && l.active.Since.After(at) {
 			continue
 		}

@@ -62,8 +62,8 @@ func (s Store) Hosted() (map[string]bool, error) {
 	return hosted, nil
 }
 
-// STATE_DIR/removed/DOMAIN records the selectors of a removed domain. Mail that their keys signed may be in transit, so their records
-// stay in DNS for a while, and a new key must use another selector (RFC 6376 section 3.1).
+// STATE_DIR/removed/DOMAIN records the selectors of a removed domain. Mail that was signed with these selectors may be in transit. Their
+// records therefore stay in DNS for a while, and a new key must use another selector (RFC 6376 section 3.1).
 
 // reuseAfter is the time after the removal of a domain until a ring may use its selectors again. `dkimkey remove` asks the operator
 // to keep the records for this time.
@@ -116,7 +116,7 @@ func (k *Key) MayBePublished() bool {
 	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual"
 }
 
-// WithPast returns keys and those that the domain had before it was removed, for Rules.FreeSelector.
+// WithPast returns keys, together with the keys that the domain had before it was removed. Rules.FreeSelector needs both.
 func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	past, err := s.past(domain)
 	if err != nil {
@@ -129,8 +129,9 @@ func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	return all, nil
 }
 
-// RemoveDomain deletes the keys of a domain, and then the record that the domain is hosted. In between, its mail waits, so that no
-// message is signed by one key of a pair only. It returns the keys before the removal and those that could not be removed.
+// RemoveDomain deletes the keys of a domain, and then the record that the domain is hosted. The domain counts as hosted until its keys are
+// deleted, so that no message is signed by only one key of a pair. It returns the keys before the removal and the keys that could not be
+// removed.
 func (s Store) RemoveDomain(ctx context.Context, domain string) (before, left []*Key, err error) {
 	unlock, err := s.Lock(ctx, domain)
 	if err != nil {

@@ -105,7 +105,7 @@ func TestSelectorsOfRemovedDomain(t *testing.T) {
 	}
 	o := Options{Domain: "example.org", Selector: first.Selector, Algorithm: "ed25519", Publish: "manual", Random: rand.Reader}
 	if _, err := s.Create(o); err == nil || !strings.Contains(err.Error(), "was removed on 2026-11-24") {
-		t.Errorf("the selector was given a key again: %v", err)
+		t.Errorf("the selector of a removed domain was used again: %v", err)
 	}
 	ring := Rules{Ring: map[string][]string{"ed25519": {first.Selector, "other"}}}
 	all, err := s.WithPast("example.org", nil)
@@ -113,7 +113,7 @@ func TestSelectorsOfRemovedDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := ring.FreeSelector(all, "ed25519", s.Now()); got != "other" {
-		t.Errorf("the ring returns %q at once", got)
+		t.Errorf("the ring returns %q immediately", got)
 	}
 	all = append(all, &Key{Selector: "other", State: Active})
 	if got := ring.FreeSelector(all, "ed25519", s.Now().Add(15*24*time.Hour)); got != first.Selector {

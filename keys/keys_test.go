@@ -69,7 +69,7 @@ func TestSigning(t *testing.T) {
 		t.Errorf("%+v", first)
 	}
 	if got := selectors(load(t, s, nil).Signing("example.org")); got != "" {
-		t.Errorf("a key that was only made signs: %s", got)
+		t.Errorf("a key signs that was created but not activated: %s", got)
 	}
 	activate(t, s, first)
 	ed := create(t, s, "example.org", "ed25519")
@@ -87,7 +87,7 @@ func TestSigning(t *testing.T) {
 		t.Error("the metadata does not have unsafe_activated")
 	}
 	if set.Signing("example.net") != nil {
-		t.Error("a domain without keys has some")
+		t.Error("a domain without a directory has keys")
 	}
 }
 
@@ -231,7 +231,7 @@ func TestForeignKeyFiles(t *testing.T) {
 	}
 	write(filepath.Join(s.Dir, "example.org", "x; reboot.private"))
 	if of := load(t, s, nil).Of("example.org"); len(of) != 2 || strings.Contains(of[1].Err.Error(), "dkimkey import") {
-		t.Errorf("a command that people copy holds the name of a file: %v", of[1].Err)
+		t.Errorf("the suggested command contains an invalid selector: %v", of[1].Err)
 	}
 	if err := os.Remove(filepath.Join(s.Dir, "example.org", "x; reboot.private")); err != nil {
 		t.Fatal(err)

@@ -74,14 +74,14 @@ func TestClockJumps(t *testing.T) {
 	s.now = s.now.Add(time.Hour)
 	s.rotate()
 	if s.state()[first] != keys.Revoked {
-		t.Errorf("the run after it: %v", s.state())
+		t.Errorf("the run after the jump: %v", s.state())
 	}
 	s.now = s.now.Add(-40 * day)
 	if out := s.rotate(); !strings.Contains(out, "the clock went back") {
 		t.Error(out)
 	}
 	if s.state()[first] != keys.Revoked {
-		t.Errorf("after going back: %v", s.state())
+		t.Errorf("after the clock went back: %v", s.state())
 	}
 }
 
@@ -182,7 +182,7 @@ func TestRing(t *testing.T) {
 		}
 	}
 	if got := strings.Join(order, " "); got != "sp1 sp2 sp3 sp1 sp2" {
-		t.Errorf("the ring went %q", got)
+		t.Errorf("the ring used the selectors %q", got)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestAddBesideStandbyInterrupted(t *testing.T) {
 		case known && (state != keys.Verified || txt == ""):
 			t.Errorf("step %d: big is %s and DNS has %q", step, state, txt)
 		case !known && (txt != "" || !maps.Equal(before, s.state())):
-			t.Errorf("step %d: there is no big, and %v, DNS has %q", step, s.state(), txt)
+			t.Errorf("step %d: key big does not exist: %v, DNS has %q", step, s.state(), txt)
 		}
 	}
 }

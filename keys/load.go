@@ -97,8 +97,8 @@ func (d domainDir) keys(before *Set) []*Key {
 	return keys
 }
 
-// foreign returns a key for a file with the name that opendkim-genkey(8) uses. The file is never read: it may be a copy of a key that
-// signs elsewhere, and another program has set its mode.
+// foreign returns a key for a file with the name that opendkim-genkey(8) uses. The file is never read, because it may be a copy of a key
+// that signs elsewhere, and because another program has set its mode.
 func (d domainDir) foreign(name string) *Key {
 	k := &Key{Domain: d.domain, Selector: strings.ToLower(name), State: Unusable, Foreign: true}
 	path := filepath.Join(d.path, name+".private")

@@ -116,9 +116,8 @@ func (s Store) TryLock(domain string) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// TakeOver is like Lock, but root does not wait for long: it replaces a lock that stays busy, because any process of the directory's
-// owner can hold it forever. A command that held the old lock stops at its next write, as if interrupted there; each step can be
-// repeated.
+// TakeOver is like Lock, but for root it replaces a lock that stays busy. Otherwise, any process of the directory's owner could hold a lock
+// forever. A command that held the old lock stops at its next write, as if it were interrupted there. Each step can be repeated.
 func (s Store) TakeOver(ctx context.Context, domain string) (unlock func(), err error) {
 	if os.Geteuid() != 0 {
 		return s.Lock(ctx, domain)

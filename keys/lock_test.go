@@ -67,13 +67,13 @@ func TestTakeOver(t *testing.T) {
 		t.Error(err)
 	}
 	if err := s.writeMetadata(l); err == nil || !strings.Contains(err.Error(), "taken over") {
-		t.Errorf("the other one still writes: %v", err)
+		t.Errorf("the command that lost the lock still writes: %v", err)
 	}
 	if err := s.removePEM(l.Domain, l.Selector); err == nil {
-		t.Error("the other one deletes")
+		t.Error("the command that lost the lock still deletes")
 	}
 	if _, err := s.TryLock("example.org"); err == nil {
-		t.Error("two commands at once")
+		t.Error("two commands have the lock")
 	}
 	// The owner of the directory replaces the lock. This does not stop root.
 	path := filepath.Join(root.lockDir(), "example.org")
@@ -92,11 +92,12 @@ func TestTakeOver(t *testing.T) {
 	release()
 	lock(t, s)()
 	if left, _ := filepath.Glob(filepath.Join(s.lockDir(), "*"+durable.TempMark+"*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("files left behind: %v", left)
 	}
 }
 
-// Whatever the owner of the directory puts in place of the lock, root gets the lock and writes to no other file.
+// The owner of the directory cannot prevent root from taking the lock, and cannot make root write to another file, whatever file replaces
+// the lock.
 func TestTakeOverOfOddLocks(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root takes a lock over")
@@ -133,7 +134,7 @@ func TestTakeOverOfOddLocks(t *testing.T) {
 				t.Errorf("the file outside has %q %v", data, err)
 			}
 			if _, err := os.Lstat(target + ".new"); err == nil {
-				t.Error("a file was made outside")
+				t.Error("a file was created outside the directory")
 			}
 		})
 	}
@@ -146,10 +147,10 @@ func TestLockIsExclusive(t *testing.T) {
 	_, err := s.TryLock("example.org")
 	var busy *Busy
 	if !errors.As(err, &busy) || busy.PID != os.Getpid() {
-		t.Errorf("two commands at once: %v", err)
+		t.Errorf("two commands have the lock: %v", err)
 	}
 	if other, err := s.TryLock("example.net"); err != nil {
-		t.Errorf("the lock of one domain is that of another: %v", err)
+		t.Errorf("the lock of one domain locks another: %v", err)
 	} else {
 		other()
 	}

@@ -34,7 +34,7 @@ type Metadata struct {
 	Created   time.Time `json:"created"`
 
 	Published *time.Time `json:"published,omitempty"` // when the record was published; manual: first found
-	Seen      *time.Time `json:"seen,omitempty"`      // since when every server has the record; reset if one has another
+	Seen      *time.Time `json:"seen,omitempty"`      // since when every server has the record; reset if a server has another record
 	Wait      Span       `json:"wait,omitempty"`      // how long the record must be visible before the key signs
 	Silent    *time.Time `json:"silent,omitempty"`    // since when a server has not answered, while the others have the record
 	Finding   string     `json:"finding,omitempty"`   // the result of the last check, as text
@@ -88,8 +88,8 @@ func (m *Metadata) since() time.Time {
 // Pending reports whether a key has not been activated yet.
 func (s State) Pending() bool { return s == Generated || s == Published || s == Verified }
 
-// unfinished reports whether a missing private key may never have been written: the metadata is written first. An imported key starts
-// as published.
+// unfinished reports whether a run may have been interrupted between writing the metadata and writing the private key. An imported key is
+// in state published at that time.
 func (m *Metadata) unfinished() bool {
 	s := m.State()
 	return s == Generated || s == Published && m.Imported != ""
@@ -105,7 +105,7 @@ func (m *Metadata) RecordUnseen() bool {
 // revokedRecord returns the record of a revoked key: RFC 6376 section 3.6.1.
 func revokedRecord(algorithm string) string { return "v=DKIM1; k=" + algorithm + "; p=" }
 
-// MetadataOf returns the metadata of a key. That of an unmanaged key is derived from the key and is not written.
+// MetadataOf returns the metadata of a key. For an unmanaged key, it derives the metadata from the key and does not save it.
 func (r *Rotator) MetadataOf(k *Key) (*Metadata, error) {
 	return metadataOf(k, r.Rules(k.Domain).Method)
 }
@@ -130,7 +130,7 @@ func metadataOf(k *Key, method string) (*Metadata, error) {
 	return m, nil
 }
 
-// Span is a time.Duration that JSON has as a string, such as "1h0m0s".
+// Span is a time.Duration that is encoded in JSON as a string, such as "1h0m0s".
 type Span time.Duration
 
 // MarshalJSON returns the duration in the format of time.Duration.String.

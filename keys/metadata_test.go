@@ -64,12 +64,12 @@ func TestLoadMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	if k := metadataOnly().find("example.net", "hand"); k.State != Published {
-		t.Errorf("another file has the state of the one before: %s", k.State)
+		t.Errorf("the key of another file has the state of the earlier key: %s", k.State)
 	}
 	if err := os.Chmod(s.pemPath("example.org", metadata.Selector), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if k := metadataOnly().find("example.org", metadata.Selector); k.Err == nil || metadataOnly().Signs(k) {
-		t.Error("a private key that all users can read is shown as usable")
+		t.Error("a private key that all users can read is reported as usable")
 	}
 }

@@ -71,8 +71,8 @@ func (w *Watcher) observe(ctx context.Context, l *Metadata) error {
 }
 
 // await evaluates an observation of an unmanaged key. The key signs as soon as every name server and the resolver have the record and a
-// probe verifies. await does not wait for caches to expire, because it is unknown since when the record has been in DNS. An
-// unreachable server delays the key by unreachableGrace, as in Rotator.check.
+// probe verifies. await does not wait for caches to expire, because it does not know when the record was published. An unreachable server
+// delays the key by unreachableGrace, as in Rotator.check.
 func (g *Guard) await(ctx context.Context, k *Key, s Observation) {
 	attrs := []any{"domain", k.Domain, "selector", k.Selector}
 	l := k.Observed

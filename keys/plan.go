@@ -47,8 +47,8 @@ type Step struct {
 	Due       time.Time
 }
 
-// Since returns when a step became or becomes due. A step that Plan returns with the current time has been due since the key entered its
-// state. The check of a verified key is repeated in each run, so it is never overdue.
+// Since returns the time at which a step became due or will become due. A step that Plan returns with the current time has been due since
+// the key entered its state. The check of a verified key is repeated in each run, so it is never overdue.
 func (s Step) Since(now time.Time) time.Time {
 	again := s.Do == DoCheck && s.Key.State == Verified
 	if s.Key != nil && s.Due.Equal(now) && s.Key.Since.Before(now) && !again {
@@ -159,8 +159,8 @@ func advance(k *Key, r Rules, now time.Time) Step {
 	return Step{DoCheck, k.Algorithm, k, now}
 }
 
-// settle returns the steps of the active keys. The older keys are retired only when the record of the newest was found: until then,
-// their record may be the only correct one. An active key is checked until its record is found.
+// settle returns the steps of the active keys. The older keys are retired only after the record of the newest key was found. Until then,
+// the record of an older key may be the only correct one. An active key is checked until its record is found.
 func (l keyring) settle(r Rules, now time.Time) []Step {
 	if l.active == nil {
 		return nil
@@ -184,7 +184,7 @@ func (l keyring) settle(r Rules, now time.Time) []Step {
 	return steps
 }
 
-// seen reports whether the record of an active key was found in DNS. That of an active unmanaged key always was.
+// seen reports whether the record of an active key was found in DNS. An unmanaged key is active only if its record was found.
 func (k *Key) seen() bool { return k.Metadata == nil || k.Metadata.Seen != nil }
 
 // FreeSelector returns the next selector of a ring: one that was never used, or else the one that has been unused for the longest time.

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A key is prepared once, when it is read. Without the precomputed values, crypto/rsa prepares and checks it again for each
-// signature, which takes two thirds more time and sixty allocations instead of two.
+// A key is prepared once, when it is read. Without the precomputed values, crypto/rsa prepares and checks the key again for each signature.
+// This takes two thirds more time, and sixty allocations instead of two.
 func TestKeysAreReady(t *testing.T) {
 	const most = 4
 	sum := sha256.Sum256([]byte("a message"))
@@ -31,7 +31,7 @@ func TestKeysAreReady(t *testing.T) {
 				t.Errorf("%d allocations for a signature, want %d at most", n, most)
 			}
 			k := signer.(*rsa.PrivateKey)
-			// This shows that the limit is meaningful.
+			// A key that is not prepared exceeds the limit, so the limit detects the difference.
 			if n := allocations(t, &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D, Primes: k.Primes}); n <= most {
 				t.Errorf("%d allocations with a key that is not ready, want more than %d", n, most)
 			}
@@ -39,8 +39,8 @@ func TestKeysAreReady(t *testing.T) {
 	}
 }
 
-// The Snapshot has the signing keys: looking them up opens no file. A reload does not read keys again if their directories have
-// not changed.
+// The Snapshot contains the signing keys, so that a lookup opens no file. A reload does not read keys again if their directories have not
+// changed.
 func TestSigningReadsNothing(t *testing.T) {
 	s := newStore(t)
 	activate(t, s, create(t, s, "example.org", "rsa"))

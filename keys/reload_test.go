@@ -36,8 +36,8 @@ func reloading(t *testing.T, s Store, change func(), check func(*Snapshot)) (log
 	return log.String()
 }
 
-// A hand-over consists of two writes, that of the new key first. A concurrent reload always finds a key that signs, whichever
-// file it reads first.
+// A hand-over consists of two writes, first that of the new key. A concurrent reload always finds a key that signs, whichever file it reads
+// first.
 func TestReloadDuringHandover(t *testing.T) {
 	const handovers = 200
 	s := newStore(t)
@@ -104,11 +104,11 @@ func TestReloadDuringRemove(t *testing.T) {
 	}
 	logged := reloading(t, s, change, func(now *Snapshot) {
 		if !now.Hosted["example.org"] || len(now.Set.Signing("example.org")) != 1 {
-			t.Error("the domain that stays is not signed")
+			t.Error("the remaining domain has no key that signs")
 		}
 	})
 	for line := range strings.Lines(logged) {
-		// A domain has no key for a moment during its removal. Nothing else is an error.
+		// The removed domains have no key for a moment. This is the only error that the log may contain.
 		if !strings.Contains(line, ".example.org") || strings.Contains(line, "keys not reloaded") {
 			t.Error(line)
 		}

@@ -17,8 +17,8 @@ func (r *Rotator) retire(k *Key) error {
 	return r.finish(l, "retired key "+l.Selector)
 }
 
-// recheck checks the record of a key once more if it was never found, and reports whether the key can be revoked now. The record at
-// its selector may belong to another key, and Signpost must not change that.
+// recheck reports whether a key can be revoked now. If the record of the key was never found, recheck checks it once more. The record at
+// its selector may belong to another key, and Signpost must not change such a record.
 func (r *Rotator) recheck(ctx context.Context, k *Key) (bool, error) {
 	if !k.Metadata.RecordUnseen() {
 		return true, nil

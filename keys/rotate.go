@@ -41,8 +41,8 @@ const (
 )
 
 // Run does each step that is due for one domain, once. A failed step does not affect the others: a compromised key is revoked even if
-// another key cannot be published. The next run retries failed steps. The error joins those of all steps; it is a *Busy if
-// another process holds the lock of the domain.
+// another key cannot be published. The next run retries failed steps. Run returns the joined errors of all steps, or a *Busy if another
+// process holds the lock of the domain.
 func (r *Rotator) Run(ctx context.Context, domain string) error {
 	r.keys, r.fresh = nil, map[string]bool{}
 	if err := r.lock(ctx, domain); err != nil {
@@ -98,8 +98,8 @@ func (r *Rotator) load(domain string) (*Set, error) {
 	return set, err
 }
 
-// look queries DNS for the record of a key. It releases the lock for that time. usable is false if the key changed in the
-// meantime, for example because another command retired it.
+// look queries DNS for the record of a key. It releases the lock during the query. usable is false if the key changed in the meantime, for
+// example because another command retired it.
 func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Observation, usable bool, err error) {
 	r.unlock()
 	s = r.Checker.Look(ctx, k.Metadata, signer)
@@ -114,7 +114,8 @@ func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Obs
 	return s, now != nil && now.State == k.State && reflect.DeepEqual(now.Metadata, k.Metadata), nil
 }
 
-// host records the domain as hosted if it has an active key and that record is missing, for example after a partial restore from a backup.
+// host records the domain as hosted if the domain has an active key but no such record. This can happen after a partial restore from a
+// backup.
 func (r *Rotator) host(domain string, set *Set) error {
 	if len(set.Domains()) == 0 || r.Store.tree().Exists(r.Store.hostedPath(domain)) {
 		return nil
@@ -222,7 +223,7 @@ func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) err
 			return err
 		}
 		if o.Selector == "" {
-			return nil // each selector is still in use; a later run will find a free one
+			return nil // all selectors are still in use; a later run will find a free one
 		}
 	}
 	metadata, err := r.Store.Create(o)
@@ -287,7 +288,7 @@ func (r *Rotator) check(ctx context.Context, k *Key, rules Rules) error {
 	switch {
 	case o.Differs:
 		l.Silent = nil
-		if l.Activated == nil { // an active key keeps its time: its predecessors are already retired
+		if l.Activated == nil { // an active key keeps this time, because its predecessors are already retired
 			l.Seen = nil
 			// Caches may have the wrong record, and the corrected record may have a shorter TTL.
 			l.OldTTL = max(l.OldTTL, Span(observation.TTL))
@@ -357,7 +358,7 @@ func (r *Rotator) remindLate(l *Metadata, now time.Time, rules Rules) {
 
 func (r *Rotator) activate(k *Key) error {
 	l := k.Metadata
-	// Recorded before the first signature: from here on, sign.on_missing_key applies if the key is missing.
+	// The domain is recorded as hosted before the first signature, so that sign.on_missing_key applies as soon as the key is missing.
 	r.Store.step("host " + l.Domain)
 	if err := r.Store.Host(l.Domain); err != nil {
 		return err

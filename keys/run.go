@@ -20,7 +20,7 @@ type lastRun struct {
 const lastRunFile = "rotate.json"
 
 const (
-	// maxBack and maxForward limit the time since the last run. Anything beyond them is taken for a jump of the clock.
+	// maxBack and maxForward limit the time since the last run. A larger difference counts as a jump of the clock.
 	maxBack    = 24 * time.Hour
 	maxForward = 7 * 24 * time.Hour
 	// maxWorkers is the number of domains that run concurrently, so that slow name servers of one domain do not delay the others. The
@@ -111,7 +111,7 @@ func (r *Rotator) RequestRotation(ctx context.Context, domain string) (note stri
 	return "there is no active key to replace", nil
 }
 
-// PlanOf returns the steps of a domain. With rotateNow, it returns the steps after a RequestRotation.
+// PlanOf returns the steps of a domain. If rotateNow is true, it returns the steps that a RequestRotation would cause.
 func (r *Rotator) PlanOf(domain string, rotateNow bool) ([]Step, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {
@@ -147,7 +147,7 @@ func (r *Rotator) NeedSelectors(domain string) error {
 	return nil
 }
 
-// Waiting returns what the next key of a domain waits for before it signs, or "" if there is no such key.
+// Waiting returns a text that states what the next key of a domain waits for before it signs. It returns "" if no key waits.
 func (r *Rotator) Waiting(domain string) (string, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {

@@ -49,15 +49,16 @@ type Set struct {
 	misplaced []string
 }
 
-// LoadMetadata is like Load but reads no private keys, for callers that only show keys. It does not notice a damaged key file, and the
-// algorithm of an unmanaged key is unknown until its record was found.
+// LoadMetadata is like Load but reads no private keys, for callers that only show keys. It does not notice a damaged key file. The
+// algorithm of an unmanaged key is unknown until its record is found.
 func (s Store) LoadMetadata() (*Set, error) {
 	s.metadataOnly = true
 	return s.Load(nil)
 }
 
-// Load reads the keys directory. It takes unchanged keys from before. If a key cannot be read, it returns the key of before, or a key
-// without a Signer, and sets its Err. The error is about the directory as a whole.
+// Load reads the keys directory. It takes unchanged keys from before, which is an earlier Set or nil. If a key cannot be read, Load sets
+// Err of that key. It then returns the earlier version of the key, or a key without a Signer. Load returns an error only if the directory
+// as a whole cannot be read.
 func (s Store) Load(before *Set) (*Set, error) {
 	dir, err := s.openKeys()
 	if err != nil {
@@ -90,7 +91,7 @@ func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 	if len(set.keys) > 0 {
 		return set, nil
 	}
-	// The directory may have another form of the name.
+	// The name of the directory may be in another form, such as upper case.
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
 		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
@@ -135,12 +136,12 @@ func (s Store) openKeys() (*os.Root, error) {
 	return dir, nil
 }
 
-// maxReads is how often a domain is read if its files change during the read. A hand-over consists of two writes: a single read could
-// see the old key as retired and the new one as not yet active.
+// maxReads is the maximum number of times that a domain is read if its files change during the read. A hand-over consists of two writes. A
+// single read could find the old key retired and the new key not yet active.
 const maxReads = 5
 
-// addDomain adds the keys of the directory name to a Set if name is a domain. For a directory that cannot be used, it adds a Key with an
-// error, so that other domains are not affected.
+// addDomain adds the keys of the directory name to a Set if name is a domain. If the directory cannot be used, it adds a Key with an error,
+// so that other domains are not affected.
 func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	domain, err := domain.Parse(name)
 	if err != nil || strings.HasPrefix(name, ".") {
@@ -181,7 +182,7 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 }
 
 // readStable reads the keys until their files do not change during the read. It returns the keys and their stamp. If the files keep
-// changing, it returns the keys of before, which were consistent, and no stamp, so that the next reload reads the files again.
+// changing, it returns the keys in before, which were consistent, without a stamp. The next reload then reads the files again.
 func (d *domainDir) readStable(before *Set) (keys []*Key, stamp string, err error) {
 	for range maxReads {
 		now := d.stamp()
@@ -231,12 +232,12 @@ func (s *Set) add(domain string, keys []*Key, stamp string) {
 	if s.keys == nil {
 		s.keys, s.stamps = map[string][]*Key{}, map[string]string{}
 	}
-	// A second directory has the same name in another case.
+	// A second directory may have the same name in another case.
 	s.keys[domain] = append(slices.Clip(s.keys[domain]), keys...)
 	s.stamps[domain] += stamp
 }
 
-// unchanged returns the keys of a domain if its stamp has not changed and all of them could be read; otherwise nil.
+// unchanged returns the keys of a domain if its stamp has not changed and all keys could be read. Otherwise it returns nil.
 func (s *Set) unchanged(domain, stamp string) []*Key {
 	if s == nil || s.stamps[domain] != stamp {
 		return nil
@@ -275,8 +276,8 @@ func (s *Set) All() []*Key {
 	return all
 }
 
-// Domains returns the domains with an active key. A key that became unusable is still active. An unmanaged key that never signed is
-// not.
+// Domains returns the domains with an active key. An active key that becomes unusable remains active. An unmanaged key that never signed is
+// not active.
 func (s *Set) Domains() []string {
 	var domains []string
 	for _, d := range slices.Sorted(maps.Keys(s.keys)) {

@@ -30,7 +30,7 @@ type site struct {
 	rules   keys.Rules
 	now     time.Time
 	output  strings.Builder // what the rotator reported
-	needed  bool            // the last run failed, or something needs a person
+	needed  bool            // the last run failed, or action is needed
 }
 
 func newSite(t *testing.T, zones map[string]string) *site {

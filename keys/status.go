@@ -2,7 +2,9 @@ package keys
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 )
@@ -12,16 +14,16 @@ type Status struct {
 	*Key
 	Signs  bool
 	Next   string // what happens next
-	Action string // what the operator must do; empty: nothing
+	Action string // what the operator must do; empty: nothing. If the file is unusable, how to correct it besides what Err states
 	Steps  []Step // the steps of this key, due and future
 }
 
 const (
 	// oldKey is the age from which the status recommends a rotation: M3AAWG recommends a new key every six months.
 	oldKey = 180 * 24 * time.Hour
-	// publishGrace is how long a record that a program publishes may take to become visible in DNS.
+	// publishGrace is the time within which a record that a program publishes must become visible in DNS.
 	publishGrace = 24 * time.Hour
-	// manualGrace is the same for a record that the operator publishes or empties. rotate repeats its reminder at this interval.
+	// manualGrace is the time within which the operator must publish or empty a record. rotate repeats its reminder at this interval.
 	manualGrace = 7 * 24 * time.Hour
 	// activateGrace is more than the time between two daily runs of rotate.
 	activateGrace = 48 * time.Hour
@@ -51,6 +53,9 @@ func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 	}
 	return all
 }
+
+// Unusable reports whether the key's file cannot be used, which always needs an action. Err is the cause, and its text is not in Action.
+func (s Status) Unusable() bool { return s.Err != nil && !s.Elsewhere }
 
 // Unseen reports whether a key was activated by --unsafe-activate and its record has not been found in DNS since.
 func (k *Key) Unseen() bool {
@@ -158,10 +163,10 @@ func (s Status) action(rules Rules, now time.Time) string {
 	switch {
 	case s.Elsewhere:
 		return ""
-	case s.Foreign:
-		return s.Err.Error()
+	case s.Foreign || errors.Is(s.Err, fs.ErrPermission): // the file needs no correction
+		return ""
 	case s.Err != nil:
-		return fmt.Sprintf("cannot be used: %v; correct the file, or move it out of the keys directory", s.Err)
+		return "correct the file, or move it out of the keys directory"
 	case s.Unseen():
 		return "signs, but its record was never found in DNS: publish it (dkimkey show " + name + "), then run dkimkey rotate " + s.Domain
 	case s.State == Generated && !rules.Manual() && waited > grace:

@@ -150,8 +150,8 @@ func (s Store) removePEM(domain, selector string) error {
 	return nil
 }
 
-// removeWhere deletes the files and links of a domain that are unwanted. Other directory entries stay, because dkimkey creates none.
-// The error is that of the first file that cannot be deleted.
+// removeWhere deletes the files and links of a domain that are unwanted. Other directory entries stay, because dkimkey creates none. It
+// returns the error of the first file that cannot be deleted.
 func (s Store) removeWhere(domain string, unwanted func(name string) bool) error {
 	dir, err := s.tree().Open(s.domainDir(domain))
 	if errors.Is(err, fs.ErrNotExist) {

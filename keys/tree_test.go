@@ -193,7 +193,7 @@ func TestFIFOForDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		fifo := path
-		if where == "keys/example.net" { // behind a link
+		if where == "keys/example.net" { // through a link
 			fifo = filepath.Join(s.Dir, "ff")
 			if err := os.Symlink("ff", path); err != nil {
 				t.Fatal(err)

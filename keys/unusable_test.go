@@ -3,6 +3,8 @@ package keys
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // asNobody runs f as user nobody, like the daemon. All threads of the process change their user.
@@ -185,5 +188,20 @@ func TestRemoveKeepsDirectories(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(s.domainDir("example.org")); len(left) != 3 {
 		t.Errorf("%v", left)
+	}
+}
+
+// A file that may not be read needs no correction, and the error of a file with OpenDKIM's name states it.
+func TestActionOfUnusable(t *testing.T) {
+	for want, keys := range map[string][]Key{
+		"": {{Err: fmt.Errorf("reading: %w", fs.ErrPermission)}, {Err: errors.New("x"), Foreign: true}, {Err: errors.New("x"), Elsewhere: true}},
+		"correct the file, or move it out of the keys directory": {{Err: errors.New("x")}},
+	} {
+		for _, k := range keys {
+			s := Status{Key: &k}
+			if got := s.action(Rules{}, time.Now()); got != want || s.Unusable() == k.Elsewhere {
+				t.Errorf("%+v: %q", k, got)
+			}
+		}
 	}
 }

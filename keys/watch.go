@@ -107,7 +107,7 @@ func (w *Watcher) Reload() {
 	w.announce(old, snap)
 }
 
-// same reports whether two Snapshots come from the same files and all keys could be read.
+// same reports whether two Snapshots are from the same files and all keys could be read.
 func (s *Snapshot) same(old *Snapshot) bool {
 	if !maps.Equal(s.Hosted, old.Hosted) || !maps.Equal(s.Set.stamps, old.Set.stamps) || !slices.Equal(s.Set.misplaced, old.Set.misplaced) {
 		return false
@@ -125,7 +125,8 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	if old != nil {
 		before = old.Set
 	}
-	// Hosted is read first: a domain that is removed in between is then hosted without a key, and its mail waits until the next reload.
+	// The hosted domains are read before the keys. If a domain is removed between the two reads, it is hosted without a key until the next
+	// reload, and sign.on_missing_key applies to its mail.
 	hosted, err := w.store.Hosted()
 	if err != nil {
 		return nil, err
@@ -147,8 +148,8 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	return &Snapshot{Set: set, Hosted: hosted}, nil
 }
 
-// adopt records a domain as hosted that has an active key and no such record, for example after a partial restore from a backup. The
-// lock ensures that dkimkey is not removing the domain. If another process holds it, the next reload tries again.
+// adopt records a domain as hosted if the domain has an active key but no such record. This can happen after a partial restore from a
+// backup. The lock ensures that dkimkey is not removing the domain. If another process holds the lock, the next reload tries again.
 func (w *Watcher) adopt(domain string) error {
 	unlock, err := w.store.TryLock(domain)
 	if busy := (*Busy)(nil); errors.As(err, &busy) {

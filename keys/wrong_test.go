@@ -13,7 +13,7 @@ func TestGuardWrong(t *testing.T) {
 	activate(t, g.store, l)
 	g.start()
 	if n := g.guard.Wrong()["example.org"]; n != 0 {
-		t.Errorf("%d before anything was looked at", n)
+		t.Errorf("%d wrong keys before the first check", n)
 	}
 	for i, step := range []struct {
 		zone string

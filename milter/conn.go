@@ -12,22 +12,22 @@ import (
 	"time"
 )
 
-// conn reads and writes milter packets. It reads as many as have arrived into one buffer. It holds the buffer only while that has
-// unread bytes, so that an idle connection takes little memory.
+// conn reads and writes milter packets. One read takes all bytes that have arrived, up to the size of the buffer. The connection keeps
+// the buffer only while it contains unread bytes, so an idle connection uses little memory.
 type conn struct {
 	net.Conn
 	raw     syscall.RawConn
 	cancel  func() // ends the connection's context
 	buffers buffers
 
-	lent     *[bufferSize]byte // from buffers; nil if nothing is buffered, or more than fits
-	buf      []byte            // lent, or larger
-	from, to int               // of the unread bytes in buf
-	got      int               // bytes of the last read
-	gotErr   error             // of the last read
+	lent     *[bufferSize]byte // from buffers; nil if there are no unread bytes, or if buf is larger
+	buf      []byte            // lent, or a larger buffer of its own
+	from, to int               // the unread bytes are buf[from:to]
+	got      int               // number of bytes that the last read returned
+	gotErr   error             // error of the last read
 	readFD   func(fd uintptr) bool
-	deadline time.Time // for reads
-	out      []byte    // room for the next answer: the memory of the last one
+	deadline time.Time // of reads, as last set
+	out      []byte    // empty; its memory is reused for the next answer
 
 	mu       sync.Mutex
 	busy     bool // a message is in progress
@@ -60,7 +60,7 @@ func (c *conn) next() (code byte, size int, err error) {
 	}
 	n := binary.BigEndian.Uint32(c.buf[c.from:])
 	if n == 0 || n > maxPacket {
-		return 0, 0, fmt.Errorf("a milter packet of %d bytes", n)
+		return 0, 0, fmt.Errorf("invalid length of a milter packet: %d bytes", n)
 	}
 	code = c.buf[c.from+4]
 	c.from += packetHead
@@ -103,8 +103,8 @@ func (c *conn) need(n int) error {
 	return nil
 }
 
-// read waits for more bytes and adds them to buf. n is the number of unread bytes that the caller needs. The buffer grows only as
-// bytes arrive: a client could claim any length of a packet.
+// read waits for more bytes and adds them to buf. n is the number of unread bytes that the caller needs. The buffer grows only as bytes
+// arrive, because a client can announce a long packet and send little of it.
 func (c *conn) read(n int) error {
 	if now := time.Now(); c.deadline.Sub(now) < readTimeout-time.Minute {
 		c.deadline = now.Add(readTimeout)
@@ -135,8 +135,8 @@ func (c *conn) read(n int) error {
 	return nil
 }
 
-// tryRead reads what has arrived and reports whether there was anything. The runtime calls it again when the descriptor becomes
-// readable. In between, an empty buffer is released.
+// tryRead reads the bytes that have arrived. It returns false if the read would block. The runtime then calls it again when the
+// descriptor becomes readable. In the meantime, an empty buffer is released.
 func (c *conn) tryRead(fd uintptr) bool {
 	if c.buf == nil {
 		c.lent = c.buffers.get()
@@ -162,7 +162,7 @@ func (c *conn) releaseEmpty() {
 	}
 }
 
-// release returns the buffer to the others.
+// release returns the buffer to the pool.
 func (c *conn) release() {
 	if c.lent != nil {
 		c.buffers.put(c.lent)
@@ -170,7 +170,7 @@ func (c *conn) release() {
 	c.lent, c.buf, c.from, c.to = nil, nil, 0, 0
 }
 
-// send writes an answer with one write.
+// send writes an answer with one call of Write.
 func (c *conn) send(answer []byte) error {
 	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
@@ -185,8 +185,8 @@ func (c *conn) send(answer []byte) error {
 // maxKept is how many bytes of memory for answers a connection keeps between messages.
 const maxKept = 4 << 10
 
-// handshake negotiates version, actions and events. If the client sends nothing, the error is io.EOF, which is not logged: port
-// probes and monitoring do that.
+// handshake negotiates version, actions and events. If the client sends nothing, handshake returns io.EOF, which is not logged: port
+// scans and monitoring connect without sending anything.
 func (c *conn) handshake() error {
 	c.deadline = time.Now().Add(handshakeTimeout)
 	if err := c.SetReadDeadline(c.deadline); err != nil {
@@ -218,14 +218,14 @@ func (c *conn) handshake() error {
 	return c.send(appendOptions(c.out))
 }
 
-// begin notes that a message is in progress.
+// begin records that a message is in progress.
 func (c *conn) begin() {
 	c.mu.Lock()
 	c.busy = true
 	c.mu.Unlock()
 }
 
-// idle notes that no message is in progress, and reports whether the connection must be closed.
+// idle records that no message is in progress. It reports whether the connection must be closed now.
 func (c *conn) idle() (end bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -233,7 +233,7 @@ func (c *conn) idle() (end bool) {
 	return c.draining
 }
 
-// drain makes idle report true: the connection ends after its next message.
+// drain makes idle return true, so that the connection is closed at the end of its current or next message.
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true

@@ -8,7 +8,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// A panic is told of once, and a connection counts while it is open.
+// Each panic calls Options.Panicked once. Connections counts the open connections.
 func TestCounts(t *testing.T) {
 	ln, err := Listen("tcp", "127.0.0.1:0", 0, "")
 	if err != nil {

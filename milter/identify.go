@@ -12,25 +12,25 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// ErrAnother is the error of Identify if a milter answers that is not Signpost.
+// ErrAnother is the error of Identify if a milter other than Signpost answers.
 var ErrAnother = errors.New("it is another milter")
 
-// What Postfix offers: all SMFIF_* flags, which include needActions, and all SMFIP_* flags, which include needEvents.
+// The flags that Postfix offers: all SMFIF_* flags, which include needActions, and all SMFIP_* flags, which include needEvents.
 const (
 	allActions = milter.OptAction(0x1ff)
 	allEvents  = milter.OptProtocol(0x1fffff)
 )
 
 // Identify connects to a milter socket, negotiates as Postfix does, and closes the connection. It returns nil if Signpost answers before
-// ctx ends, and ErrAnother if another milter does. It recognizes Signpost by the options that it requests. network is "tcp" or "unix".
-// The client code is go-milter's, so that it does not share mistakes with this package.
+// ctx ends, and ErrAnother if another milter does. It recognizes Signpost by the options that the server requests. network is "tcp" or
+// "unix". The client code is that of go-milter, so that it does not repeat the mistakes of this package.
 func Identify(ctx context.Context, network, address string) error {
 	d := &dialer{ctx: ctx}
 	s, err := milter.NewClientWithOptions(network, address, milter.ClientOptions{Dialer: d, ActionMask: allActions, ProtocolMask: allEvents}).Session()
 	if d.Conn == nil {
 		return d.err
 	}
-	defer d.Close() // the client leaves it open if the negotiation fails
+	defer d.Close() // if the negotiation fails, the client does not close the connection
 	switch {
 	case errors.Is(err, milter.ErrUnsupportedMilterVersion):
 		return ErrAnother
@@ -44,14 +44,15 @@ func Identify(ctx context.Context, network, address string) error {
 	return nil
 }
 
-// readFailed reports whether err means that the answer could not be read, and not that it was read and is wrong.
+// readFailed reports whether err means that reading the answer failed. It returns false if an answer was read but is wrong.
 func readFailed(err error) bool {
 	var failed net.Error
 	return errors.As(err, &failed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// dialer dials one connection, which ends with its context. A server may send its answer and close the connection before it reads the
-// offer. Writing then fails, but the answer still identifies the server. So Write only stores the error in err, as Dial does.
+// dialer dials one connection. Reads and writes fail after ctx ends. A server may send its answer and close the connection before it
+// reads the client's offer. Writing the offer then fails, but the answer still identifies the server. So Write returns no error. Write
+// and Dial store their error in err.
 type dialer struct {
 	ctx context.Context
 	net.Conn

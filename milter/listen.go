@@ -16,13 +16,14 @@ import (
 // listenTimeout limits the lookup of a host name in an address, and the connection to a socket that may be stale.
 const listenTimeout = 5 * time.Second
 
-// Listen opens a socket for Postfix. network is "tcp" or "unix". A unix socket gets a mode, and the group if that is not empty and
-// exists on this machine. Listen replaces a socket file that no process listens on. It is an error if one does.
+// Listen opens a socket for Postfix. network is "tcp" or "unix". Listen sets the mode of a unix socket. It also sets the group, unless
+// that is empty or does not exist on this machine. Listen replaces a socket file on which no process listens. If a process listens on it,
+// Listen returns an error.
 func Listen(network, address string, mode fs.FileMode, group string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
 	defer cancel()
 	if network != "unix" {
-		// No keep-alive, which takes four system calls for each connection: readTimeout detects a dead peer.
+		// Keep-alive is off, because it takes four system calls for each connection. readTimeout detects a dead peer.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, network, address)
 		if err != nil {
 			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)
@@ -46,7 +47,7 @@ func Listen(network, address string, mode fs.FileMode, group string) (net.Listen
 	return ln, nil
 }
 
-// clearStale removes a socket that no process listens on: a killed daemon leaves one.
+// clearStale removes a socket file on which no process listens. A killed daemon leaves such a file.
 func clearStale(path string) error {
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -5,7 +5,7 @@ import "bytes"
 // macros are the macros of one packet that this package uses.
 type macros struct {
 	addr, name, ptr, daemon, mta string // at CONNECT
-	smtp                         bool   // {client_connections} is set: cleanup(8) never sends it
+	smtp                         bool   // {client_connections} is set; smtpd(8) sends it, cleanup(8) does not
 	login                        string // at MAIL
 	queueID                      string // at the end of the header and of the message
 }

@@ -1,9 +1,8 @@
 // Package milter is a server for the milter protocol of Postfix. A Server accepts connections. For each message, it calls
 // Options.Begin and passes the events to the Message that Begin returns. It sends the Edits and the Reply of Message.Finish to
 // Postfix. It makes no decisions.
-//
-// Postfix gets no reply before the end of a message: all other events are negotiated to need none (SMFIP_NR_*). So a message takes one
-// round trip, and no message is rejected before its end.
+// The Server replies to Postfix only at the end of a message. The negotiation turns off the replies to all other events (SMFIP_NR_*). So
+// a message takes one round trip, and no message is rejected before its end.
 //
 //	ln, err := milter.Listen("unix", "/var/spool/postfix/signpost/milter.sock", 0o660, "postfix")
 //	if err != nil {
@@ -19,7 +18,7 @@ import (
 	"time"
 )
 
-// Session is the state of the connection of an SMTP client at the beginning of a message. It is a copy, which does not change.
+// Session describes the connection of an SMTP client at the beginning of a message. It does not change afterwards.
 type Session struct {
 	Client netip.Addr // invalid if Postfix does not know it
 	Name   string     // {client_name}: "unknown" unless forward and reverse DNS agree
@@ -27,7 +26,7 @@ type Session struct {
 	HELO   string
 	Daemon string // {daemon_name}, as sent at CONNECT
 	MTA    string // {j}: the name of the MTA
-	SMTP   bool   // false if cleanup(8) simulates a session: mail of sendmail(1), or from the queue
+	SMTP   bool   // false if cleanup(8) simulates the session, for mail from sendmail(1) or from the queue
 }
 
 // Envelope is the envelope of a message without its recipients.
@@ -41,28 +40,28 @@ type Envelope struct {
 // Message handles the events of one message. Its methods are called from one goroutine, in this order. None is called after the
 // context of Options.Begin has ended.
 type Message interface {
-	// Recipient is called for each recipient that Postfix accepted, without angle brackets. It must not keep p.
+	// Recipient is called for each recipient that Postfix accepted. p is the address without angle brackets. Recipient must not keep p.
 	Recipient(p []byte)
-	// Header is called for each field, from the top down. The value is the text after the colon, with its leading space and with
-	// LF in folds.
+	// Header is called for each field, from the top down. The value is the text after the colon, with its leading space. Its line breaks
+	// are LF.
 	Header(name, value string)
 	// EndHeaders is called after the last field, with the queue ID that Postfix logs.
 	EndHeaders(queueID string)
-	// Body is called for each piece of the body, which may end anywhere. Lines end in CRLF. It must not keep p.
+	// Body is called for each piece of the body. A piece may end anywhere. Lines end in CRLF. Body must not keep p.
 	Body(p []byte)
 	// Finish is called at the end of the message and returns what to do with it.
 	Finish(ctx context.Context) (Edits, Reply)
 }
 
-// Edits are the changes to a message that is not rejected. Deletions come first, then insertions in their order: of two insertions at
-// index 0, the later one is on top.
+// Edits are the changes to a message that is not rejected. Deletions are applied first, then insertions in their order. So of two
+// insertions at index 0, the second is above the first.
 type Edits struct {
 	Delete []Deletion  `json:"delete,omitempty"`
 	Insert []Insertion `json:"insert,omitempty"`
-	Hold   string      `json:"hold,omitempty"` // if not empty: put it into Postfix's hold queue, with this reason
+	Hold   string      `json:"hold,omitempty"` // if not empty, Postfix puts the message into its hold queue for this reason
 }
 
-// Deletion deletes a field. Index is its number among the fields of that name, from 1, in the order of the calls of Header.
+// Deletion deletes a field. Index is the number of the field among those of its name, counted from 1 in the order of the calls of Header.
 type Deletion struct {
 	Name  string `json:"name"`
 	Index int    `json:"index"`
@@ -84,10 +83,11 @@ type Reply struct {
 
 // Options configure a Server. Begin, Broken and Log are required.
 type Options struct {
-	// Begin is called for each message, at the first recipient that Postfix accepted. ctx ends with the message, however it ends.
+	// Begin is called for each message, at the first recipient that Postfix accepted. ctx ends with the message, also if the message is
+	// aborted.
 	Begin func(ctx context.Context, s Session, e Envelope) Message
-	// Broken returns the reply to a message whose handler panicked, or whose packets were malformed. If it was accepted, a sender
-	// could evade all checks.
+	// Broken returns the reply to a message whose handler panicked, or whose packets were malformed. The reply must not accept the
+	// message; otherwise a sender could evade all checks.
 	Broken func(s Session, e Envelope) Reply
 	Log    *slog.Logger
 	// Panicked, if not nil, is called after each panic of a handler.
@@ -96,10 +96,10 @@ type Options struct {
 	Connections int
 }
 
-// Bounds.
+// Limits.
 const (
-	// DefaultConnections is the default of Options.Connections. Postfix opens one connection for each smtpd(8) and cleanup(8)
-	// process, by default 200 in total. Ten times as many are a flood.
+	// DefaultConnections is the default of Options.Connections. Postfix opens one connection for each smtpd(8) and cleanup(8) process, by
+	// default 200 in total. More than ten times as many indicate a fault or an attack.
 	DefaultConnections = 2000
 	// readTimeout limits the wait for the next packet. Postfix sends nothing while it waits for its client: for 300 seconds
 	// (smtpd_timeout), and longer at the end of a message.

@@ -18,7 +18,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// recorder is a Message that notes its events.
+// recorder is a Message that records its events.
 type recorder struct {
 	events  []string
 	to      []string // recipients
@@ -44,7 +44,7 @@ func (r *recorder) Finish(context.Context) (Edits, Reply) {
 	return r.edits, r.reply
 }
 
-// served is a server on a pipe-like TCP connection, and what its messages noted.
+// served is a server on a TCP port, with the events that its messages recorded.
 type served struct {
 	t    *testing.T
 	addr string
@@ -123,7 +123,8 @@ func (s *served) dial() *testmilter.MTA {
 	return testmilter.Dial(s.t, "tcp", s.addr)
 }
 
-// Only the end of a message is answered; the client is known for every message of a session; contexts end with messages.
+// Only the end of a message gets an answer. Every message of a session has the client's address. The context of a message ends with the
+// message.
 func TestSession(t *testing.T) {
 	replies := []Reply{{}, {550, "5.7.1", "100% no\r\nnot \x00 this"}, {}}
 	n := 0
@@ -148,12 +149,12 @@ func TestSession(t *testing.T) {
 			t.Errorf("%d: %+v %+v", i, s.sess[i], s.envs[i])
 		}
 		if s.ctxs[i].Err() == nil {
-			t.Errorf("message %d has ended and its context has not", i)
+			t.Errorf("message %d has ended, but its context has not", i)
 		}
 	}
 }
 
-// Deletions go from the highest index down, before insertions (OpenDKIM CVE-2022-48521).
+// Deletions are sent before insertions, from the highest index to the lowest (OpenDKIM CVE-2022-48521).
 func TestEdits(t *testing.T) {
 	s := serve(t, func() *recorder {
 		return &recorder{edits: Edits{
@@ -174,7 +175,7 @@ func TestEdits(t *testing.T) {
 	}
 }
 
-// A panic breaks its message, which is answered 451 at its end, and nothing else.
+// A panic affects only its own message, which gets reply 451 at its end.
 func TestPanic(t *testing.T) {
 	for _, at := range []string{"header", "eoh", "body", "finish"} {
 		n := 0
@@ -196,8 +197,8 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// A header packet with an extra NUL holds a field of which we cannot see the whole: no answer out of turn may reach
-// Postfix, and a message of which we have not seen every field is not judged.
+// A header packet with an extra NUL contains a field that cannot be read completely. Signpost must not send Postfix an answer that
+// Postfix does not expect. It also makes no decision on a message of which it has not read every field.
 func TestNULInHeader(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	m := s.dial()
@@ -205,7 +206,7 @@ func TestNULInHeader(t *testing.T) {
 	if got := m.Message("a@example.org", "Subject\x00 x\x00y\x00"); got[0] != "y451 4.3.0 broken\x00" {
 		t.Errorf("%q", got)
 	}
-	// Between two messages as well.
+	// The same between two messages.
 	m.Send('L', "Subject\x00 x\x00y\x00")
 	m.Send('A', "")
 	if got := m.Message("a@example.org", "Subject\x00 x\x00"); got[0] != "c" || len(got) != 1 {
@@ -213,7 +214,7 @@ func TestNULInHeader(t *testing.T) {
 	}
 }
 
-// An aborted message leaves nothing behind.
+// Nothing of an aborted message is left for the next one.
 func TestAbort(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	m := s.dial()
@@ -230,8 +231,8 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-// Probes, garbage and old protocols: one useful line or none, and the daemon serves on.
-func TestStrangeClients(t *testing.T) {
+// Port scans, garbage and old protocol versions cause at most one log line, which states the problem. The daemon continues.
+func TestInvalidClients(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	for sent, want := range map[string]string{
 		"GET / HTTP/1.0\r\n\r\n": "not a milter client",
@@ -244,7 +245,7 @@ func TestStrangeClients(t *testing.T) {
 		if _, err := m.Write([]byte(sent)); err != nil {
 			t.Fatal(err)
 		}
-		_ = m.Conn.(*net.TCPConn).CloseWrite() // it may have hung up already
+		_ = m.Conn.(*net.TCPConn).CloseWrite() // the server may have closed the connection already
 		_, _ = io.Copy(io.Discard, m)
 		s.logged(want)
 	}
@@ -269,7 +270,7 @@ func TestListenUnix(t *testing.T) {
 	if _, err := Listen("unix", path, 0o660, ""); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a socket in use: %v", err)
 	}
-	// What kill -9 leaves: the file without a listener.
+	// kill -9 leaves the socket file, on which no process listens.
 	ln.(*net.UnixListener).SetUnlinkOnClose(false)
 	ln.Close()
 	if ln, err = Listen("unix", path, 0o600, ""); err != nil {
@@ -287,7 +288,7 @@ func TestListenUnix(t *testing.T) {
 	}
 }
 
-// A message is told of each recipient, without what Postfix says beside it.
+// A Message gets each recipient without the ESMTP parameters that Postfix sends after the address.
 func TestRecipients(t *testing.T) {
 	r := &recorder{}
 	s := session{ctx: t.Context(), conn: &conn{}, options: Options{Begin: func(context.Context, Session, Envelope) Message { return r }}}

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// The milter protocol, version 6, as Postfix implements it (src/milter/milter8.c, after mfdef.h of Sendmail). A packet is a length
-// of four bytes in network byte order, a code of one byte, and data. The length counts the code and the data. Strings in the data end
-// in NUL.
+// The milter protocol, version 6, as Postfix implements it in src/milter/milter8.c, which follows mfdef.h of Sendmail. A packet is a
+// length of four bytes in network byte order, a code of one byte, and data. The length counts the code and the data. Strings in the data
+// end in NUL.
 
 // Events.
 const (
@@ -43,8 +43,8 @@ const (
 	needActions      = uint32(actionAdd | actionChange | actionQuarantine | actionMacros)
 )
 
-// SMFIP_*: what a milter requests of Postfix: to omit unused events, to wait for no reply except at the end of a message, and to
-// keep the space before a header value.
+// SMFIP_*: what a milter asks Postfix to do: omit unused events, expect no reply except at the end of a message, and keep the space
+// before a header value.
 const (
 	noUnknown       = 0x100
 	noData          = 0x200
@@ -60,7 +60,7 @@ const (
 		silentEndHeader | silentBody | leadingSpace)
 )
 
-// needVersion is the protocol of Postfix 2.6 and later, the default of milter_protocol.
+// needVersion is the protocol version of Postfix 2.6 and later, the default of milter_protocol.
 const needVersion = 6
 
 // SMFIM_*: the stages for which macros are requested. A request overrides milter_*_macros in main.cf.
@@ -75,7 +75,7 @@ const (
 	macrosEnd     = "i"
 )
 
-// packetHead is how many bytes precede a packet's data.
+// packetHead is the number of bytes before the data of a packet.
 const packetHead = 5
 
 // maxPacket limits the length of a packet, in bytes. Postfix sends a body in pieces of 64 KiB. A header field has at most
@@ -109,7 +109,8 @@ func appendPacket(b []byte, code byte, data func([]byte) []byte) []byte {
 
 func appendString(b []byte, s string) []byte { return append(append(b, s...), 0) }
 
-// appendField appends an edit of a header field. Folds must have a bare LF: Postfix turns each CR and each LF into CRLF.
+// appendField appends an edit of a header field. Line breaks in the value must be a bare LF, because Postfix converts each CR and each LF
+// to CRLF.
 func appendField(b []byte, code byte, index int, name, value string) []byte {
 	return appendPacket(b, code, func(b []byte) []byte {
 		b = appendString(binary.BigEndian.AppendUint32(b, uint32(index)), name)

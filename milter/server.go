@@ -28,8 +28,8 @@ func NewServer(o Options) *Server {
 	return &Server{options: o, slots: make(chan struct{}, o.Connections), buffers: make(buffers, keptBuffers), conns: map[*conn]struct{}{}}
 }
 
-// Serve accepts connections on ln until ctx ends. Then it closes ln and returns nil; open connections continue, see Drain. Any other
-// error of ln ends it too.
+// Serve accepts connections on ln until ctx ends. Then it closes ln and returns nil. Open connections continue; call Drain to close them.
+// Serve also ends if ln fails, and returns that error.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
@@ -76,7 +76,7 @@ func accept(ctx context.Context, ln net.Listener, o Options) (net.Conn, error) {
 }
 
 func (s *Server) serve(nc net.Conn) {
-	// Not derived from the context of Serve: messages in progress continue after that ends.
+	// This context is not derived from that of Serve, because messages in progress continue after Serve ends.
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := newConn(nc, s.buffers, cancel)
 	if err != nil {
@@ -106,8 +106,8 @@ func (s *Server) serve(nc net.Conn) {
 // in progress although none of its events has arrived.
 const idleGrace = time.Second
 
-// Drain closes all connections: each with a message at the end of the message, and the others after idleGrace. When ctx ends, it closes
-// those that are left. Call it after Serve has returned.
+// Drain closes all connections. It closes a connection with a message in progress at the end of the message, and any other after
+// idleGrace. When ctx ends, it closes the remaining connections. Call it after Serve has returned.
 func (s *Server) Drain(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {
@@ -136,7 +136,7 @@ func (s *Server) Drain(ctx context.Context) {
 	<-ended
 }
 
-// Full reports whether all connections are in use, except the one that each Serve reserves before it accepts.
+// Full reports whether all slots are in use. Each Serve that waits for a connection uses one slot.
 func (s *Server) Full() bool { return len(s.slots) == cap(s.slots) }
 
 // Connections returns the number of open connections.

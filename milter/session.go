@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// session is the state of one connection. One goroutine uses it.
+// session is the state of one connection. Only one goroutine uses it.
 type session struct {
 	ctx     context.Context
 	conn    *conn
@@ -58,8 +58,7 @@ func (s *session) run() error {
 	}
 }
 
-// body passes the data of a packet to the handler as it arrives. The packet for the end of the message may have the last piece of the
-// body.
+// body passes the data of a packet to the handler as it arrives. The end-of-message packet may contain the last piece of the body.
 func (s *session) body(size int) error {
 	for size > 0 {
 		p, err := s.conn.piece(size)
@@ -148,8 +147,8 @@ func clientAddr(packet, macro string) netip.Addr {
 	return netip.Addr{}
 }
 
-// header parses "name NUL value NUL". A field with another NUL cannot be read completely. Its message is broken, because the checks
-// need the complete header.
+// header parses "name NUL value NUL". A field with another NUL cannot be read completely. Its message is marked as broken, because the
+// checks need the complete header.
 func (s *session) header(data []byte) {
 	name, rest, named := bytes.Cut(data, []byte{0})
 	_, more, ended := bytes.Cut(rest, []byte{0})
@@ -173,8 +172,8 @@ func (s *session) start(e Envelope) {
 	s.conn.begin()
 }
 
-// grow enlarges the stack of the goroutine to what a message needs. Without it, the stack would grow in three steps and be copied at
-// each. The stack of a connection without messages stays small.
+// grow enlarges the stack of the goroutine to the size that a message needs. Otherwise the stack would grow in three steps and be copied
+// in each step. The stack of a connection without messages stays small.
 //
 //go:noinline
 func grow(i byte) byte {
@@ -191,7 +190,7 @@ func (s *session) end() {
 	}
 }
 
-// handler returns the handler of the current message, and begins it if necessary. If there was no MAIL event, its envelope is empty.
+// handler returns the handler of the current message, and creates it if necessary. If there was no MAIL event, the envelope is empty.
 func (s *session) handler() Message {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -202,7 +201,7 @@ func (s *session) handler() Message {
 	return s.message.handler
 }
 
-// broken marks the current message: Options.Broken returns its reply, and the handler gets no more events.
+// broken marks the current message as broken. Its handler gets no more events, and Options.Broken returns its reply.
 func (s *session) broken() {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -210,7 +209,7 @@ func (s *session) broken() {
 	s.message.broken = true
 }
 
-// guard calls f, which handles an event, unless the message is broken. A panic of f breaks only the message.
+// guard calls f, which handles an event, unless the message is broken. If f panics, only the message is marked as broken.
 func (s *session) guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -250,8 +249,8 @@ func (s *session) finish() []byte {
 	return appendPacket(b, answerContinue, func(b []byte) []byte { return b })
 }
 
-// appendEdits appends the packets of the edits. Postfix counts the fields that remain. So deletions come first, from the highest index
-// to the lowest.
+// appendEdits appends the packets of the edits. After each deletion, Postfix counts only the fields that remain. So deletions come first,
+// from the highest index to the lowest.
 func appendEdits(b []byte, e Edits) []byte {
 	deletions := slices.Clone(e.Delete)
 	slices.SortStableFunc(deletions, func(a, b Deletion) int { return b.Index - a.Index })

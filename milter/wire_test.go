@@ -17,7 +17,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// silent is a Message that looks at nothing.
+// silent is a Message that ignores all events.
 type silent struct{}
 
 func (silent) Header(string, string)                 {}
@@ -28,7 +28,7 @@ func (silent) Finish(context.Context) (Edits, Reply) { return Edits{Insert: some
 
 var someFields = []Insertion{{0, "Authentication-Results", " mx.example;\r\n\tspf=pass smtp.mailfrom=example.org"}}
 
-// countedConn counts what is written to it.
+// countedConn counts the writes to a connection.
 type countedConn struct {
 	*net.UnixConn
 	writes *atomic.Int64
@@ -49,7 +49,7 @@ func (l *countedListener) Accept() (net.Conn, error) {
 	return countedConn{c, &l.writes}, err
 }
 
-// player is a server of silent messages, and connections to it that count.
+// player is a server whose messages are silent. Its listener counts the writes to all connections.
 type player struct {
 	t  testing.TB
 	ln *countedListener
@@ -90,7 +90,7 @@ func (p *player) dial() *testmilter.MTA {
 	return m
 }
 
-// letter is an ordinary message as Postfix sends it: 20 fields and so many octets of body.
+// letter returns an ordinary message as Postfix sends it: 20 fields and a body of size bytes.
 func letter(size int) []byte {
 	var b bytes.Buffer
 	add := func(code byte, data string) { b.Write(testmilter.Packet(code, data)) }
@@ -112,8 +112,8 @@ func letter(size int) []byte {
 	return b.Bytes()
 }
 
-// An answer, edits included, is one write: each costs Postfix and us a system call.
-func TestOneWriteAnAnswer(t *testing.T) {
+// An answer and its edits are one write, because each write costs Postfix and Signpost a system call.
+func TestOneWritePerAnswer(t *testing.T) {
 	p := play(t)
 	m := p.dial()
 	if n := p.ln.writes.Load(); n != 1 {
@@ -130,7 +130,7 @@ func TestOneWriteAnAnswer(t *testing.T) {
 	}
 }
 
-// A message of 20 fields costs an allocation for each, and a few of its own; its body costs none, whatever its size.
+// A message of 20 fields takes one allocation for each field and a few more. Its body takes none, whatever its size.
 func TestAllocations(t *testing.T) {
 	const fields, own = 20, 16
 	for _, size := range []int{0, 4 << 10, 4 << 20} {
@@ -146,12 +146,12 @@ func TestAllocations(t *testing.T) {
 			}
 		})
 		if n > fields+own {
-			t.Errorf("%d octets of body: %v allocations, want %d at most", size, n, fields+own)
+			t.Errorf("%d bytes of body: %v allocations, want %d at most", size, n, fields+own)
 		}
 	}
 }
 
-// The events do not depend on how the octets of their packets come in.
+// The events do not depend on how the bytes of their packets are split.
 func TestPiecemeal(t *testing.T) {
 	long := strings.Repeat("long ", 30<<10)
 	var wire bytes.Buffer
@@ -187,15 +187,15 @@ func TestPiecemeal(t *testing.T) {
 				got.WriteString(body)
 			}
 			if got.String() != want {
-				t.Errorf("in steps of %d octets: %.200q", step, got.String())
+				t.Errorf("in steps of %d bytes: %.200q", step, got.String())
 			}
 		}
 		s.mu.Unlock()
 	}
 }
 
-// Macros are for the next event alone, a piece of a body as well: what came before one is not the login of a message that
-// follows without any.
+// Macros apply only to the next event, which may be a piece of a body. So a login in the macros before such an event does not apply to
+// the next message.
 func TestMacrosAreForOneEvent(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	for _, event := range []string{"Btext", "N", "LSubject\x00 x\x00", "R<b@example.net>\x00"} {
@@ -210,13 +210,13 @@ func TestMacrosAreForOneEvent(t *testing.T) {
 	defer s.mu.Unlock()
 	for _, e := range s.envs {
 		if e.Login != "" {
-			t.Errorf("the login %q is left over", e.Login)
+			t.Errorf("the login %q of another event was used", e.Login)
 		}
 	}
 }
 
-// A connection that waits, as Postfix's do between two messages, holds no buffer: less than 30 KiB of memory with all of
-// its parts, the test's own end included.
+// An idle connection, as Postfix keeps it open between two messages, has no buffer. It takes less than 30 KiB of memory, including the
+// test's end of the connection.
 func TestIdleConnections(t *testing.T) {
 	p := play(t)
 	memory := func() uint64 {
@@ -237,7 +237,7 @@ func TestIdleConnections(t *testing.T) {
 		}
 		all[i].Answers()
 	}
-	// The last one's answer may come before its goroutine waits again.
+	// The last answer may arrive before the goroutine of its connection waits again.
 	const most = 30 << 10
 	var each uint64
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
@@ -245,9 +245,9 @@ func TestIdleConnections(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("%d octets a connection", each)
+	t.Logf("%d bytes per connection", each)
 	if each >= most {
-		t.Errorf("%d octets a connection, want less than %d", each, most)
+		t.Errorf("%d bytes per connection, want less than %d", each, most)
 	}
 	runtime.KeepAlive(all)
 }
@@ -278,7 +278,7 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// Identify tells Signpost from other milters, and from what is no milter.
+// Identify distinguishes Signpost from other milters and from servers that are not milters.
 func TestIdentify(t *testing.T) {
 	identify := func(address string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -289,7 +289,7 @@ func TestIdentify(t *testing.T) {
 	if err := identify(p.ln.Addr().String()); err != nil {
 		t.Error(err)
 	}
-	for said, want := range map[string]string{
+	for greeting, want := range map[string]string{
 		"220 mail.example ESMTP\r\n": "does not answer as a milter",
 		string(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x00\x11\x00\x00\x00\x00"+strings.Repeat(" ", 200))): "another milter",
 	} {
@@ -299,16 +299,16 @@ func TestIdentify(t *testing.T) {
 		}
 		go func() {
 			if c, err := ln.Accept(); err == nil {
-				_, _ = io.WriteString(c, said)
+				_, _ = io.WriteString(c, greeting)
 				c.Close()
 			}
 		}()
 		if err := identify(ln.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", said, err)
+			t.Errorf("%q: %v", greeting, err)
 		}
 		ln.Close()
 	}
-	// OpenDKIM's answer is shorter than ours, and its connection stays open.
+	// OpenDKIM's answer is shorter than Signpost's, and its connection stays open.
 	short, err := net.Listen("unix", t.TempDir()+"/s")
 	if err != nil {
 		t.Fatal(err)
@@ -325,6 +325,6 @@ func TestIdentify(t *testing.T) {
 		t.Errorf("a short answer: %v", err)
 	}
 	if err := identify(t.TempDir() + "/none"); err == nil {
-		t.Error("an answer from nobody")
+		t.Error("no error for a socket that does not exist")
 	}
 }

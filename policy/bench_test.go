@@ -8,7 +8,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// The cost of a decision about an ordinary message that passes.
+// BenchmarkOrdinary measures the decision about an ordinary message that passes.
 func BenchmarkOrdinary(b *testing.B) {
 	e, r := forged(), verifying()
 	e.SPF = &spf.Result{Status: spf.Pass, Identity: spf.MailFrom, Domain: "mail.example.com"}

@@ -10,13 +10,13 @@ import (
 	"signpost/internal/spf"
 )
 
-// This file has the English of the protocol engines' causes. A cause is a phrase in snake_case. Only causes whose phrase is not
-// sufficient have a text here.
+// This file has the English texts of the causes that the protocol engines return. A cause is a phrase in snake_case. Most causes are
+// shown as that phrase. Only those for which the phrase is not sufficient have a text here.
 
 // LegacyCause is the cause of results in journal entries of version 1. Their detail is a sentence.
 const LegacyCause = "legacy"
 
-// phrase returns the words of a cause.
+// phrase returns a cause with spaces instead of underscores.
 func phrase(cause string) string {
 	if cause == LegacyCause {
 		return ""
@@ -24,7 +24,7 @@ func phrase(cause string) string {
 	return strings.ReplaceAll(cause, "_", " ")
 }
 
-// because joins two phrases, of which either may be empty.
+// because joins two phrases. Either may be empty.
 func because(what, detail string) string {
 	if detail == "" || what == "" {
 		return what + detail
@@ -78,7 +78,7 @@ func DKIMText(s dkim.Result) string {
 	return because(phrase(string(s.Cause)), s.Detail)
 }
 
-// KeyRecordText returns why a key record is not valid, and so how to correct it. It returns "" for other causes.
+// KeyRecordText returns why a key record is not valid. The text also shows how to correct the record. It returns "" for other causes.
 func KeyRecordText(cause dkim.Cause, detail string) string {
 	switch cause {
 	case dkim.KeyRecordIsHostName:
@@ -141,7 +141,7 @@ func ChainText(c *dkim.Chain) string {
 	return DKIMText(s)
 }
 
-// SPFText returns what led to the result of SPF, or "".
+// SPFText returns the cause of an SPF result, or "".
 func SPFText(s *spf.Result) string {
 	at := ""
 	if s.Term != "" && s.RecordDomain != "" {
@@ -179,7 +179,7 @@ func SPFText(s *spf.Result) string {
 	return text
 }
 
-// DMARCText returns what led to the result of DMARC, or "".
+// DMARCText returns the cause of a DMARC result, or "".
 func DMARCText(d dmarc.Result) string {
 	switch of := cmp.Or(d.IdentifierDomain, d.Domain); d.Cause {
 	case dmarc.NoRecord:
@@ -200,7 +200,7 @@ func DMARCText(d dmarc.Result) string {
 	return because(phrase(string(d.Cause)), d.Detail)
 }
 
-// FaultText returns what is wrong with p, sp or np of a DMARC record.
+// FaultText describes the error in p, sp or np of a DMARC record.
 func FaultText(cause dmarc.Cause, detail string) string {
 	switch cause {
 	case dmarc.PolicyTagMissing:
@@ -264,7 +264,7 @@ func (s Side) text(missing string) string {
 	return text + " (" + strings.Join(why, "; ") + ")"
 }
 
-// String returns a comparison as the log shows it, "" if there was nothing to compare.
+// String returns a comparison as the log shows it, or "" if there was nothing to compare.
 func (c Comparison) String() string {
 	var all []string
 	if len(c.Same) > 0 {

@@ -39,15 +39,15 @@ type Difference struct {
 // Side is one of the two results. An empty Result means that there is none.
 type Side struct {
 	Result  string `json:"result,omitempty"`
-	Domain  string `json:"domain,omitempty"`     // if it is not that of the Difference
-	Cause   string `json:"cause,omitempty"`      // ours: the cause of the engine
-	Detail  string `json:"detail,omitempty"`     // ours: its detail; theirs: their reason
+	Domain  string `json:"domain,omitempty"`     // if it is not the domain of the Difference
+	Cause   string `json:"cause,omitempty"`      // ours: the cause that the protocol engine returned
+	Detail  string `json:"detail,omitempty"`     // ours: the detail of the cause; theirs: the reason that they state
 	Aligned string `json:"aligned,omitempty"`    // ours, DMARC: the aligned domain
 	Org     string `json:"org_domain,omitempty"` // ours, DMARC: the Organizational Domain if it is not the Author Domain
 }
 
-// Compare compares our results with those that another filter wrote. A method for which it reported no result is Missing, not
-// Different: OpenDKIM, for example, reports no SPF.
+// Compare compares our results with those that another filter wrote. A method for which the other filter reported no result is listed in
+// Missing, not in Different. OpenDKIM, for example, reports no SPF result.
 func Compare(e Evidence) Comparison {
 	var c Comparison
 	if len(e.Others) == 0 || e.SPF == nil { // every message that was verified has an SPF result
@@ -86,12 +86,12 @@ func (e Evidence) others(method string) []Other {
 // compareSPF, compareDKIM and compareDMARC return the differences, and whether the other filter reported the method.
 func compareSPF(e Evidence) ([]Difference, bool) {
 	for _, o := range e.others("spf") {
-		// Only the same identity: OpenDMARC writes results for both HELO and MAIL FROM.
+		// Only results for the same identity are compared. OpenDMARC writes results for both HELO and MAIL FROM.
 		if o.HELO != (e.SPF.Identity == spf.HELO) {
 			continue
 		}
 		if o.Result == "hardfail" {
-			o.Result = "fail" // the word of old filters
+			o.Result = "fail" // old filters write hardfail
 		}
 		if o.Result != string(e.SPF.Status) || o.Domain != "" && o.Domain != e.SPF.Domain {
 			ours := Side{Result: string(e.SPF.Status), Cause: string(e.SPF.Cause), Detail: cmp.Or(e.SPF.Term, e.SPF.Detail)}
@@ -128,7 +128,7 @@ func compareDKIM(e Evidence) ([]Difference, bool) {
 	return all, true
 }
 
-// about reports whether a result is that of a signature. Properties that the result does not state match every signature.
+// about reports whether o may be the result of the signature s. A property that o does not state matches every signature.
 func (o Other) about(s dkim.Result) bool {
 	return (o.Domain == "" || o.Domain == s.Domain) && (o.Selector == "" || o.Selector == s.Selector) && strings.HasPrefix(s.Signature, o.Signature)
 }
@@ -154,7 +154,8 @@ func compareDMARC(e Evidence) ([]Difference, bool) {
 	return all, true
 }
 
-// sideDMARC returns our DMARC result. It has the Organizational Domain, in which a tree walk and the Public Suffix List differ most often.
+// sideDMARC returns our DMARC result. It includes the Organizational Domain, because most differences arise when one filter uses a tree
+// walk and the other the Public Suffix List.
 func sideDMARC(d dmarc.Result) Side {
 	s := Side{Result: string(d.Status), Cause: string(d.Cause), Detail: d.Detail}
 	if d.Aligned != nil {
@@ -166,7 +167,7 @@ func sideDMARC(d dmarc.Result) Side {
 	return s
 }
 
-// side returns the other filter's result. of is the domain of the Difference, or "" if the result names the same.
+// side returns the other filter's result. of is the domain of the Difference, or "" if the result names that domain.
 func (o Other) side(of string) Side {
 	s := Side{Result: o.Result, Detail: o.Reason}
 	if of != "" && o.Domain != of {

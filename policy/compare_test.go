@@ -9,7 +9,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// Our results are compared with those of another filter one by one. What it does not report is missing, not different.
+// Each of our results is compared with the result of another filter. A result that the other filter does not report is missing, not
+// different.
 func TestCompare(t *testing.T) {
 	e := Evidence{
 		SPF: &spf.Result{Status: spf.SoftFail, Identity: spf.MailFrom, Domain: "example.com", Cause: spf.TermMatched, Term: "~all"},
@@ -34,8 +35,8 @@ func TestCompare(t *testing.T) {
 		{"SPF of HELO", func(o []Other) []Other { o[0].HELO, o[0].Result = true, "pass"; return o }, nil},
 		{"SPF of another domain", func(o []Other) []Other { o[0].Domain = "x.example"; return o }, []Difference{{"spf", "example.com", softfail, Side{Result: "softfail", Domain: "x.example"}}}},
 		{"DKIM fails there", func(o []Other) []Other { o[1].Result, o[1].Reason = "fail", "bad"; return o }, []Difference{{"dkim", "example.com/s", pass, Side{Result: "fail", Detail: "bad"}}}},
-		{"a signature that they do not have", func(o []Other) []Other { return slices.Delete(o, 2, 3) }, []Difference{{"dkim", "list.example/s", partly, Side{}}}},
-		{"a signature that we do not have", func(o []Other) []Other {
+		{"a signature that the other filter does not report", func(o []Other) []Other { return slices.Delete(o, 2, 3) }, []Difference{{"dkim", "list.example/s", partly, Side{}}}},
+		{"a signature that we do not report", func(o []Other) []Other {
 			return append(o, Other{Method: "dkim", Result: "pass", Domain: "other.example", Selector: "t"})
 		}, []Difference{{"dkim", "other.example/t", Side{}, Side{Result: "pass"}}}},
 		{"no signature there", func(o []Other) []Other { o[1] = Other{Method: "dkim", Result: "none"}; return slices.Delete(o, 2, 3) },

@@ -7,7 +7,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// The operator's choices about inbound mail, in the words of the configuration.
+// The values of the configuration keys for inbound mail.
 const (
 	RejectOnEvidence = "evidence" // dmarc.reject
 	RejectAlways     = "always"
@@ -22,17 +22,17 @@ const (
 	HostileTag       = "tag"
 )
 
-// Rules are the operator's choices.
+// Rules are the operator's settings.
 type Rules struct {
 	TrustedNetworks []netip.Prefix
 	SkipNetworks    []netip.Prefix
 	Hosted          map[string]bool     // domains that have had an active key
 	SignDomains     []string            // empty: every hosted one
-	Subdomains      bool                // a name below a hosted domain signs with that domain's key
+	Subdomains      bool                // mail from a name below a hosted domain is signed with that domain's key
 	LoginDomains    map[string][]string // login, lower case -> domains it may use; empty: any
 	OnMissingKey    Action              // Tempfail, Hold or Accept
 
-	// About inbound mail; the words are those of the configuration.
+	// Settings for inbound mail. The values are those of the configuration.
 	HostileFrom       string            // verify.hostile_from
 	Reject            string            // dmarc.reject
 	RejectFor         map[string]string // [dmarc.domain.NAME]: domain -> reject
@@ -65,7 +65,7 @@ func decide(e Evidence, r Rules) Verdict {
 	return allowed(e, r, byResults(e, r))
 }
 
-// byResults returns the verdict by the results of SPF and DMARC.
+// byResults returns the verdict that follows from the results of SPF and DMARC.
 func byResults(e Evidence, r Rules) Verdict {
 	d := decideDMARC(e, r)
 	spf := decideSPF(e, r)
@@ -82,9 +82,9 @@ func byResults(e Evidence, r Rules) Verdict {
 	return d
 }
 
-// hostile returns the verdict on a message in which programs find different authors: DMARC does not apply to it, and it is a threat
-// (RFC 9989 section 11.5). A From field with too many domains is never accepted, because a forger would put the failing domain last,
-// where it is not checked.
+// hostile returns the verdict on a message in which different programs find different authors. DMARC cannot be evaluated for such a
+// message, which is a threat (RFC 9989 section 11.5). A From field with too many domains is never accepted: a forger would put the forged
+// domain last, where it is not checked.
 func hostile(e Evidence, r Rules) Verdict {
 	why := hostileFrom(e.Author)
 	if r.HostileFrom == HostileTag && e.Author.Cause != dmarc.FromTooManyDomains {
@@ -150,7 +150,7 @@ func decideDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 	return accept(Reason{Code: DMARCNone, Domain: d.Domain})
 }
 
-// failing returns the verdict that the policy requests on a message that is not authenticated, for these reasons.
+// failing returns the verdict that the policy requests on a message that is not authenticated. why are the reasons so far.
 func failing(e Evidence, d dmarc.Result, r Rules, why ...Reason) Verdict {
 	if d.Testing {
 		why = append(why, Reason{Code: TestMode})
@@ -174,7 +174,7 @@ func failing(e Evidence, d dmarc.Result, r Rules, why ...Reason) Verdict {
 	case reject == RejectNever:
 		return quarantine(r, append(why, Reason{Code: NeverReject, Detail: key})...)
 	case reject == RejectOnEvidence && exemption.Code != "":
-		// RFC 9989 section 7.4: never on p=reject alone.
+		// RFC 9989 section 7.4: p=reject alone is not sufficient for a rejection.
 		return quarantine(r, append(why, exemption)...)
 	case reject == RejectOnEvidence && failed != "":
 		return refuse(replyUnverified(d, failed), append(why, Reason{Code: RelayUnverified, Detail: failed})...)
@@ -193,9 +193,9 @@ func quarantine(r Rules, why ...Reason) Verdict {
 	return Verdict{Action: Tag, Reasons: why}
 }
 
-// temporary returns the verdict on a message for which a lookup failed. A sender can cause such a failure, so it never gets a message
-// further than a DMARC failure would. The message is treated as if the lookup had found nothing, but deferred instead of rejected. It
-// is accepted only if the policy is known to be none, or if no policy was ever seen and our own DNS works.
+// temporary returns the verdict on a message for which a lookup failed. A sender can cause such a failure, so the verdict is never milder
+// than that of a DMARC failure. The message is treated as if the lookup had found nothing, but deferred instead of rejected. It is
+// accepted only if the policy is known to be none, or if no policy was ever seen and our own DNS works.
 func temporary(e Evidence, d dmarc.Result, r Rules) Verdict {
 	why := Reason{Code: DMARCTempError, Domain: d.Domain, Detail: d.Failed, Cause: string(d.Cause)}
 	switch {
@@ -217,9 +217,9 @@ func temporary(e Evidence, d dmarc.Result, r Rules) Verdict {
 	return as
 }
 
-// decideSPF returns the verdict of spf.fail = "reject". The zero Verdict leaves the decision to DMARC: for a message that passes DMARC,
-// since SPF breaks at every honest forwarder but an aligned signature is evidence of the author (RFC 9989 section 7.1), for one from a
-// trusted forwarder, and for one that a trusted sealer found to pass.
+// decideSPF returns the verdict of spf.fail = "reject". The zero Verdict leaves the decision to DMARC. A message gets it if it passes
+// DMARC, if it is from a trusted forwarder, or if a trusted sealer found that it passed DMARC. SPF fails at every honest forwarder,
+// whereas an aligned signature is evidence of the author (RFC 9989 section 7.1).
 func decideSPF(e Evidence, r Rules) Verdict {
 	if r.SPFFail != SPFReject || e.SPF == nil || contains(r.TrustedForwarders, e.Connection.Client) {
 		return Verdict{}
@@ -234,7 +234,7 @@ func decideSPF(e Evidence, r Rules) Verdict {
 		return refuse(replySPF(e), Reason{Code: SPFFail, Domain: e.SPF.Domain, Detail: e.Connection.Client.String()})
 	case spf.TempError:
 		why := Reason{Code: SPFTempError, Domain: e.SPF.Domain, Detail: e.SPF.Failed, Cause: string(e.SPF.Cause)}
-		// The term whose lookup failed might match before -all. Without any record, SPF cannot fail.
+		// The term whose lookup failed is before -all and might have matched. Without any record, SPF cannot fail.
 		if r.TempError == TempErrorDefer || e.SPF.Record != "" {
 			return refuse(replySPFTempfail(e.SPF), why)
 		}

@@ -13,7 +13,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// verifying are the defaults of the configuration.
+// verifying returns the default settings for inbound mail.
 func verifying() Rules {
 	r := rules()
 	r.HostileFrom, r.Reject, r.Quarantine, r.TempError, r.SPFFail = HostileRefuse, RejectOnEvidence, QuarantineTag, TempErrorAccept, SPFLeftToDMARC
@@ -40,7 +40,7 @@ func verdict(v Verdict) string {
 	return string(v.Action)
 }
 
-// reasons returns reasons as words: code, domain or "-", detail and cause, with "|" between two of them.
+// reasons returns reasons as text: code, domain or "-", detail and cause of each reason, with "|" between two reasons.
 func reasons(all []Reason) string {
 	var text []string
 	for _, r := range all {
@@ -92,16 +92,16 @@ func TestDecide(t *testing.T) {
 		e.Relayed = []string{"List-Id", "List-Post", "ARC-Seal", "Resent-"}
 	}
 	forwarder := func(e *Evidence, _ *Rules) { e.Connection.Client = netip.MustParseAddr("::ffff:192.0.2.200") }
-	// chain returns a chain of these sealers. Each name is followed by the DMARC result in the sealer's set.
+	// chain returns a change that adds an ARC chain of these sealers. Each name is followed by the DMARC result in the sealer's set.
 	chain := func(status dkim.Status, sealers ...string) func(*Evidence, *Rules) {
 		return func(e *Evidence, r *Rules) {
 			e.ARC = &dkim.Chain{Status: status}
 			r.TrustedSealers = []string{"list.example", "forward.example"}
 			for i, s := range sealers {
-				name, said, _ := strings.Cut(s, " ")
+				name, result, _ := strings.Cut(s, " ")
 				e.ARC.Sets = append(e.ARC.Sets, dkim.Sealer{Instance: i + 1, Domain: name, CoversFrom: true})
-				if said != "" {
-					e.SealedDMARC = append(e.SealedDMARC, SealedDMARC{i + 1, "mail.example.com", said})
+				if result != "" {
+					e.SealedDMARC = append(e.SealedDMARC, SealedDMARC{i + 1, "mail.example.com", result})
 				}
 				if status == dkim.Pass && i == len(sealers)-1 {
 					e.Relays = append(e.Relays, Relay{Kind: RelayARC, Domain: name, Method: "arc"})
@@ -139,22 +139,22 @@ func TestDecide(t *testing.T) {
 		{"a denied relay and another one", changes{relay(RelayList), relay(RelayARC, func(r *Relay) { r.Domain = "arc.example" }), deny(LocalRule{Domain: "relay.example"})}, "tag", "relay_arc arc.example"},
 		{"a denied relay of mail that passes", changes{relay(RelayList), deny(LocalRule{Domain: "relay.example"}), set(dmarc.Pass, dmarc.PolicyReject)}, "accept", ""},
 		{"a relay that could not be verified", changes{relay(RelayList, unchecked)}, "451 4.7.1", "relay_unverified - _dmarc.relay.example"},
-		{"one that could not be verified and one that was", changes{relay(RelayList, unchecked), relay(RelayARC)}, "tag", "relay_arc"},
+		{"a relay that could not be verified, and one that was", changes{relay(RelayList, unchecked), relay(RelayARC)}, "tag", "relay_arc"},
 		{"a relay of another author that could not be verified", changes{relay(RelaySRS, about("other.example"), unchecked)}, "550 5.7.1", ""},
 		{"a trusted forwarder", changes{forwarder}, "tag", "trusted_forwarder"},
 
 		// A sealed message, RFC 8617 section 7.2: the verdict depends on the newest sealer, and on the results of the trusted sealers before it.
 		{"sealed: it had passed", changes{chain(dkim.Pass, "list.example pass")}, "accept", "sealed_pass list.example"},
 		{"sealed: it had failed", changes{chain(dkim.Pass, "list.example fail")}, "tag", "list.example"},
-		{"sealed: nothing said", changes{chain(dkim.Pass, "list.example")}, "tag", "list.example"},
+		{"sealed: no DMARC result", changes{chain(dkim.Pass, "list.example")}, "tag", "list.example"},
 		{"sealed: for another author", changes{chain(dkim.Pass, "list.example pass"), func(e *Evidence, _ *Rules) { e.SealedDMARC[0].Domain = "example.com" }}, "tag", "sealed_without_pass"},
-		{"sealed: by a stranger", changes{chain(dkim.Pass, "stranger.example pass")}, "tag", "relay_arc"},
-		{"sealed: nobody is trusted", changes{chain(dkim.Pass, "list.example pass"), func(_ *Evidence, r *Rules) { r.TrustedSealers = nil }}, "tag", "relay_arc"},
+		{"sealed: an untrusted sealer", changes{chain(dkim.Pass, "stranger.example pass")}, "tag", "relay_arc"},
+		{"sealed: no trusted sealers", changes{chain(dkim.Pass, "list.example pass"), func(_ *Evidence, r *Rules) { r.TrustedSealers = nil }}, "tag", "relay_arc"},
 		{"sealed: the chain fails", changes{chain(dkim.Fail, "list.example pass")}, "550 5.7.1", ""},
-		{"sealed: a stranger last", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass")}, "tag", "relay_arc"},
-		{"sealed: a stranger first", changes{chain(dkim.Pass, "stranger.example pass", "list.example fail")}, "tag", "sealed_without_pass"},
-		{"sealed: a stranger between", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass", "forward.example fail")}, "tag", "forward.example"},
-		{"sealed: the first of two saw it", changes{chain(dkim.Pass, "list.example pass", "forward.example fail")}, "accept", "sealed_pass list.example"},
+		{"sealed: an untrusted sealer last", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass")}, "tag", "relay_arc"},
+		{"sealed: an untrusted sealer first", changes{chain(dkim.Pass, "stranger.example pass", "list.example fail")}, "tag", "sealed_without_pass"},
+		{"sealed: an untrusted sealer in between", changes{chain(dkim.Pass, "list.example pass", "stranger.example pass", "forward.example fail")}, "tag", "forward.example"},
+		{"sealed: the first of two found dmarc=pass", changes{chain(dkim.Pass, "list.example pass", "forward.example fail")}, "accept", "sealed_pass list.example"},
 		{"sealed: a signature without From", changes{chain(dkim.Pass, "list.example pass"), withoutFrom(1)}, "tag", "relay_arc"},
 		{"sealed: the older signature without From", changes{chain(dkim.Pass, "list.example pass", "forward.example fail"), withoutFrom(1)}, "tag", "forward.example"},
 		{"sealed: had passed, p=quarantine", changes{chain(dkim.Pass, "list.example pass"), set(dmarc.Fail, dmarc.PolicyQuarantine), hold}, "accept", "sealed_pass"},
@@ -180,7 +180,7 @@ func TestDecide(t *testing.T) {
 		{"no policy", changes{set(dmarc.None, "")}, "accept", ""},
 		{"permerror", changes{set(dmarc.PermError, "")}, "accept", ""},
 
-		// A temporary error never gets a message further than a failure would. If the failure would be rejected, the reply is 4xx.
+		// The verdict of a temporary error is never milder than that of a failure. If a failure would be rejected, the reply is 4xx.
 		{"temperror", changes{temp(dmarc.KeyLookupFailed)}, "451 4.7.5", "dmarc_temperror mail.example.com dead.example.com key_lookup_failed|temperror_as_fail mail.example.com sp=reject"},
 		{"temperror, SPF", changes{temp(dmarc.SPFLookupFailed)}, "451 4.7.24", ""},
 		{"temperror, DMARC", changes{temp(dmarc.PolicyLookupFailed)}, "451 4.7.1", ""},
@@ -189,7 +189,7 @@ func TestDecide(t *testing.T) {
 		{"temperror, a mailing list", changes{temp(dmarc.PolicyLookupFailed), relay(RelayList)}, "tag", "relay_mailing_list"},
 		{"temperror, a relay that could not be verified", changes{temp(dmarc.PolicyLookupFailed), relay(RelayList, unchecked)}, "451 4.7.1", ""},
 		{"temperror, a trusted forwarder", changes{temp(dmarc.PolicyLookupFailed), forwarder}, "tag", "trusted_forwarder"},
-		{"temperror, a trusted sealer saw it pass", changes{temp(dmarc.PolicyLookupFailed), chain(dkim.Pass, "list.example pass")}, "accept", "sealed_pass"},
+		{"temperror, a trusted sealer found dmarc=pass", changes{temp(dmarc.PolicyLookupFailed), chain(dkim.Pass, "list.example pass")}, "accept", "sealed_pass"},
 		{"temperror, p=quarantine", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.PolicyLookupFailed)}, "tag", "sp=quarantine"},
 		{"temperror, p=quarantine, hold", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.PolicyLookupFailed), hold}, "hold", ""},
 		{"temperror, p=quarantine, tempfail", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.PolicyLookupFailed), tempfail}, "451 4.7.1", ""},
@@ -218,20 +218,20 @@ func TestDecide(t *testing.T) {
 		{"SPF temperror behind a record", changes{set(dmarc.None, ""), spfReject, spfIs(spf.TempError), func(e *Evidence, _ *Rules) { e.SPF.Record = "v=spf1 a:dead.example -all" }}, "451 4.7.24", ""},
 		{"SPF temperror behind a record, DMARC pass", changes{set(dmarc.Pass, ""), spfReject, spfIs(spf.TempError), func(e *Evidence, _ *Rules) { e.SPF.Record = "v=spf1 a:dead.example -all" }}, "accept", ""},
 		{"SPF temperror, tempfail", changes{set(dmarc.None, ""), spfReject, spfIs(spf.TempError), tempfail}, "451 4.7.24", ""},
-		{"SPF and DMARC refuse", changes{spfReject}, "550 5.7.26", "dmarc_fail mail.example.com"},
-		{"SPF refuses, DMARC would tag", changes{spfReject, relay(RelayList)}, "550 5.7.23", ""},
-		{"SPF would refuse, DMARC has to be asked again", changes{spfReject, temp(dmarc.KeyLookupFailed)}, "451 4.7.5", ""},
+		{"SPF and DMARC reject", changes{spfReject}, "550 5.7.26", "dmarc_fail mail.example.com"},
+		{"SPF rejects, DMARC would tag", changes{spfReject, relay(RelayList)}, "550 5.7.23", ""},
+		{"SPF would reject, DMARC has a temperror", changes{spfReject, temp(dmarc.KeyLookupFailed)}, "451 4.7.5", ""},
 
 		// hostile From.
 		{"two From fields", changes{doubt}, "550 5.6.0", "hostile_from - 2 from_several"},
 		{"two From fields, tag", changes{doubt, func(_ *Evidence, r *Rules) { r.HostileFrom = HostileTag }}, "tag", "hostile_from - 2 from_several|hostile_tagged"},
 		{"too many domains, tag", changes{doubt, func(e *Evidence, r *Rules) { e.Author.Cause, r.HostileFrom = dmarc.FromTooManyDomains, HostileTag }}, "550 5.6.0", ""},
 
-		// Several Author Domains: the strictest counts.
+		// Several Author Domains: the strictest verdict counts.
 		{"the second one fails", changes{func(e *Evidence, _ *Rules) {
 			e.DMARC = append([]dmarc.Result{{Status: dmarc.Pass, Domain: "stranger.example", Policy: dmarc.PolicyReject}}, e.DMARC...)
 		}}, "550 5.7.1", "mail.example.com"},
-		{"the milder one comes first", changes{func(e *Evidence, _ *Rules) {
+		{"the milder verdict comes first", changes{func(e *Evidence, _ *Rules) {
 			first := e.DMARC[0]
 			first.Policy, first.Published = dmarc.PolicyQuarantine, dmarc.PolicyQuarantine
 			e.DMARC = append([]dmarc.Result{first}, e.DMARC...)
@@ -286,7 +286,7 @@ func TestReplyTexts(t *testing.T) {
 	}
 }
 
-// SPF is never checked for outbound mail, nor for mail with role bypass.
+// SPF is checked neither for outbound mail nor for mail with role bypass.
 func TestUnauthenticated(t *testing.T) {
 	r := rules()
 	for _, c := range []struct {

@@ -1,8 +1,7 @@
-// Package policy decides what is done with a message. It is pure: it uses no socket, DNS, clock or file. Everything that a decision
-// depends on is in [Evidence] and [Rules], so that a decision can be repeated from a record of it.
-//
-// [AssignRole] returns the [Role] of a message: sign, verify or bypass. [Decide] returns the [Verdict] on a message to verify: an
-// [Action], and a [Reason] for it with a [Code] that programs match. The English is in text.go and causes.go.
+// Package policy decides what is done with a message. It uses no socket, DNS, clock or file. A decision depends only on [Evidence] and
+// [Rules], so it can be repeated from a record of both. [AssignRole] returns the [Role] of a message: sign, verify or bypass. [Decide]
+// returns the [Verdict] on a message to verify: an [Action], and a [Reason] for it with a [Code] that programs match. The English texts
+// are in text.go and causes.go.
 //
 //	assignment, verdict := policy.AssignRole(evidence, rules)
 //	if verdict.Action == "" && assignment.Role == policy.RoleVerify {
@@ -19,7 +18,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// Evidence is what is known about a message. The structs are embedded so that its JSON is flat.
+// Evidence is what is known about a message. Structs are embedded so that the JSON is flat.
 type Evidence struct {
 	QueueID string `json:"queue_id,omitempty"`
 	Connection
@@ -27,9 +26,9 @@ type Evidence struct {
 	dmarc.Author
 	MessageID  string   `json:"message_id,omitempty"`  // as in the message
 	OwnResults bool     `json:"own_results,omitempty"` // the message has an Authentication-Results with our authserv-id
-	Oversize   bool     `json:"oversize,omitempty"`    // its header exceeds the bounds and was not kept
+	Oversize   bool     `json:"oversize,omitempty"`    // the header exceeds the limits and was not kept
 	Size       int64    `json:"body_bytes"`
-	Relayed    []string `json:"relay_fields,omitempty"` // those of its fields that lists and forwarders add; unverified
+	Relayed    []string `json:"relay_fields,omitempty"` // names of the fields that lists and forwarders add; not verified
 
 	// ResultsAbout states which Author Domain the OwnResults name. It is empty in the oldest journal entries.
 	ResultsAbout ResultsAbout `json:"results_about,omitempty"`
@@ -44,31 +43,32 @@ type Evidence struct {
 	ARC         *dkim.Chain   `json:"arc,omitempty"` // nil if the message has no ARC field
 	SealedDMARC []SealedDMARC `json:"sealed_dmarc,omitempty"`
 
-	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that they were looked for; the
+	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that the search for relays was done. The
 	// oldest journal entries do not have it.
 	Relays        []Relay `json:"relays,omitempty"`
 	RelaysChecked bool    `json:"relays_checked,omitempty"`
 
 	// LongLines are the lines of a message signed here that Postfix breaks when it sends the message, nil if it has none.
 	LongLines *dkim.LongLines `json:"long_lines,omitempty"`
-	// Absent are the fields that a message signed here should have but lacks, so that anyone can add them: Date, Message-ID.
+	// Absent are the fields that a message signed here should have but lacks: Date, Message-ID. Anyone can add them without breaking the
+	// signature.
 	Absent []string `json:"missing_fields,omitempty"`
 
-	Fault Fault `json:"own_fault,omitempty"` // with a DMARC temperror: the failure of our own that caused it
+	Fault Fault `json:"own_fault,omitempty"` // the failure on our side that caused a DMARC temperror
 }
 
 // ResultsAbout states which Author Domain our own results in a message are about.
 type ResultsAbout string
 
-// The values of ResultsAbout; the first that applies. A message with results of ours is signed only if they are AboutOthers: if they are
-// AboutUnknown, the message that was verified may be a forgery of the present Author Domain.
+// The values of ResultsAbout. The first one that applies is used. A message with results of ours is signed only if they are AboutOthers.
+// If they are AboutUnknown, the message that was verified may have been a forgery of the present Author Domain.
 const (
-	AboutAuthor  ResultsAbout = "author"  // one of them names the present Author Domain
-	AboutUnknown ResultsAbout = "unknown" // one cannot be read, or none names any
-	AboutOthers  ResultsAbout = "others"  // those that name one name others
+	AboutAuthor  ResultsAbout = "author"  // one of our results names the present Author Domain
+	AboutUnknown ResultsAbout = "unknown" // one of our results cannot be read, or none names an Author Domain
+	AboutOthers  ResultsAbout = "others"  // our results name only other Author Domains
 )
 
-// Fault is a failure of our own.
+// Fault is a failure on our side, not on that of the sender.
 type Fault string
 
 // The faults.
@@ -87,8 +87,8 @@ type Connection struct {
 	Daemon string     `json:"daemon_name,omitempty"` // {daemon_name} at CONNECT
 }
 
-// IPRev returns the result of RFC 8601 section 2.7.3 by what Postfix found, "" if there is none: {client_name} is "unknown" unless
-// the name and the address agree.
+// IPRev returns the iprev result (RFC 8601 section 2.7.3) that follows from Postfix's own lookups, or "" if there is none. {client_name}
+// is "unknown" unless forward and reverse DNS agree.
 func (c Connection) IPRev() string {
 	switch {
 	case !c.Client.IsValid() || c.Name == "":
@@ -110,5 +110,5 @@ type Envelope struct {
 	Recipients []string `json:"rcpts,omitempty"`      // the first of them; only if they are recorded
 }
 
-// local reports whether the message was made on this machine and not received by SMTP.
+// local reports whether the message was created on this machine and not received over SMTP.
 func (c Connection) local() bool { return !c.SMTP && c.Client.IsLoopback() }

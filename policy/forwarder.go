@@ -10,14 +10,14 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Forwarder is a mailing list or a forwarder that the operator accepted until a day. One of Network, Sealer and Signer is set, or both
-// Network and Signer, which then both must match.
+// Forwarder is a mailing list or a forwarder that the operator accepted until a date. Either one of Network, Sealer and Signer is set, or
+// Network and Signer are. In the second case both must match.
 type Forwarder struct {
-	Network netip.Prefix // not valid: any. Without Signer it is one of the TrustedForwarders
-	Sealer  string       // d= of ARC-Seal; it is one of the TrustedSealers
-	Signer  string       // d=; a message with a signature of it that passes is accepted
+	Network netip.Prefix // not valid: any network. Without Signer, it is added to TrustedForwarders
+	Sealer  string       // d= of ARC-Seal; it is added to TrustedSealers
+	Signer  string       // d= of a signature; a message is accepted if that signature passes
 	Comment string
-	Expires time.Time // from then on it does not apply
+	Expires time.Time // from this time on, the entry does not apply
 }
 
 // String returns an entry as key=value pairs.
@@ -40,8 +40,8 @@ func commonKeys(network netip.Prefix, comment string, expires time.Time) string 
 	return text
 }
 
-// forwardersAt adds the accepted forwarders that have not expired at a time to TrustedForwarders and TrustedSealers. Only those with a
-// Signer stay in Forwarders.
+// forwardersAt adds the accepted forwarders that have not expired at the time now to TrustedForwarders and TrustedSealers. Only those
+// with a Signer stay in Forwarders.
 func (r *Rules) forwardersAt(now time.Time) {
 	if len(r.Forwarders) == 0 {
 		return
@@ -63,8 +63,9 @@ func (r *Rules) forwardersAt(now time.Time) {
 	r.Forwarders = signers
 }
 
-// relayed returns a verdict that accepts the message if an accepted forwarder signed it, and otherwise v, which does not accept it. The
-// signature shows that the message left the forwarder unchanged, and the operator trusts the forwarder.
+// relayed returns a verdict that accepts the message if an accepted forwarder signed it, and v otherwise. v is a verdict that does not
+// accept the message. A passing signature shows that the message was not changed after the forwarder signed it, and the operator trusts
+// the forwarder.
 func relayed(e Evidence, r Rules, v Verdict) Verdict {
 	for _, f := range r.Forwarders {
 		signed := func(s dkim.Result) bool { return s.Status == dkim.Pass && s.Domain == f.Signer }

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// An accepted forwarder applies until it expires, to the checks of its kind. Memory that other goroutines read is not changed.
+// An accepted forwarder applies only until it expires, and only to checks of its kind. Memory that other goroutines read is not changed.
 func TestForwardersAt(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	network := netip.MustParsePrefix("192.0.2.0/24")
@@ -32,7 +32,7 @@ func TestForwardersAt(t *testing.T) {
 	}
 }
 
-// A message with a passing signature of an accepted signer is accepted, and no other. A [[deny]] takes precedence.
+// Only a message with a passing signature of an accepted signer is accepted. A [[deny]] takes precedence.
 func TestAcceptedSigner(t *testing.T) {
 	until := time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)
 	f := Forwarder{Signer: "lists.example", Network: netip.MustParsePrefix("192.0.2.0/24"), Comment: "x", Expires: until}

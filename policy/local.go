@@ -9,12 +9,12 @@ import (
 	"signpost/internal/domain"
 )
 
-// LocalRule is an exception of the operator: one [[allow]] or [[deny]]. Domain and Network have to match if they are set.
+// LocalRule is an exception of the operator: one [[allow]] or [[deny]]. If Domain or Network is set, it must match.
 type LocalRule struct {
-	Domain  string       // the Author Domain, or one above it; empty: any
-	Network netip.Prefix // not valid: any
+	Domain  string       // the Author Domain or a parent of it; empty: any domain
+	Network netip.Prefix // not valid: any network
 	Comment string
-	Expires time.Time // from then on it does not apply
+	Expires time.Time // from this time on, the rule does not apply
 }
 
 // String returns a rule as key=value pairs.
@@ -26,7 +26,7 @@ func (l LocalRule) String() string {
 	return text
 }
 
-// At returns the rules that apply at a time: without the exceptions and the accepted forwarders that have expired.
+// At returns the rules without the exceptions and the accepted forwarders that have expired at the time now.
 func (r Rules) At(now time.Time) Rules {
 	r.forwardersAt(now)
 	over := func(l LocalRule) bool { return !now.Before(l.Expires) }
@@ -39,7 +39,8 @@ func (r Rules) At(now time.Time) Rules {
 	return r
 }
 
-// deniedRelay returns the first [[deny]] whose domain is that of a relay, or one above it. Such a relay does not count as evidence.
+// deniedRelay returns the first [[deny]] whose domain is the domain of the relay or a parent of it. Such a relay does not count as
+// evidence.
 func deniedRelay(e Evidence, r Rules, relay Relay) (LocalRule, bool) {
 	for _, l := range r.Deny {
 		if l.Domain != "" && domain.Within(relay.Domain, l.Domain) && l.from(e) {
@@ -49,7 +50,7 @@ func deniedRelay(e Evidence, r Rules, relay Relay) (LocalRule, bool) {
 	return LocalRule{}, false
 }
 
-// denied returns the verdict of the first [[deny]] that matches: one author of its domain is enough.
+// denied returns the verdict of the first [[deny]] that matches. A domain matches if at least one Author Domain is within it.
 func denied(e Evidence, r Rules) (Verdict, bool) {
 	for _, l := range r.Deny {
 		within := func(d string) bool { return domain.Within(d, l.Domain) }
@@ -61,8 +62,8 @@ func denied(e Evidence, r Rules) (Verdict, bool) {
 	return Verdict{}, false
 }
 
-// allowed returns v, or a verdict that accepts the message if v does not and an [[allow]] or an accepted forwarder matches. All Author
-// Domains have to be within the domain of an [[allow]].
+// allowed returns v if it accepts the message. Otherwise it returns a verdict that accepts the message if an [[allow]] or an accepted
+// forwarder matches, and v if none does. The domain of an [[allow]] matches if all Author Domains are within it.
 func allowed(e Evidence, r Rules, v Verdict) Verdict {
 	if v.Action == Accept {
 		return v
@@ -82,7 +83,8 @@ func (l LocalRule) from(e Evidence) bool {
 	return !l.Network.IsValid() || contains([]netip.Prefix{l.Network}, e.Connection.Client)
 }
 
-// reject returns dmarc.reject for an Author Domain, and its key: the nearest [dmarc.domain.NAME] at or above it.
+// reject returns dmarc.reject for an Author Domain, and the configuration key that sets it. The nearest [dmarc.domain.NAME] at or above
+// the domain takes precedence.
 func (r Rules) reject(domain string) (word, key string) {
 	for name := domain; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if word, ok := r.RejectFor[name]; ok {

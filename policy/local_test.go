@@ -16,8 +16,8 @@ func TestOverride(t *testing.T) {
 		change func(e *Evidence, r *Rules)
 		want   Override
 	}{
-		{"refused as asked", func(*Evidence, *Rules) {}, ""},
-		{"quarantined as asked", func(e *Evidence, _ *Rules) { e.DMARC[0].Policy, e.DMARC[0].Published = "quarantine", "quarantine" }, ""},
+		{"rejected as requested", func(*Evidence, *Rules) {}, ""},
+		{"quarantined as requested", func(e *Evidence, _ *Rules) { e.DMARC[0].Policy, e.DMARC[0].Published = "quarantine", "quarantine" }, ""},
 		{"a mailing list", func(e *Evidence, _ *Rules) { e.Relays = []Relay{{Kind: RelayList}} }, MailingList},
 		{"resent", func(e *Evidence, _ *Rules) { e.Relays = []Relay{{Kind: RelayResent}} }, LocalPolicy},
 		{"a genuine header", func(e *Evidence, _ *Rules) { e.Relays = []Relay{{Kind: RelayAuthor}} }, LocalPolicy},
@@ -45,7 +45,7 @@ func TestExpired(t *testing.T) {
 	r := Rules{Allow: []LocalRule{{Comment: "old", Expires: end}, {Comment: "new", Expires: end.AddDate(1, 0, 0)}}, Deny: []LocalRule{{Expires: end}}}
 	for at, want := range map[time.Duration]int{-time.Second: 3, 0: 1} {
 		if got := r.At(end.Add(at)); len(got.Allow)+len(got.Deny) != want {
-			t.Errorf("%v from its end: %+v", at, got)
+			t.Errorf("%v after the expiry: %+v", at, got)
 		}
 	}
 	if len(r.Allow) != 2 || r.Allow[0].Comment != "old" || len(r.Deny) != 1 {
@@ -53,8 +53,8 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-// A relay whose domain, or a parent of it, the operator denied is not evidence. The message is rejected, also if the relay could not be
-// verified.
+// A relay does not count as evidence if the operator denied its domain or a parent of it. The message is rejected, even if the relay
+// could not be verified.
 func TestDeniedRelay(t *testing.T) {
 	elsewhere := netip.MustParsePrefix("2001:db8:ffff::/48")
 	for _, c := range []struct {

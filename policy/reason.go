@@ -1,14 +1,14 @@
 package policy
 
-// Reason is why something was decided, or a fact that a decision is based on. It contains no sentence; String returns one.
+// Reason is a cause of a decision, or a fact on which a decision is based. It contains no English sentence; String returns one.
 type Reason struct {
 	Code   Code   `json:"code"`
 	Domain string `json:"domain,omitempty"` // the domain that the reason is about
-	Detail string `json:"detail,omitempty"` // one value; the comment of each Code states which. It may be untrusted
+	Detail string `json:"detail,omitempty"` // one value, described at each Code; it may come from an untrusted client
 	Cause  string `json:"cause,omitempty"`  // the Cause of a protocol engine
 }
 
-// Code is the word for a reason in the log, JSON and metrics. Codes are final: rules of operators and reports rely on them.
+// Code identifies a reason in the log, JSON and metrics. Codes never change, because rules of operators and reports rely on them.
 type Code string
 
 // The codes of roles: why a message is outbound, or bypassed. Inbound mail has none.
@@ -20,8 +20,8 @@ const (
 	Requeued        Code = "requeued"         // inbound mail from the queue: results only
 
 	SkipNetwork       Code = "skip_network"        // bypass: the client is in verify.skip_networks
-	OwnResults        Code = "own_results"         // bypass: it has results of ours; Domain: all Author Domains, with commas; Detail: a ResultsAbout
-	NotHosted         Code = "not_hosted"          // bypass: no key of the Author Domain, which is Domain; the same below
+	OwnResults        Code = "own_results"         // bypass: the message has results of ours; Domain: all Author Domains, with commas; Detail: a ResultsAbout
+	NotHosted         Code = "not_hosted"          // bypass: no key of the Author Domain; Domain, here and below: the Author Domain
 	NoActiveKey       Code = "no_active_key"       // bypass: in sign.domains, but its first key is not active yet
 	SubdomainOfHosted Code = "subdomain_of_hosted" // bypass: below a hosted domain, and sign.subdomains is false
 	NotInSignDomains  Code = "not_in_sign_domains" // bypass
@@ -42,11 +42,11 @@ const (
 
 // The codes of inbound mail.
 const (
-	HostileFrom     Code = "hostile_from"      // Cause: a dmarc.Cause of From; Detail: its detail. Outbound mail as well
+	HostileFrom     Code = "hostile_from"      // Cause: a dmarc.Cause of From; Detail: its detail. Also for outbound mail
 	HostileTagged   Code = "hostile_tagged"    // verify.hostile_from is tag
 	LocalDeny       Code = "local_deny"        // Detail: the [[deny]]
 	LocalAllow      Code = "local_allow"       // Detail: the [[allow]]
-	DMARCPass       Code = "dmarc_pass"        // Domain: the Author Domain; the same below
+	DMARCPass       Code = "dmarc_pass"        // Domain, here and below: the Author Domain
 	DMARCNone       Code = "dmarc_none"        // no policy is published
 	DMARCFail       Code = "dmarc_fail"        // Detail: the tag that requests the policy, as sp=reject
 	DMARCTempError  Code = "dmarc_temperror"   // Detail: the DNS name whose lookup failed; Cause: a dmarc.Cause
@@ -60,7 +60,7 @@ const (
 	DNSDown         Code = "dns_unreachable"     // the DNS root does not answer
 )
 
-// The codes of rules and relays that keep a message from being rejected, and of relays that do not: RFC 9989 section 7.4.
+// The codes of rules and relays that prevent a rejection (RFC 9989 section 7.4), and of relays that do not prevent it.
 const (
 	NeverReject       Code = "reject_never"             // Detail: the key of the configuration
 	AlwaysReject      Code = "reject_always"            // Detail: the key of the configuration
@@ -69,7 +69,7 @@ const (
 	SealedUnreadable  Code = "sealed_unreadable"        // Domain: a trusted sealer whose results have no readable DMARC result
 	TrustedClient     Code = "trusted_forwarder_client" // the client is in dmarc.trusted_forwarders
 	AcceptedForwarder Code = "accepted_forwarder"       // Domain: the signer; Detail: the [[forwarder]]
-	AuthorHeader      Code = "relay_author_header"      // Domain: the relay, Detail: the method that verified it; the same below
+	AuthorHeader      Code = "relay_author_header"      // here and below, Domain: the relay; Detail: the method that verified it
 	MailingListRelay  Code = "relay_mailing_list"
 	SRSRelay          Code = "relay_srs"
 	ResentRelay       Code = "relay_resent"
@@ -105,7 +105,7 @@ func Codes() []Code {
 	}
 }
 
-// Plain reports whether the code adds nothing to action and role, so that the log and lists omit its text.
+// Plain reports whether the code adds nothing to action and role. The log and lists omit the text of such a code.
 func (c Code) Plain() bool {
 	switch c {
 	case Authenticated, Originating, TrustedNetwork, LocalSubmission, DMARCPass, DMARCNone, DMARCPermError, NoAuthor:

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Each code is one word, is listed once, and is known to override.
+// Each code is a snake_case word, is listed once, and is listed in Code.Override.
 func TestCodes(t *testing.T) {
 	word := regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
 	all := Codes()
@@ -15,7 +15,7 @@ func TestCodes(t *testing.T) {
 			t.Errorf("%q", c)
 		}
 		if _, known := c.Override(); !known {
-			t.Errorf("%s: Code.Override lacks it", c)
+			t.Errorf("%s: Code.Override does not list it", c)
 		}
 	}
 }

@@ -20,13 +20,13 @@ const (
 	RelayARC    RelayKind = "arc"           // an ARC chain that validates
 )
 
-// Relay is a verified sign that a message which DMARC does not authenticate was relayed, or one that could not be verified
-// because a DNS lookup failed.
+// Relay is a sign that a message which DMARC does not authenticate was relayed. The sign is verified, or could not be verified because a
+// DNS lookup failed.
 type Relay struct {
 	Kind   RelayKind `json:"kind"`
 	Domain string    `json:"domain"`           // the responsible domain, which can be denied: d= or the domain of MAIL FROM
 	Method string    `json:"method"`           // what verified Domain: dkim, spf or arc
-	Author string    `json:"author,omitempty"` // the Author Domain that it applies to; empty: any
+	Author string    `json:"author,omitempty"` // the Author Domain to which the relay applies; empty: any
 	Failed string    `json:"failed,omitempty"` // not verified: the DNS name whose lookup failed
 }
 
@@ -36,8 +36,9 @@ func (r Relay) reason() Reason {
 	return Reason{Code: code, Domain: r.Domain, Detail: r.Method}
 }
 
-// exempt returns the first reason not to reject a message at p=reject: RFC 9989 section 7.4. If there is none, found is zero, failed is
-// the DNS name of a failed lookup that could have shown one, and denied lists the relays that do not count because of a [[deny]].
+// exempt returns the first reason not to reject a message at p=reject (RFC 9989 section 7.4). found is zero if there is none. In that
+// case, failed is the DNS name of a failed lookup that could have shown a reason. denied lists the relays that do not count because of a
+// [[deny]].
 func exempt(e Evidence, d dmarc.Result, r Rules) (found Reason, failed string, denied []Reason) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
 		code := SealedWithoutPass

@@ -21,11 +21,11 @@ const (
 // Roles returns all roles.
 func Roles() []Role { return []Role{RoleSign, RoleVerify, RoleBypass} }
 
-// Assignment is the role of a message, and why.
+// Assignment is the role of a message and the reason for it.
 type Assignment struct {
 	Role        Role   `json:"role,omitempty"`         // empty: processing did not reach the role
 	Reason      Reason `json:"role_reason,omitzero"`   // zero for inbound mail from a client
-	ResultsOnly bool   `json:"results_only,omitempty"` // RoleVerify: whatever the results, the message is neither rejected nor held
+	ResultsOnly bool   `json:"results_only,omitempty"` // RoleVerify: the message is neither rejected nor held, whatever the results
 	Domain      string `json:"sign_domain,omitempty"`  // RoleSign: the hosted domain whose key signs
 }
 
@@ -52,7 +52,7 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 		return a, Verdict{}
 	}
 	a, rejected := assignSubmitted(e, r, submitter)
-	// A list manager may write its own address into From: our results are about the original author, not about this one.
+	// A list manager may replace From with its own address. Our results are then about the original author, not about the present one.
 	passedOn := e.ResultsAbout == AboutOthers && rejected.Action == ""
 	if e.OwnResults && !passedOn && e.Envelope.Login == "" && (c.local() || contains(r.TrustedNetworks, c.Client)) {
 		return bypass(Reason{Code: OwnResults, Domain: strings.Join(e.Author.Domains, ", "), Detail: string(e.ResultsAbout)}), Verdict{}
@@ -67,8 +67,8 @@ func bypass(why Reason) Assignment { return Assignment{Role: RoleBypass, Reason:
 
 func rejectFor(why Reason) Verdict { return refuse(replyTo(why), why) }
 
-// Unauthenticated reports whether SPF has to be checked for a client: it neither submits outbound mail nor is bypassed. The header
-// is not known yet; AssignRole decides.
+// Unauthenticated reports whether SPF must be checked for a client. This is so if the client neither submits outbound mail nor is
+// bypassed. The header is not known yet, so AssignRole decides later.
 func Unauthenticated(c Connection, e Envelope, r Rules) bool {
 	if !c.SMTP && !c.Client.IsLoopback() {
 		return true
@@ -76,7 +76,7 @@ func Unauthenticated(c Connection, e Envelope, r Rules) bool {
 	return !contains(r.SkipNetworks, c.Client) && submitter(Evidence{Connection: c, Envelope: e}, r) == ""
 }
 
-// submitter returns what makes a message outbound, or "".
+// submitter returns the code of the rule that makes a message outbound, or "".
 func submitter(e Evidence, r Rules) Code {
 	switch c := e.Connection; {
 	case e.Envelope.Login != "":
@@ -101,7 +101,7 @@ func assignSubmitted(e Evidence, r Rules, submitter Code) (Assignment, Verdict) 
 		return a, rejectFor(hostileFrom(e.Author))
 	case len(e.Author.Domains) > 1:
 		return a, rejectFor(Reason{Code: SeveralAuthors})
-	case len(e.Author.Domains) == 0: // a damaged entry of the journal: a message without a domain has a cause
+	case len(e.Author.Domains) == 0: // only in a damaged journal entry: elsewhere Author has a domain or a cause
 		return a, rejectFor(hostileFrom(dmarc.Author{Cause: dmarc.FromMissing}))
 	}
 	author := e.Author.Domains[0]
@@ -119,7 +119,8 @@ func assignSubmitted(e Evidence, r Rules, submitter Code) (Assignment, Verdict) 
 	return a, Verdict{}
 }
 
-// SigningDomain returns the nearest hosted domain at or above author, whose key signs, or "" and why there is none.
+// SigningDomain returns the nearest hosted domain at or above author. Its key signs. If there is none, SigningDomain returns "" and the
+// code of the reason.
 func SigningDomain(author string, r Rules) (domain string, not Code) {
 	for name := author; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if !r.Hosted[name] {

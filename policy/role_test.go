@@ -69,8 +69,8 @@ func TestAssignRole(t *testing.T) {
 		{"non-SMTP with main.cf's daemon_name", Evidence{Connection: Connection{Client: queue.Client, Daemon: "ORIGINATING"}, Author: from("example.org")}, nil, RoleVerify, "", "", "requeued"},
 		{"a subdomain", Evidence{Connection: lan, Author: from("host.mail.example.org")}, nil, RoleSign, "example.org", "", ""},
 		{"the nearest parent", Evidence{Connection: lan, Author: from("host.sub.example.net")}, nil, RoleSign, "sub.example.net", "", ""},
-		{"a subdomain, switched off", Evidence{Connection: lan, Author: from("host.example.org")}, func(r *Rules) { r.Subdomains = false }, RoleBypass, "", "", "subdomain_of_hosted"},
-		{"a name that only ends alike", Evidence{Connection: lan, Author: from("badexample.org")}, nil, RoleBypass, "", "", "not_hosted"},
+		{"a subdomain, sign.subdomains is false", Evidence{Connection: lan, Author: from("host.example.org")}, func(r *Rules) { r.Subdomains = false }, RoleBypass, "", "", "subdomain_of_hosted"},
+		{"a name that only ends in the same letters", Evidence{Connection: lan, Author: from("badexample.org")}, nil, RoleBypass, "", "", "not_hosted"},
 		{"not hosted", Evidence{Connection: stranger, Envelope: ann, Author: from("example.com")}, nil, RoleBypass, "", "", "not_hosted"},
 		{"to be signed, no key yet", Evidence{Connection: lan, Author: from("example.com")}, func(r *Rules) { r.SignDomains = []string{"example.com"} }, RoleBypass, "", "", "no_active_key"},
 		{"hosted, not to be signed", Evidence{Connection: lan, Author: from("example.org")}, func(r *Rules) { r.SignDomains = []string{"example.net"} }, RoleBypass, "", "", "not_in_sign_domains"},
@@ -78,8 +78,8 @@ func TestAssignRole(t *testing.T) {
 		{"permitted login, subdomain", Evidence{Connection: stranger, Envelope: ann, Author: from("x.example.org")}, logins, RoleSign, "example.org", "", ""},
 		{"login not permitted", Evidence{Connection: stranger, Envelope: ann, Author: from("example.net")}, logins, RoleSign, "", "550 5.7.1", "login_mismatch"},
 		{"login not listed", Evidence{Connection: stranger, Envelope: Envelope{Login: "bob"}, Author: from("example.org")}, logins, RoleSign, "", "550 5.7.1", "login_mismatch"},
-		{"no login, not asked for one", Evidence{Connection: lan, Author: from("example.net")}, logins, RoleSign, "example.net", "", ""},
-		{"login may not, not by SMTP", Evidence{Connection: local, Envelope: ann, Author: from("example.net")}, logins, RoleBypass, "", "", "login_mismatch"},
+		{"no login, none required", Evidence{Connection: lan, Author: from("example.net")}, logins, RoleSign, "example.net", "", ""},
+		{"login not permitted, not by SMTP", Evidence{Connection: local, Envelope: ann, Author: from("example.net")}, logins, RoleBypass, "", "", "login_mismatch"},
 		{"two From fields", Evidence{Connection: lan, Author: doubt}, nil, RoleSign, "", "550 5.6.0", "hostile_from"},
 		{"two domains in From", Evidence{Connection: lan, Author: from("example.org", "example.net")}, nil, RoleSign, "", "550 5.6.0", "several_authors"},
 		{"two From fields, not by SMTP", Evidence{Connection: local, Author: doubt}, nil, RoleBypass, "", "", "hostile_from"},
@@ -114,7 +114,7 @@ func logins(r *Rules) {
 	r.LoginDomains = map[string][]string{"ann@example.org": {"example.org"}}
 }
 
-// Fail closed: without a key no message is sent unsigned, unless the operator chose that. Bounces are never rejected or deferred.
+// Without a key, no message is sent unsigned unless the operator chose that. Bounces are never rejected or deferred.
 func TestMissingKey(t *testing.T) {
 	smtp := Evidence{Connection: Connection{SMTP: true}, Envelope: Envelope{Sender: "ann@example.org"}}
 	nullSMTP := Evidence{Connection: Connection{SMTP: true}}
@@ -130,7 +130,7 @@ func TestMissingKey(t *testing.T) {
 		{"by SMTP", smtp, Tempfail, 451, false},
 		{"null sender by SMTP", nullSMTP, Tempfail, 451, false},
 		{"by sendmail(1)", sendmail, Tempfail, 451, false},
-		{"a bounce made here", made, Tempfail, 0, false},
+		{"a bounce created here", made, Tempfail, 0, false},
 		{"hold", smtp, Hold, 0, true},
 		{"a bounce is not held either", made, Hold, 0, false},
 		{"accept", smtp, Accept, 0, false},

@@ -14,13 +14,13 @@ type SealedDMARC struct {
 	Result   string `json:"result"`
 }
 
-// sealer returns the newest sealer of a chain that passes if the operator trusts it, or "". saw is the set whose sealer found that
-// the message passed DMARC for a domain, or 0.
+// sealer returns the newest sealer of a passing chain if the operator trusts that sealer, and "" otherwise. saw is the instance whose
+// sealer found that the message passed DMARC for domain, or 0.
 //
 // RFC 8617 section 7.2: a chain shows who handled a message, not that they are honest. Only the newest seal shows that the message
-// arrived here as its sealer sent it. Each earlier set counts only if all later sealers are trusted: each of them states by cv=pass that
-// the message arrived as the previous sealer sent it. If a message signature did not cover From, any later sealer could choose the
-// author.
+// arrived here as its sealer sent it. An earlier set counts only if all later sealers are trusted: each of them states by cv=pass that
+// the message arrived as the previous sealer sent it. Each set must also have a message signature that covers From. Otherwise any later
+// sealer could choose the author.
 func sealer(e Evidence, r Rules, domain string) (newest string, saw int) {
 	if e.ARC == nil || e.ARC.Status != dkim.Pass || len(e.ARC.Sets) == 0 {
 		return "", 0
@@ -39,8 +39,8 @@ func sealer(e Evidence, r Rules, domain string) (newest string, saw int) {
 	return newest, 0
 }
 
-// vouched returns the verdict that accepts a failing message, if a trusted sealer found it to pass: RFC 9989 section 5.4 lets a
-// receiver's own knowledge override a policy, and RFC 9990 calls this override trusted_forwarder.
+// vouched returns the verdict that accepts a failing message if a trusted sealer found that it passed. RFC 9989 section 5.4 allows a
+// receiver to override a policy by its own knowledge. RFC 9990 calls this override trusted_forwarder.
 func vouched(e Evidence, r Rules, domain string, why []Reason) (Verdict, bool) {
 	newest, saw := sealer(e, r, domain)
 	if saw == 0 {

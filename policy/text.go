@@ -10,7 +10,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// This file has the English of decisions: Reason.String and the SMTP replies. Programs never parse it.
+// This file has the English texts of decisions: Reason.String and the SMTP replies. Programs never parse these texts.
 
 // String returns the reason as a phrase.
 func (r Reason) String() string {
@@ -143,7 +143,7 @@ func (r Reason) relay() string {
 	return r.Fact()
 }
 
-// Exempts reports whether a reason kept a message from being rejected.
+// Exempts reports whether a reason prevented the rejection of a message.
 func (r Reason) Exempts() bool {
 	switch r.Code {
 	case NeverReject, SealedWithoutPass, SealedUnreadable, TrustedClient, AuthorHeader, MailingListRelay, SRSRelay, ResentRelay, ARCRelay:
@@ -152,7 +152,7 @@ func (r Reason) Exempts() bool {
 	return false
 }
 
-// Fact returns a reason about relays as a phrase, without its effect.
+// Fact returns a reason about relays as a phrase, without the effect on the verdict.
 func (r Reason) Fact() string {
 	verified := fmt.Sprintf(" %s (verified by %s)", r.Domain, strings.ToUpper(r.Detail))
 	switch r.Code {
@@ -217,7 +217,8 @@ func Text(reasons []Reason) string {
 	return strings.Join(all, "; ")
 }
 
-// maxReplyText leaves room for the queue ID in a line of SMTP (RFC 5321 section 4.5.3.1.5).
+// maxReplyText is the maximum length of a reply text in bytes. It leaves room for the queue ID in an SMTP line (RFC 5321 section
+// 4.5.3.1.5).
 const maxReplyText = 400
 
 // WithID returns the reply as the client gets it: cut to maxReplyText, with the queue ID.
@@ -250,7 +251,7 @@ func replyTo(r Reason) Reply {
 	return Reply{550, "5.6.0", "Message not accepted: " + r.String()}
 }
 
-// replyDenied is the reply to a message that a [[deny]] covers. domain is that of the rule, or empty.
+// replyDenied is the reply to a message that matches a [[deny]]. domain is the domain of that rule, or empty.
 func replyDenied(domain string, client netip.Addr) Reply {
 	what := "mail from " + client.String()
 	if domain != "" {

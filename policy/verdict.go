@@ -21,13 +21,13 @@ const (
 	Reject   Action = "reject"
 )
 
-// Actions returns all actions, from the mildest on.
+// Actions returns all actions, the mildest first.
 func Actions() []Action { return []Action{Accept, Sign, Tag, Hold, Discard, Tempfail, Reject} }
 
 // Verdict is the decision about a message.
 type Verdict struct {
 	Action   Action   `json:"action"`
-	Reasons  []Reason `json:"reasons,omitempty"` // the first one decided; the others qualify it
+	Reasons  []Reason `json:"reasons,omitempty"` // the first reason decided; the others qualify it
 	Override Override `json:"override,omitempty"`
 	Evidence []Reason `json:"evidence,omitempty"` // the facts for a rejection, or for accepting a sealed message
 	Reply    Reply    `json:"reply,omitzero"`
@@ -71,7 +71,7 @@ func refuse(reply Reply, reasons ...Reason) Verdict {
 	return Verdict{Action: action, Reply: reply, Reasons: reasons}
 }
 
-// Override is why what is done differs from what a policy requests, in the words of RFC 9990's PolicyOverrideType.
+// Override is the reason why an action differs from what a policy requests: a PolicyOverrideType of RFC 9990.
 type Override string
 
 // The overrides.
@@ -92,8 +92,8 @@ func override(reasons []Reason) (last Override) {
 	return last
 }
 
-// Override returns the override of a reason with this code, or "". known is false for a code that this function does not list; a test
-// checks that it lists all.
+// Override returns the override of a reason with this code, or "". known is false for a code that this function does not list. A test
+// checks that it lists all codes.
 func (c Code) Override() (o Override, known bool) {
 	switch c {
 	case TestMode:
@@ -125,8 +125,8 @@ func MissingKey(e Evidence, r Rules, why Reason) Verdict {
 	return refuse(replyCannotSign(), why)
 }
 
-// Broken returns the verdict on a message that could not be processed because of a defect of ours or an overload. If it were accepted,
-// forged results could be delivered, or an unsigned message sent.
+// Broken returns the verdict on a message that could not be processed because of a defect or an overload on our side. If it were
+// accepted, forged results could be delivered, or an unsigned message sent.
 func Broken(e Evidence) Verdict {
 	why := Reason{Code: InternalError}
 	if bounce(e) {
@@ -135,6 +135,6 @@ func Broken(e Evidence) Verdict {
 	return refuse(replyInternal(), why)
 }
 
-// bounce reports whether Postfix itself made this message about another one. Such a message is never answered 4xx or 5xx, because
-// there is no client that could retry.
+// bounce reports whether Postfix itself created this message as a report about another one. Such a message never gets a 4xx or 5xx reply,
+// because there is no client that could retry.
 func bounce(e Evidence) bool { return !e.Connection.SMTP && e.Envelope.Sender == "" }

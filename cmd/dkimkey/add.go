@@ -29,8 +29,8 @@ func (e *env) addCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add DOMAIN...",
 		Short: "Create a key for a domain and print its DNS record",
-		Long: `Create a key for each domain and print its DNS record, once for a zone file and once for web forms. For several domains,
-print the records that you must publish as one text for a zone file.
+		Long: `Create a key for each domain and print its DNS record, once for a zone file and once for web forms. If you name several
+domains, the records that you must publish are printed as one text for a zone file.
 
 The key does not sign yet. If publish.method is "manual", add the record to DNS yourself. Otherwise, this command publishes
 it. "dkimkey rotate" then checks the record and activates the key.
@@ -51,7 +51,7 @@ record the use of this flag.`,
 	}
 	c.Flags().StringSliceVar(&f.algorithms, "algorithm", nil, "`ALGORITHMS`: rsa, ed25519 or both (default: keys.algorithms)")
 	c.Flags().IntVar(&f.bits, "bits", 0, "`BITS` of an RSA key: 2048, 3072 or 4096 (default: keys.rsa_bits)")
-	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: a dated one)")
+	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: chosen automatically)")
 	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` with one domain per line; \"-\" is standard input")
 	c.Flags().BoolVar(&f.missing, "missing", false, "create keys only for domains that have none")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "activate the key immediately, without checking its record")
@@ -137,7 +137,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 			return err
 		}
 	}
-	// Publish the records now, unless publish.method is manual; rotate does the rest.
+	// Publish the records now, unless publish.method is manual. "dkimkey rotate" does the later steps.
 	if len(automatic) > 0 {
 		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
 	}

@@ -21,7 +21,7 @@ import (
 	"signpost/keys"
 )
 
-// app has what the commands that change or check keys share: the store, the rotator and the output.
+// app has the common parts of the commands that change or check keys: the store, the rotator and the output.
 type app struct {
 	conf    *config.Config
 	store   keys.Store
@@ -104,7 +104,7 @@ func (d *app) run(ctx context.Context, stderr io.Writer, domains []string) (fail
 	d.busy = false
 	d.rotator.RunAll(ctx, domains, func(n int) {
 		if len(domains) > 1 && !d.ran { // --wait runs every half minute
-			d.print(func() { term.Progress(stderr, "%s: checking what is due (%d of %d)", domains[n], n+1, len(domains)) })
+			d.print(func() { term.Progress(stderr, "%s: checking for due steps (%d of %d)", domains[n], n+1, len(domains)) })
 		}
 	}, func(err error) {
 		d.print(func() {
@@ -133,8 +133,8 @@ func (d *app) print(f func()) {
 	f()
 }
 
-// domainList returns the domains on the command line and those in file, each once. File "-" is standard input. It returns an error if
-// any of them is invalid, before anything is changed.
+// domainList returns the domains on the command line and in file, each once. File "-" is standard input. If any domain is invalid, it
+// returns an error before anything is changed.
 func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
 	var all []string
 	for _, name := range named {

@@ -18,7 +18,7 @@ import (
 	"signpost/keys"
 )
 
-// daysAtOnce is the duration of TestYearAtOnce, in days of its clock. make matrix sets SIGNPOST_DAYS=366.
+// daysAtOnce is the duration of TestYearAtOnce, in days of its clock. The target "matrix" of the Makefile sets SIGNPOST_DAYS=366.
 const daysAtOnce = 16
 
 // crowd runs several operators, cron and a daemon concurrently on the same keys.
@@ -26,7 +26,7 @@ type crowd struct {
 	*house
 	mu      sync.Mutex // guards the clock
 	world   *receivers
-	records map[string]string // by domain and selector: what no key may lose
+	records map[string]string // the record of each key by domain and selector; it must not change
 	signs   map[string]bool   // domains that have been signed
 }
 
@@ -89,7 +89,7 @@ func (c *crowd) time() time.Time {
 	return c.now
 }
 
-// kept checks the files: no key is lost, replaced or incomplete, and no temporary file is left.
+// kept checks that no key is lost, replaced or incomplete, and that no temporary file is left.
 func (c *crowd) kept() {
 	c.Helper()
 	set, err := c.store().Load(nil)
@@ -143,7 +143,7 @@ func (c *crowd) inDNS() {
 		want := map[string]string{}
 		for _, k := range set.Of(domain) {
 			switch name := keys.RecordName(domain, k.Selector); {
-			case k.Metadata == nil: // kept reports it
+			case k.Metadata == nil: // kept reports the missing metadata
 			case k.Metadata.RecordUnseen():
 				delete(have, name)
 			case k.State == keys.Revoked:
@@ -165,9 +165,9 @@ func (c *crowd) ready(domain string) bool {
 	})
 }
 
-// Commands run concurrently on the same domains for weeks, or for a year: rotate, add --from-file, import, rotate --now and
-// revoke --compromised. The only error is a locked domain. Mail is never sent unsigned, or with a signature that a receiver
-// cannot verify, even if the receiver queried DNS just before a record changed.
+// Commands run concurrently on the same domains for weeks, or for a year: rotate, add --from-file, import, rotate --now and revoke
+// --compromised. The only error that may occur is a locked domain. Mail is never sent unsigned, or with a signature that a receiver
+// cannot verify. This also holds for a receiver that queried DNS just before a record changed.
 func TestYearAtOnce(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -188,7 +188,7 @@ func TestYearAtOnce(t *testing.T) {
 	r := rand2.New(rand2.NewPCG(seed, seed))
 	imported, revoked := 0, 0
 	for day := range days {
-		// These commands run beside cron. Several may use the same domain.
+		// These commands run concurrently with cron. Several may use the same domain.
 		domain := domains[r.IntN(len(domains))]
 		signing := c.world.step(c.now)[domain]
 		var beside []func()
@@ -220,7 +220,7 @@ func TestYearAtOnce(t *testing.T) {
 			t.Errorf("day %d: there was a standby, but no key of %s signs", day, domain)
 		}
 		c.kept()
-		for range 3 { // what was refused is done when it is run again
+		for range 3 { // repeats the steps that failed because a domain was locked
 			c.now = c.now.Add(3 * time.Hour)
 			c.at("rotate")
 			for d, selectors := range c.world.step(c.now) {
@@ -238,7 +238,7 @@ func TestYearAtOnce(t *testing.T) {
 		}
 	}
 	if len(c.records) < days/2 || revoked == 0 {
-		t.Errorf("%d keys were made, %d leaked: this tests little", len(c.records), revoked)
+		t.Errorf("only %d keys were created and %d leaked: the test covers too little", len(c.records), revoked)
 	}
 	fmt.Println(days, "days with several runs at once:", len(c.records), "keys,", revoked, "leaked")
 }

@@ -13,11 +13,11 @@ import (
 	"signpost/internal/testbind"
 )
 
-// bindZones is the number of zones z1.example, z2.example ... of the shared name server. Each is for one test.
+// bindZones is the number of zones z1.example, z2.example ... of the shared name server. Each zone is used by one test.
 const bindZones = 100
 
-// shared is the name server of the package. It has example.org, static.example (which refuses updates), loop.example (whose
-// selectors sp1 to sp3 are CNAME loops), included.example (which includes a file) and bindZones others.
+// shared is the name server of the package. Its zones are example.org and bindZones others, and three special ones: static.example
+// refuses updates, selectors sp1 to sp3 of loop.example are CNAME loops, and included.example includes a file.
 type shared struct {
 	once    sync.Once
 	bind    *testbind.Server

@@ -19,11 +19,11 @@ import (
 func (e *env) checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [DOMAIN...]",
-		Short: "Show what each name server answers for each key's record",
+		Short: "Show each name server's answer for the record of each key",
 		Long: "Query the record of each key at every authoritative name server and the resolver, and compare it with the key.\n" +
 			"If a record differs, print its text; a long text is truncated.\n\n" +
-			"Exit code 0: all servers have the records of the active and retiring keys; a key that does not sign yet does not count.\n" +
-			"1: a server has a different record, none, or does not answer. 2: usage or configuration error.",
+			"Exit code 0: all servers have the records of the active and retiring keys. Records of other keys do not count.\n" +
+			"1: a server has a different record or no record, or does not answer. 2: usage or configuration error.",
 		Example: "  dkimkey check\n  dkimkey check example.org",
 		RunE:    func(c *cobra.Command, args []string) error { return e.check(c, args) },
 	}
@@ -107,13 +107,14 @@ func printChecks(c *cobra.Command, all []checked) error {
 }
 
 const (
-	// maxTexts is the maximum number of TXT records that are printed. More than one is an error.
+	// maxTexts is the maximum number of TXT records that are printed. More than one record is an error in DNS.
 	maxTexts = 4
-	// maxText is the maximum number of bytes that are printed of each: the tags before p=, and enough of p= to distinguish two RSA keys.
+	// maxText is the maximum number of bytes that are printed of each record. That is enough for the tags before p= and for a part of
+	// p= that distinguishes two RSA keys.
 	maxText = 160
 )
 
-// quoteTexts returns TXT records for a line of output, followed by a colon, or "" without any.
+// quoteTexts returns TXT records for a line of output, followed by a colon, or "" if there are none.
 func quoteTexts(texts []string) string {
 	var all []string
 	for i, text := range texts {
@@ -181,7 +182,7 @@ func (d *app) oneKey(args []string) (*keys.Key, error) {
 	}
 	if i < 0 {
 		for _, k := range of {
-			if errors.Is(k.Err, fs.ErrPermission) { // the directory of the domain, perhaps
+			if errors.Is(k.Err, fs.ErrPermission) { // the domain's directory may be unreadable
 				return nil, k.Err
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"signpost/keys"
 )
 
-// check prints a wrong record without control characters and truncated. The JSON output has the whole record.
+// check prints a wrong record truncated and without control characters. The JSON output has the whole record.
 func TestCheckShowsText(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -22,7 +22,7 @@ func TestCheckShowsText(t *testing.T) {
 	record := set.Of("example.org")[0].Metadata.Record
 	for _, c := range []struct {
 		name  string
-		texts []string // a record each
+		texts []string // one per record
 		want  []string
 	}{
 		{"no key record", []string{"v=DKIM1; p=\x1b[31m\u202e!"}, []string{`other: "v=DKIM1; p=\x1b[31m\u202e!": key record has invalid character in tag: p=`}},
@@ -36,7 +36,7 @@ func TestCheckShowsText(t *testing.T) {
 		h.dns.Set(keys.RecordName("example.org", "s"), 5*time.Minute, c.texts...)
 		out, code := h.run("check")
 		for _, want := range c.want {
-			// One line is for the name server and one for the resolver.
+			// One line is about the name server, the other about the resolver.
 			if code != 1 || strings.Count(out, want) < 2 {
 				t.Errorf("%s: %d, want %s in\n%s", c.name, code, want, out)
 			}

@@ -30,7 +30,7 @@ func TestDomainsThatCannotBeHosted(t *testing.T) {
 	} {
 		for _, args := range [][]string{{"add", "--", c.domain}, {"import", h.dir + "/key.pem", "--domain", c.domain, "--selector", "s"}} {
 			if c.domain == "" && args[0] == "import" {
-				continue // an empty --domain is none
+				continue // an empty --domain counts as a missing one
 			}
 			if out, code := h.run(args...); code != 2 || !strings.HasPrefix(out, "dkimkey: ") || !strings.Contains(out, c.want) {
 				t.Errorf("%q: %d %s", args, code, out)
@@ -45,7 +45,7 @@ func TestDomainsThatCannotBeHosted(t *testing.T) {
 	}
 }
 
-// The hint has the flag if the command does not take DOMAIN as an argument.
+// The hint names the flag --domain if the command does not take DOMAIN as an argument.
 func TestNoDomain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

@@ -15,8 +15,8 @@ import (
 	"signpost/keys"
 )
 
-// On most days of a year, there is a fault. Each signature can be verified at each name server, no key is lost, and the output
-// has one line for each fault.
+// On most days of a simulated year, a fault occurs. Every signature can be verified with the answers of each name server, no key is
+// lost, and the output has one line for each fault.
 func TestYearWithFaults(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -40,14 +40,14 @@ func TestYearWithFaults(t *testing.T) {
 	y.sync()
 	const seed = 20261125
 	r := rand.New(rand.NewPCG(seed, seed))
-	faults, turn := y.faults(), map[string]int{}
+	faults, next := y.faults(), map[string]int{}
 	days := daysOf(t, 200)
 	for day := range days {
-		// Over the year, each type of step meets each fault.
+		// Over the year, each fault occurs during each type of step.
 		f := faults[r.IntN(len(faults))]
 		if due := y.due(); due != "" {
-			f = faults[turn[due]%len(faults)]
-			turn[due]++
+			f = faults[next[due]%len(faults)]
+			next[due]++
 		}
 		f.play(f.says)
 		y.sync()
@@ -81,7 +81,8 @@ type faultyYear struct {
 	named map[string]int // how often each fault was reported
 }
 
-// due reports whether a step other than the check of a standby is due, and for a new or an old key.
+// due returns "new" if a step for a new key is due, "old" if a step for an old key is due, and otherwise "". The check of a standby
+// does not count.
 func (y *faultyYear) due() string {
 	y.Helper()
 	for _, state := range y.state("example.org") {
@@ -124,7 +125,7 @@ func (y *faultyYear) secondaryTXT(name string) ([]string, error) {
 // fault is a fault during one run.
 type fault struct {
 	name string
-	says string // the text about it in the output or in status; empty: none
+	says string // text about the fault in the output of rotate or status; empty: none
 	play func(says string)
 }
 
@@ -150,7 +151,7 @@ func (y *faultyYear) faults() []fault {
 		rotate(says)
 		y.dns.Fail(nil)
 	}
-	// A wrong answer delays a key, and status prints it. rotate prints only faults that last for a day.
+	// A wrong answer delays the activation of a key. status prints the answer immediately; rotate prints it only if it lasts for a day.
 	looks := func(breaks func()) func(string) {
 		return func(says string) {
 			breaks()
@@ -163,13 +164,13 @@ func (y *faultyYear) faults() []fault {
 			}
 		}
 	}
-	// The faults that prevent a publication come before the lagging secondary, which needs a newly published key.
+	// The faults that prevent a publication come first, because a lagging secondary has an effect only after a key was published.
 	return []fault{
-		{"a fine day", "", rotate},
+		{"no fault", "", rotate},
 		{"UPDATE refused", "REFUSED", publisher},
 		{"another TSIG secret", "NOTAUTH", publisher},
-		{"the primary is away", "connection refused", publisher},
-		{"a secondary that lags", "127.0.0.2: no TXT record", looks(func() { y.dns.Lag(ns2, "example.org") })},
+		{"the primary is down", "connection refused", publisher},
+		{"a lagging secondary", "127.0.0.2: no TXT record", looks(func() { y.dns.Lag(ns2, "example.org") })},
 		{"a secondary that answers SERVFAIL", "it answers SERVFAIL", looks(func() { y.dns.Down(ns2, errors.New("it answers SERVFAIL")) })},
 		{"a full disk", "no space left on device", func(says string) {
 			filler := filepath.Join(y.dir, "state", "filler")
@@ -192,7 +193,7 @@ func (y *faultyYear) faults() []fault {
 				}
 			}
 		}},
-		{"two at once", "example.org is locked by process", func(says string) {
+		{"two concurrent runs", "example.org is locked by process", func(says string) {
 			unlock, err := y.store().TryLock("example.org")
 			if err != nil {
 				y.Fatal(err)

@@ -23,14 +23,14 @@ $TTL 3600
 ns1 IN A 127.0.0.1
 `
 
-// house is dkimkey with its own clock, and with an in-memory DNS or a real one.
+// house runs dkimkey with its own clock, and with an in-memory DNS or a real name server.
 type house struct {
 	*testing.T
 	env    *env
 	now    time.Time
 	config string
 	dir    string
-	dns    *keystest.DNS // nil: bind
+	dns    *keystest.DNS // nil: the name server is bind
 	bind   *testbind.Server
 }
 
@@ -147,7 +147,8 @@ tsig_algorithm = "hmac-sha256"
 tsig_secret_file = "%SECRET%"
 `
 
-// daysOf returns the duration of a test, in days of its clock: SIGNPOST_DAYS, which make matrix sets, or short.
+// daysOf returns the duration of a test in days of its clock: SIGNPOST_DAYS, or short if that is not set. The target "matrix" of the
+// Makefile sets SIGNPOST_DAYS.
 func daysOf(t *testing.T, short int) int {
 	t.Helper()
 	text := os.Getenv("SIGNPOST_DAYS")

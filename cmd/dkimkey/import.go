@@ -30,8 +30,8 @@ func (e *env) importCommand() *cobra.Command {
 keeps its selector, and dkimkey rotates it like other keys.
 
 The imported key does not sign yet. This command checks its record once and prints when the key may sign. "dkimkey rotate"
-activates the key when all name servers have had the record for long enough. It does not publish the record of an imported
-key. If another key is active, the imported key is its successor.
+activates the key when all name servers have had the record for long enough. dkimkey does not publish the record of an
+imported key. If another key is active, the imported key is its successor.
 
 To import the key for several domains, repeat --domain or use --from-file. --from-file reads domains from a file, or from
 standard input if it is "-". Write one domain per line; # starts a comment.
@@ -126,7 +126,7 @@ func (d *app) importDomain(c *cobra.Command, found []opendkim.Key, unsafe bool) 
 		cli.Print(c.ErrOrStderr(), "dkimkey", err)
 	}
 	var imported []*keys.Metadata
-	// OpenDKIM signs with the first key of a domain. Signpost signs with the newest, so the first is imported last.
+	// OpenDKIM signs with the first key of a domain. Signpost signs with the newest key, so the first key is imported last.
 	for _, k := range slices.Backward(found) {
 		metadata, err := d.rotator.Import(c.Context(), k.Domain, k.Selector, k.File, unsafe)
 		if err != nil {

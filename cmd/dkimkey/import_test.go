@@ -15,7 +15,7 @@ import (
 	"signpost/keys"
 )
 
-// ticking advances the clock a little each time it is read, like a real one.
+// ticking makes the clock advance a little each time it is read, as a real clock does.
 func (h *house) ticking() {
 	h.env.now = func() time.Time {
 		h.now = h.now.Add(time.Microsecond)
@@ -23,7 +23,7 @@ func (h *house) ticking() {
 	}
 }
 
-// foreign writes an RSA key of another program, and returns its file and record.
+// foreign writes an RSA key as another program would, and returns its file and record.
 func (h *house) foreign(name string) (file, record string) {
 	h.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -58,7 +58,7 @@ func (h *house) hosts(domain string) bool {
 	return err == nil
 }
 
-// rotates runs rotate n times at intervals of step. Action may be needed.
+// rotates runs rotate n times at intervals of step. Exit code 1 (action needed) is allowed.
 func (h *house) rotates(n int, step time.Duration) (out string) {
 	h.Helper()
 	for range n {
@@ -72,8 +72,8 @@ func (h *house) rotates(n int, step time.Duration) (out string) {
 	return out
 }
 
-// An imported key signs, and its domain becomes hosted, only when its record has been visible for longer than caches may have an
-// older answer.
+// An imported key signs, and its domain becomes hosted, only after its record has been visible for a while. In that time, older answers
+// expire from caches.
 func TestImportWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -100,8 +100,8 @@ func TestImportWaits(t *testing.T) {
 	}
 }
 
-// An imported key does not sign if its record is missing or belongs to another key. rotate never publishes the record, but
-// reminds the operator. The previous key continues to sign.
+// An imported key does not sign if its record is missing or belongs to another key. In that case, rotate reminds the operator, but
+// never publishes the record. The previous key continues to sign.
 func TestImportUnseen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, wrong, says string }{
@@ -156,8 +156,8 @@ func TestImportUnseen(t *testing.T) {
 	}
 }
 
-// If an imported key has the selector of another key, the record of the other key stays when the imported key is revoked and
-// removed. If the record belongs to the imported key after all, it is emptied.
+// The record at the selector of an imported key may belong to another key. Such a record is kept when the imported key is revoked and
+// removed. If the record belongs to the imported key, it is emptied.
 func TestImportRevoked(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -193,8 +193,8 @@ func TestImportRevoked(t *testing.T) {
 	}
 }
 
-// With --unsafe-activate, an imported key signs immediately. The previous key is not retired until the record of the imported key
-// is found, and signs again if the imported key is revoked.
+// With --unsafe-activate, an imported key signs immediately. The previous key is not retired until the record of the imported key is
+// found. If the imported key is revoked, the previous key signs again.
 func TestImportUnsafe(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -247,8 +247,8 @@ func TestImportedByOlderVersion(t *testing.T) {
 	}
 }
 
-// If OpenDKIM's tables have two keys of a domain, the first signs in Signpost too, whatever the publish.method and the order of
-// import. If publish.method is manual, the second never takes over automatically.
+// If OpenDKIM's tables have two keys of a domain, the first key signs in Signpost too. This does not depend on publish.method or the
+// order of import. If publish.method is manual, the second key never takes over automatically.
 func TestImportTwoOfOpenDKIM(t *testing.T) {
 	t.Parallel()
 	for name, publish := range map[string]string{"rfc2136": rfc2136, "manual": ""} {
@@ -300,7 +300,7 @@ func TestImportCorrected(t *testing.T) {
 	}
 }
 
-// If import is interrupted before any of its operations, it is complete or can be repeated after the next rotate.
+// import may be interrupted before any of its operations. After the next rotate, the import is complete or can be repeated.
 func TestImportInterrupted(t *testing.T) {
 	t.Parallel()
 	for step := 1; ; step++ {

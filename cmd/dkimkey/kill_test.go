@@ -18,8 +18,8 @@ import (
 	"signpost/keys"
 )
 
-// mortal runs dkimkey with the clock and port of its environment. It counts durable operations of all runs in a file, and kills
-// itself with SIGKILL before number MORTAL_STEP.
+// mortal runs dkimkey with the clock and port of its environment. It counts the durable operations of all runs in a file. Before
+// operation number MORTAL_STEP, it kills itself with SIGKILL.
 func mortal() {
 	now, err := time.Parse(time.RFC3339, os.Getenv("MORTAL_NOW"))
 	if err != nil {
@@ -51,8 +51,8 @@ func mortal() {
 	os.Exit(e.execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// lifeCycle takes a pair of keys through all states, with a kill before operation number step, and returns the operations. No key
-// signs whose record is not in DNS, and the final state is the same as without the kill.
+// lifeCycle takes a pair of keys through all states, with a kill before operation number step, and returns the operations. A key signs
+// only while its record is in DNS, and the final state is the same as without the kill.
 func lifeCycle(t *testing.T, step int) []string {
 	h, domain := newBINDHouse(t, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n"), named.zone(t)
 	count := filepath.Join(h.dir, "count")
@@ -90,7 +90,7 @@ func lifeCycle(t *testing.T, step int) []string {
 		h.now = start.Add(time.Duration(day) * 24 * time.Hour)
 		run("rotate")
 	}
-	// One pair is active, one is a standby, and the first is removed. There is nothing else in DNS and on disk.
+	// One pair is active, one is a standby, and the first is removed. Nothing else is in DNS or on disk.
 	states := map[keys.State]int{}
 	known := map[string]bool{}
 	for selector, state := range h.state(domain) {

@@ -42,7 +42,7 @@ func TestSecondaryLags(t *testing.T) {
 	h.now = h.now.Add(110 * time.Minute)
 	h.must("rotate")
 	if got := h.signing("example.org"); got != "" {
-		t.Fatal("it signs before twice the TTL of an hour is over")
+		t.Fatal("the key signs before two TTLs of an hour have passed")
 	}
 	// The record disappears once more, so the waiting time starts again.
 	name := keys.RecordName("example.org", k.Selector)
@@ -55,7 +55,7 @@ func TestSecondaryLags(t *testing.T) {
 	h.now = h.now.Add(110 * time.Minute)
 	h.must("rotate")
 	if got := h.signing("example.org"); got != "" {
-		t.Fatal("the time before it went away counts")
+		t.Fatal("the time before the record disappeared counts")
 	}
 	h.now = h.now.Add(11 * time.Minute)
 	h.must("rotate")
@@ -64,7 +64,8 @@ func TestSecondaryLags(t *testing.T) {
 	}
 }
 
-// If the selector is a CNAME, its name servers are queried too: a client of one that lacks the CNAME does not find the key.
+// If a CNAME is at the selector, the name servers of the CNAME are queried too. A resolver does not find the key if it queries a name
+// server that lacks the CNAME.
 func TestAliasLags(t *testing.T) {
 	aliased := twoServers
 	for _, s := range []string{"sp1", "sp2", "sp3"} {
@@ -140,7 +141,7 @@ func TestUnusableKey(t *testing.T) {
 	}
 }
 
-// Only the daemon can read a systemd credential. dkimkey neither reports an error nor creates a key in its place.
+// Only the daemon can read a systemd credential. dkimkey reports no error for it, and creates no key in its place.
 func TestCredentialOfDaemon(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)

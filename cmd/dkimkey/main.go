@@ -96,7 +96,7 @@ func (e *env) complete(root *cobra.Command) {
 	}
 }
 
-// words returns a completion function for DOMAIN or, if most is 2, for DOMAIN SELECTOR. If most is 0, each argument is a domain.
+// words returns a completion function for the arguments DOMAIN if most is 1, DOMAIN SELECTOR if most is 2, and DOMAIN... if most is 0.
 func (e *env) words(most int) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const no = cobra.ShellCompDirectiveNoFileComp

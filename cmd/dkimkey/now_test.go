@@ -19,7 +19,7 @@ func (h *house) inState(domain string, state keys.State) []string {
 
 const both = "[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n"
 
-// A key that is added beside a standby is published immediately. The output has the key that signs until the next rotation.
+// A key that is added while a standby exists is published immediately. The output names the key that signs until the next rotation.
 func TestAddBesideStandby(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -102,7 +102,7 @@ func TestRotateNow(t *testing.T) {
 				}
 			}
 			if next := h.inState("example.org", keys.Verified); len(next) != len(first) {
-				t.Errorf("%q stand by", next)
+				t.Errorf("the standby keys are %q", next)
 			}
 			// Later runs change nothing.
 			h.days(5)
@@ -113,9 +113,9 @@ func TestRotateNow(t *testing.T) {
 	}
 }
 
-// Without a standby, rotate --now creates a successor, even if keys.rotate_every is "never". It signs when its record has been
-// visible for long enough. Later runs complete the rotation, and another request starts no second one. Both algorithms rotate
-// together.
+// Without a standby, rotate --now creates a successor, even if keys.rotate_every is "never". The successor signs when its record has
+// been visible for long enough. Later runs complete the rotation, and another request does not start a second rotation. Keys of both
+// algorithms rotate together.
 func TestRotateNowMakes(t *testing.T) {
 	t.Parallel()
 	for _, algorithms := range []string{"[keys]\nrotate_every = \"never\"\n", both + "rotate_every = \"never\"\n"} {
@@ -202,7 +202,7 @@ func TestRotateNowManual(t *testing.T) {
 	publish()
 	h.must("rotate")
 	if got := h.signing("example.org"); got != "one" {
-		t.Errorf("%q signs at once", got)
+		t.Errorf("%q signs immediately", got)
 	}
 	h.now = h.now.Add(61 * time.Minute)
 	h.must("rotate")

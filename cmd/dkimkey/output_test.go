@@ -12,7 +12,7 @@ import (
 	"unicode"
 )
 
-// rotate --wait ends when the key signs, and prints once what it waits for.
+// rotate --wait ends when the key signs, and prints the reason for the wait once.
 func TestRotateWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -129,7 +129,7 @@ func TestCompromisedManual(t *testing.T) {
 	if code != 1 || first < 0 || second < first || !strings.Contains(out, "3. run dkimkey rotate example.org --wait") || strings.Contains(out, "revoked key "+leaked) {
 		t.Errorf("%d %s", code, out)
 	}
-	// Each run repeats this until it is done.
+	// Each run repeats the line until the record is replaced.
 	for range 2 {
 		h.now = h.now.Add(24 * time.Hour)
 		if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, "key "+leaked+": ns1.example.org 127.0.0.1 still has its record") {

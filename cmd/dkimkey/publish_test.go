@@ -63,7 +63,7 @@ func (h *house) wholeLife(domain string) {
 	h.Helper()
 	h.must("add", domain)
 	if got := h.signing(domain); got != "" {
-		h.Fatalf("%s signs at once", got)
+		h.Fatalf("%s signs immediately", got)
 	}
 	h.now = h.now.Add(90 * time.Minute)
 	h.must("rotate") // finds the record
@@ -83,7 +83,7 @@ func (h *house) wholeLife(domain string) {
 		h.Fatalf("after 93 days %q signs, as before", second)
 	}
 	if txt, err := h.txt(name); err != nil || len(txt) != 1 || strings.HasSuffix(txt[0], "p=") {
-		h.Fatalf("the old record went away at once: %q %v", txt, err)
+		h.Fatalf("the old record disappeared immediately: %q %v", txt, err)
 	}
 	h.days(15)
 	if txt, err := h.txt(name); err != nil || len(txt) != 1 || !strings.HasSuffix(txt[0], "p=") {
@@ -182,7 +182,7 @@ kill -HUP %[3]d
 	}
 }
 
-// If publish.method is manual, the record is printed once, checked daily, and a reminder is printed after a week.
+// If publish.method is manual, the record is printed once and checked daily. After a week, rotate prints a reminder.
 func TestPublishManual(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")
@@ -212,7 +212,7 @@ func TestPublishManual(t *testing.T) {
 		t.Error(out)
 	}
 	if got := h.signing("example.org"); got != "" {
-		t.Error("signs at once")
+		t.Error("signs immediately")
 	}
 	h.now = h.now.Add(61 * time.Minute)
 	if out := h.must("rotate"); !strings.Contains(out, "activated key ") {
@@ -229,7 +229,7 @@ func TestPublishManual(t *testing.T) {
 	}
 }
 
-// Each publishing fault is reported in one line, and no key signs whose record is not in DNS.
+// Each publishing fault is reported in one line, and a key signs only if its record is in DNS.
 func TestPublishFaults(t *testing.T) {
 	for _, c := range []struct{ name, domain, config, want string }{
 		{"UPDATE refused", "static.example", rfc2136, "REFUSED"},

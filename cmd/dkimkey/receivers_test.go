@@ -16,16 +16,16 @@ import (
 	"signpost/keys/keystest"
 )
 
-// receivers verify the signatures of the daemon. For each name, some have looked it up just before its record changed: they use
+// receivers verify the signatures of the daemon. For each name, some receivers made a lookup just before the record changed. They use
 // the old answer, which may be negative, until its TTL has passed.
 type receivers struct {
 	*testing.T
 	dns     *keystest.DNS
 	watcher *keys.Watcher
-	zones   map[string]map[string]answer // by domain: the TXT records of the present, by name
+	zones   map[string]map[string]answer // the current TXT records, by domain and name
 	cached  map[string][]answer          // by name
 	mail    map[string]message           // the last message by domain and selector
-	results map[string]error             // of verifications, by selector and record
+	results map[string]error             // results of verifications, by selector and record
 	exempt  map[string]bool              // domain and selector of keys that have leaked
 }
 
@@ -72,7 +72,7 @@ func (r *receivers) transfer(domain string) (all map[string]answer, negative tim
 	return all, negative
 }
 
-// look makes receivers cache what has changed since the last call.
+// look makes receivers cache the old answer for each record that has changed since the last call.
 func (r *receivers) look(now time.Time) {
 	r.Helper()
 	for domain, before := range r.zones {
@@ -183,7 +183,7 @@ func (r *receivers) leaked(set *keys.Set) {
 	}
 }
 
-// step is one point in time: the daemon signs, and all receivers verify. It returns the selectors that sign for each domain.
+// step makes the daemon sign and all receivers verify at one point in time. It returns the selectors that sign for each domain.
 func (r *receivers) step(now time.Time) map[string][]string {
 	r.Helper()
 	r.watcher.Reload()

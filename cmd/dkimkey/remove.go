@@ -24,12 +24,12 @@ func (e *env) removeCommand() *cobra.Command {
 		Use:   "remove DOMAIN... --yes",
 		Short: "Stop hosting domains and delete all their keys",
 		Long: `Delete all keys of the given domains and stop hosting them. Mail of a removed domain is then sent unsigned, or signed with
-the key of a hosted parent domain; the output states which. Requires --yes.`,
+the key of a hosted parent domain. The output states which. The command requires --yes.`,
 		Example: "  dkimkey remove example.org --yes\n  dkimkey remove example.org example.net --yes",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return e.remove(c, args, yes) },
 	}
-	c.Flags().BoolVar(&yes, "yes", false, "confirm that the keys are to be deleted")
+	c.Flags().BoolVar(&yes, "yes", false, "confirm the deletion of the keys")
 	return c
 }
 
@@ -69,7 +69,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrPermission) {
 		return err
 	} else if err != nil && !known[domain] {
-		if set, err := store.LoadDomain(domain, nil); err == nil && len(set.Of(domain)) > 0 { // in a directory of another name
+		if set, err := store.LoadDomain(domain, nil); err == nil && len(set.Of(domain)) > 0 { // the directory has another name
 			return fmt.Errorf("%s: %w", domain, set.Of(domain)[0].Err)
 		}
 		return fmt.Errorf("%s: no such domain\nhint: dkimkey status shows all domains with keys", domain)
@@ -79,8 +79,8 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		return err
 	}
 	for _, k := range before {
-		stays := slices.ContainsFunc(left, func(l *keys.Key) bool { return l.Selector == k.Selector }) // a directory
-		selector := term.Printable(k.Selector)                                                         // the name of any file
+		stays := slices.ContainsFunc(left, func(l *keys.Key) bool { return l.Selector == k.Selector }) // it is a directory, which is not deleted
+		selector := term.Printable(k.Selector)                                                         // a file can have any name
 		switch {
 		case k.Foreign || selector == "" || stays:
 			continue
@@ -91,7 +91,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		}
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintf(stderr, "%s: directory %s has other files and is kept\n", domain, dir)
+		fmt.Fprintf(stderr, "%s: directory %s is kept, because it contains other files\n", domain, dir)
 	}
 	delete(known, domain)
 	signer, not := policy.SigningDomain(domain, policy.Rules{Hosted: known, SignDomains: conf.Sign.Domains, Subdomains: conf.Sign.Subdomains})
@@ -105,7 +105,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	case signer == "":
 		fmt.Fprintf(stderr, "%s: no longer hosted; its mail is sent unsigned, because %s %s\n", domain, domain, unsigned(not))
 	case len(set.Signing(signer)) == 0:
-		fmt.Fprintf(stderr, "%s: no longer hosted; its mail belongs to %s, which has no active key: sign.on_missing_key applies\n", domain, signer)
+		fmt.Fprintf(stderr, "%s: no longer hosted; its mail must now be signed by %s, which has no active key: sign.on_missing_key applies\n", domain, signer)
 	default:
 		fmt.Fprintf(stderr, "%s: no longer hosted; its mail is now signed with the key of %s (d=%s)\n", domain, signer, signer)
 	}

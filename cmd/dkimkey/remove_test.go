@@ -36,7 +36,7 @@ func TestRemoveBelowMissingKey(t *testing.T) {
 	h.must("add", "example.org", "--unsafe-activate")
 	h.must("add", "b.example.org", "--unsafe-activate")
 	h.run("revoke", "example.org", h.signing("example.org"), "--compromised")
-	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "belongs to example.org, which has no active key: sign.on_missing_key applies") {
+	if out := h.must("remove", "b.example.org", "--yes"); !strings.Contains(out, "must now be signed by example.org, which has no active key: sign.on_missing_key applies") {
 		t.Error(out)
 	}
 }
@@ -71,7 +71,7 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(h.dir, "state/keys/example.org/z.pem"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org has other files and is kept") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
+	if out := h.must("remove", "example.org", "--yes"); !strings.Contains(out, "state/keys/example.org is kept, because it contains other files") || strings.Contains(out, "key mail") || strings.Contains(out, "key z") {
 		t.Error(out)
 	}
 	if _, err := os.Stat(filepath.Join(h.dir, "state/hosted/example.org")); err == nil {
@@ -84,8 +84,8 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	h.must("remove", "example.org", "--yes")
 }
 
-// status and remove report a directory or file in upper case, with a remedy, and remove deletes the file. Names of files add no
-// line breaks to the output.
+// status and remove report a directory or file in upper case, with a remedy. remove deletes the file. File names cannot add line breaks
+// to the output.
 func TestRemoveMisnamed(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

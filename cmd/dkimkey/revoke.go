@@ -60,7 +60,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 	}
 	k = &before
 	d.rotator.Urgent = true
-	// run does the steps of the successor first, so that it signs even if publishing the revoked record fails.
+	// run does the steps of the successor first, so that the successor signs even if publishing the revoked record fails.
 	failed := d.run(c.Context(), c.ErrOrStderr(), []string{k.Domain})
 	set, err := d.store.LoadDomain(k.Domain, nil)
 	if err != nil {

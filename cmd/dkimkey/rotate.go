@@ -40,11 +40,12 @@ func (e *env) rotateCommand() *cobra.Command {
 remove. Run the command daily. A domain gets a new key only every keys.rotate_every. Without --wait, the command does not wait
 for DNS: a later run activates a new key. It prints nothing if nothing is due.
 
-A key is activated only when every authoritative name server and the resolver have its record, an independent implementation
-verifies a signature of the key with that record, and older answers have expired from caches.
+A key is activated only when every authoritative name server and the resolver have its record, and older answers have expired
+from caches. In addition, an independent implementation must verify a signature of the key with that record.
 
---now starts a rotation of the given domains today. Each active key gets a successor, unless one is pending, and the successor
-signs as soon as it may. Later runs complete the rotation. During a rotation, --now starts no second one.
+--now starts a rotation of the given domains today. Each active key gets a successor, unless one is pending. The successor
+signs as soon as its record has been visible for long enough. Later runs complete the rotation. While a rotation is in
+progress, --now does not start another one.
 
 Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`,
 		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost\n  dkimkey rotate example.org --now --wait",
@@ -70,7 +71,7 @@ Exit code 0: done. 1: failed or action needed; standard error has one line for e
 	}
 	c.Flags().BoolVar(&f.now, "now", false, "start a rotation of the given domains today")
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "print the steps and their times, but do nothing")
-	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the pending keys sign, and print what the command waits for")
+	c.Flags().BoolVar(&f.wait, "wait", false, "wait until the pending keys sign, and print the reason for the wait")
 	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	return c
 }
@@ -189,7 +190,7 @@ func (d *app) rotateNow(c *cobra.Command, domains []string) error {
 	return nil
 }
 
-// waiting returns what --wait waits for, or "" if no key waits for its activation.
+// waiting returns the condition that --wait waits for, or "" if no key waits for its activation.
 func (d *app) waiting(domains []string) (waiting string, err error) {
 	for _, domain := range domains {
 		if waiting, err = d.rotator.Waiting(domain); err != nil || waiting != "" {

@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -90,8 +88,8 @@ func (e *env) status(c *cobra.Command, args []string) error {
 		if !wanted(k.Domain) {
 			continue
 		}
-		if k.Err != nil {
-			k.Next, k.Action = plain(k.Next, k.Err), plain(k.Action, k.Err)
+		if k.Unusable() {
+			k.Next, k.Action = unusable(k)
 			hint = cmp.Or(hint, cli.Hint(k.Err))
 		}
 		signing[k.Domain] = signing[k.Domain] || k.Signs || k.Elsewhere
@@ -137,12 +135,17 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	return attention(len(actions) > 0)
 }
 
-// plain replaces the error in a text about an unusable key by its text for users.
-func plain(text string, err error) string {
-	if errors.Is(err, fs.ErrPermission) {
-		text, _, _ = strings.Cut(text, "; correct the file") // the file needs no correction
+// unusable returns what happens next to a key whose file cannot be used, and what the operator must do.
+func unusable(k keys.Status) (next, action string) {
+	text := cli.Text(k.Err)
+	next = "cannot be used: " + text
+	switch {
+	case k.Foreign:
+		return next, text
+	case k.Action == "":
+		return next, next
 	}
-	return strings.ReplaceAll(text, err.Error(), cli.Text(err))
+	return next, next + "; " + k.Action
 }
 
 func printStatus(out io.Writer, all []keyStatus) error {
@@ -194,7 +197,7 @@ func describe(k keys.Status) keyStatus {
 	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: k.Signs, Since: k.Since,
 		Unmanaged: k.Metadata == nil, Unsafe: k.Metadata != nil && k.Metadata.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next,
 		ActionNeeded: k.Action, unseen: k.Unseen()}
-	if k.Err != nil && !k.Elsewhere {
+	if k.Unusable() {
 		s.Error = cli.Text(k.Err)
 	}
 	return s

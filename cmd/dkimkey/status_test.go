@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -80,7 +81,7 @@ func TestStatusRetiringAlone(t *testing.T) {
 	for !strings.Contains(h.must("status"), " retiring ") {
 		h.days(1)
 	}
-	for range 2 { // the second time, the next key has not waited yet
+	for range 2 { // at the second revocation, no other key may sign yet
 		h.must("revoke", "example.org", h.signing("example.org"), "--compromised")
 	}
 	table, actions, all, code := h.status()
@@ -141,7 +142,7 @@ func TestStatusUnusable(t *testing.T) {
 			t.Errorf("%+v", k)
 		}
 	}
-	// rotate creates no key beside a file that must be renamed.
+	// rotate creates no key if the domain has a file that must be renamed.
 	h.run("rotate")
 	if files, err := filepath.Glob(filepath.Join(dir, "b.example/*.pem")); err != nil || len(files) > 0 {
 		t.Errorf("%v %v", files, err)
@@ -226,5 +227,23 @@ func TestStatusOfDomain(t *testing.T) {
 	}
 	if out, code := h.run("status", "example.com"); code != 1 || out != "dkimkey: status: example.com: no such domain\nhint: dkimkey status shows all domains with keys\n" {
 		t.Errorf("%d %s", code, out)
+	}
+}
+
+// The text about a key that cannot be used consists of its error and its advice, whatever words the error has.
+func TestUnusable(t *testing.T) {
+	t.Parallel()
+	torn := errors.New("mail.pem: unexpected end; correct the file")
+	for _, c := range []struct {
+		key                  keys.Key
+		advice, next, action string
+	}{
+		{keys.Key{Err: torn}, "move it", "cannot be used: mail.pem: unexpected end; correct the file", "cannot be used: mail.pem: unexpected end; correct the file; move it"},
+		{keys.Key{Err: fs.ErrPermission}, "", "cannot be used: permission denied", "cannot be used: permission denied"},
+		{keys.Key{Err: torn, Foreign: true}, "", "cannot be used: mail.pem: unexpected end; correct the file", "mail.pem: unexpected end; correct the file"},
+	} {
+		if next, action := unusable(keys.Status{Key: &c.key, Action: c.advice}); next != c.next || action != c.action {
+			t.Errorf("%q, %q", next, action)
+		}
 	}
 }

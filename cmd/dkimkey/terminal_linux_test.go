@@ -22,7 +22,7 @@ func TestStatusColours(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 		slave.Close()
-		out, _ := io.ReadAll(master) // EIO is its end
+		out, _ := io.ReadAll(master) // EIO marks the end of the output
 		return string(out)
 	}
 	if out := terminal(); !strings.Contains(out, "\x1b[32mexample.org") || !strings.Contains(out, "\x1b[33mexample.org") {
@@ -30,11 +30,11 @@ func TestStatusColours(t *testing.T) {
 	}
 	t.Setenv("NO_COLOR", "1")
 	if out := terminal(); strings.Contains(out, "\x1b") {
-		t.Errorf("colours although NO_COLOR is set: %q", out)
+		t.Errorf("colors although NO_COLOR is set: %q", out)
 	}
 	t.Setenv("NO_COLOR", "")
 	if out := h.must("status"); strings.Contains(out, "\x1b") {
-		t.Errorf("colours in a file: %q", out)
+		t.Errorf("colors in a file: %q", out)
 	}
 }
 

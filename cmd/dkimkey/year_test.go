@@ -14,13 +14,13 @@ import (
 	"signpost/keys"
 )
 
-// ledger records the signatures of a daemon, and what DNS must have to verify them.
+// ledger records the signatures of a daemon and the records that verify them.
 type ledger struct {
 	*house
 	alive    []signature
 	seen     map[string]bool // selectors that have signed
 	changes  int
-	selector string // what signs: one for each algorithm
+	selector string // the selectors that sign, one for each algorithm
 }
 
 type signature struct {
@@ -28,11 +28,11 @@ type signature struct {
 	until            time.Time
 }
 
-// transitTime is how long a signature may be verified: five days in a queue, seven of x=, two more.
+// transitTime is the time during which a signature may be verified: five days in a queue, seven days of x=, and two more days.
 const transitTime = 14 * 24 * time.Hour
 
-// sign signs a message with the current keys. This signature, and each earlier one in transit, must verify at each name server,
-// and no selector may sign a second time. A name server that cannot answer now returns an error of type silent.
+// sign signs a message with the current keys. This signature, and each earlier one in transit, must verify with the record at each name
+// server. No selector may sign again after another has replaced it. A name server that cannot answer returns errSilent.
 func (l *ledger) sign(day int, servers ...func(name string) ([]string, error)) {
 	l.Helper()
 	selectors := l.signing("example.org")
@@ -97,8 +97,8 @@ func (l *ledger) clean() {
 	}
 }
 
-// rotate runs daily for a year with a pair of keys. The record of a key is in DNS while it signs, and until its last signature
-// has expired. No selector is used twice, and nothing is left over.
+// rotate runs daily for a year with a pair of keys. The record of a key is in DNS while the key signs, and until its last signature has
+// expired. No selector is used twice, and no old record or key file is left.
 func TestYear(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -125,9 +125,9 @@ func TestYear(t *testing.T) {
 	fmt.Println("a year:", l.changes, "sets of keys,", len(l.seen), "selectors")
 }
 
-// The operator acts for a year: keys are imported with and without their records, added beside standby keys, from files, and with
-// more bits. Rotations are requested and runs are interrupted. Mail is never sent unsigned, or with a signature that others
-// cannot verify.
+// An operator runs commands for a year. Keys are imported with and without their records, added beside standby keys or from files, and
+// created with more bits. Rotations are requested and runs are interrupted. Mail is never sent unsigned, or with a signature that
+// others cannot verify.
 func TestYearWithOperator(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -138,7 +138,7 @@ func TestYearWithOperator(t *testing.T) {
 	l := &ledger{house: h, seen: map[string]bool{}}
 	l.must("add", "example.org")
 	world := h.newReceivers("example.org")
-	// what runs a command. Action may be needed.
+	// what runs a command. Exit code 1 (action needed) is allowed.
 	what := func(args ...string) {
 		t.Helper()
 		if out, code := h.run(args...); code > 1 {
@@ -171,7 +171,7 @@ func TestYearWithOperator(t *testing.T) {
 			what("rotate", "example.org", "--now")
 			what("revoke", "example.org", name, "--compromised")
 		},
-		func() { // a record that is wrong first
+		func() { // a record that is wrong at first
 			imported++
 			name := fmt.Sprint("late", imported)
 			file, record := h.foreign(name)
@@ -212,7 +212,7 @@ func TestYearWithOperator(t *testing.T) {
 		l.now = l.now.Add(rest)
 	}
 	if l.changes < 10*days/366 || imported < 4*days/366 {
-		t.Errorf("%d sets of keys signed, %d keys were imported: this tests little", l.changes, imported)
+		t.Errorf("%d sets of keys signed, %d keys were imported: the test covers too little", l.changes, imported)
 	}
 	fmt.Println("a year with an operator:", l.changes, "sets of keys,", len(l.seen), "selectors,", imported, "imported")
 }

@@ -63,7 +63,7 @@ func TestWidest(t *testing.T) {
 	}
 }
 
-// A file that greyskip did not create is not replaced. The target of a symbolic link is.
+// A file that greyskip did not create is not replaced. If the file is a symbolic link, its target is replaced.
 func TestWhatIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\n")

@@ -25,11 +25,11 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// A domains file has one domain per line, and comments. The error has the number of the invalid line.
+// A domains file has one domain per line, and comments. An error contains the number of the invalid line.
 func TestDomainsFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"example.org\n":                                         "example.org",
-		"\ufeffexample.org\n":                                   "example.org", // as editors of other systems begin a file
+		"\ufeffexample.org\n":                                   "example.org", // some editors write a byte order mark first
 		" Example.ORG.\t# who\r\n#x.example\n\n":                "example.org",
 		"bücher.example\nxn--bcher-kva.example\n":               "xn--bcher-kva.example",
 		"b.example\na.example\nb.example":                       "b.example a.example",

@@ -18,7 +18,7 @@ func many() (zone, domains string) {
 	return zone, domains
 }
 
-// If DNS is down, the file is not changed or created, and the message has the reason.
+// If DNS is down, the file is not changed or created, and the message states the reason.
 func TestDNSDown(t *testing.T) {
 	t.Parallel()
 	zone, domains := many()
@@ -41,7 +41,7 @@ func TestDNSDown(t *testing.T) {
 	}
 }
 
-// If half of the lookups fail, the file is not changed, and the message has the reason. If fewer fail, the other domains are
+// If half of the lookups fail, the file is not changed, and the message states the reason. If fewer fail, the other domains are
 // updated.
 func TestHalfFails(t *testing.T) {
 	t.Parallel()
@@ -75,7 +75,7 @@ func TestTwoRuns(t *testing.T) {
 	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
 	// The --reload command of the first run is the second run.
 	program := filepath.Join(w.dir, "greyskip")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, ".") // with the flags of make build, whose packages it takes
+	build := exec.Command("go", "build", "-trimpath", "-o", program, ".") // the flags of make build, so that its cached packages can be used
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
@@ -89,8 +89,8 @@ func TestTwoRuns(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 }
 
-// A damaged or missing state file is reported and recreated. Until then no lookup may fail, because the last good answers are
-// unknown.
+// A damaged or missing state file is reported and recreated. Until it is complete again, a failed lookup is an error, because the last
+// good answers are unknown.
 func TestStateLost(t *testing.T) {
 	t.Parallel()
 	const one = `"one.example": {"at": "2026-11-28T00:00:00Z", "networks": `
@@ -132,7 +132,7 @@ func TestStateLost(t *testing.T) {
 				}
 			})
 			w.zone(records)
-			if c.text == "-" { // nothing can be made there
+			if c.text == "-" { // no file can be created there
 				w.same(func() { w.cron(1) })
 				return
 			}
@@ -143,7 +143,8 @@ func TestStateLost(t *testing.T) {
 	}
 }
 
-// Postfix reads the new list before it replaces the old one. If Postfix reads something else, the file is not changed.
+// greyskip tests the new list with postmap before it replaces the old list. If postmap returns an error or other results, the file is
+// not changed.
 func TestPostmap(t *testing.T) {
 	w := newWorld(t, records, "one.example\nthree.example\n")
 	w.quiet(w.cron(0))
@@ -167,6 +168,6 @@ func TestPostmap(t *testing.T) {
 	if err := os.Remove(filepath.Join(bin, "postmap")); err != nil {
 		t.Fatal(err)
 	}
-	w.quiet(w.cron(0)) // by Debian's own
+	w.quiet(w.cron(0)) // with Debian's postmap
 	w.contains(w.entries(), "37.0.10.0/24")
 }

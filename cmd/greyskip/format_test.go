@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Each format has the same networks.
+// The list has the same networks in each format.
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{
@@ -28,7 +28,7 @@ func TestFormats(t *testing.T) {
 				t.Errorf("%s\nwant\n%s", got, want)
 			}
 			w.contains(w.text(), "# three.example; since 2026-11-28")
-			// greyskip can read its own file: another run finds no change.
+			// greyskip can read a list that it wrote: another run finds no change.
 			w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
 			if out := w.cron(0, "--format", format, "--diff"); out != "- 37.0.9.0/24  one.example\n+ 37.0.10.0/24  one.example\n" {
 				t.Error(out)
@@ -37,7 +37,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// nft accepts the file, a second time with elements in the sets, and an empty list.
+// nft accepts the file, even if the sets already have elements. It also accepts an empty list.
 func TestNftables(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs nft")
@@ -86,13 +86,13 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// Control characters in DNS records are not printed, neither to a terminal nor to the list.
+// Control characters in DNS records reach neither the terminal nor the list.
 func TestHostileRecords(t *testing.T) {
 	t.Parallel()
 	for name, record := range map[string]string{
 		"escape":   `"v=spf1 a:\027[31m.example -all"`,
 		"line end": `"v=spf1 include:x\0100.0.0.0/0.example -all"`,
-		"octets":   `"v=spf1 exists:\255\254.example -all"`,
+		"bytes":    `"v=spf1 exists:\255\254.example -all"`,
 		"name":     `"v=spf1 include:%%.\226\128\174.example redirect=a.example"`,
 		"alias":    `"v=spf1 ip4:37.0.0.0/24 mx -all"` + "\nevil.example. MX 1 \\010x\\027.example.\n;fault \\010x\\027.example. SERVFAIL",
 	} {
@@ -128,7 +128,7 @@ func TestManyNotes(t *testing.T) {
 	}
 	for text := range strings.Lines(said + w.text()) {
 		if len(text) > 500 {
-			t.Errorf("%d octets: %s", len(text), text)
+			t.Errorf("%d bytes: %s", len(text), text)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func printableASCII() string {
 	return b.String()
 }
 
-// Forged answers count as no answer.
+// Server errors, and answers to other questions, do not change the list.
 func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")

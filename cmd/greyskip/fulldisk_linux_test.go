@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// If the disk is full, the file is not changed, and the message has the reason. When there is space again, the file is replaced.
+// If the disk is full, the file is not changed, and the message states the reason. When there is space again, the file is replaced.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -39,7 +39,7 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 	w.zone(strings.Replace(zone, "37.18.0.0/16", "37.18.0.0/16 ip4:38.0.0.0/16", 1))
-	for free := range 2 { // no block, and one, in which the new list has room, and the state has none
+	for free := range 2 { // no free block; one free block, enough for the new list but not for the state
 		fill(free)
 		w.same(func() {
 			w.contains(w.cron(1, "--reload", "touch "+w.dir+"/reloaded"), "writing ", "no space left on device", w.list+" was not changed")

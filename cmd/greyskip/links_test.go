@@ -37,8 +37,8 @@ func snapshot(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// Root writes a list to a directory of another user, which contains links and a pipe. No file outside of that directory is
-// created or changed, and root gets an error with the link.
+// Root writes a list to a directory of another user, which contains links and a pipe. No file outside of that directory is created or
+// changed. The error names the link.
 func TestPlantedLinks(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -46,8 +46,8 @@ func TestPlantedLinks(t *testing.T) {
 	}
 	const refused = "symbolic link not followed"
 	for name, c := range map[string]struct {
-		link, to string // below theirs, and below root's directory
-		output   string // below theirs; empty: list
+		link, to string // relative to the user's directory, and to root's directory
+		output   string // relative to the user's directory; empty: list
 		says     string // empty: the list is written
 	}{
 		"list":              {"list", "made-by-greyskip", "", refused},
@@ -107,7 +107,7 @@ func TestPlantedLinks(t *testing.T) {
 			if want := c.says != ""; (code != 0) != want || !strings.Contains(out+errs, c.says) {
 				t.Errorf("exit code %d: %s%s", code, out, errs)
 			}
-			w.run("-f", w.file, "-o", w.list, "--force") // finds what the first run left
+			w.run("-f", w.file, "-o", w.list, "--force") // runs with the files that the first run left
 			if after := snapshot(t, etc); after != before {
 				t.Errorf("root's files were\n%s\nand are\n%s", before, after)
 			}
@@ -151,7 +151,7 @@ func TestRootsLinks(t *testing.T) {
 	}
 }
 
-// The next run that replaces the file deletes the drafts of killed runs. It keeps other files.
+// The next run that replaces the file deletes the temporary files of killed runs. It keeps other files.
 func TestStaleDrafts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\n")
@@ -171,7 +171,7 @@ func TestStaleDrafts(t *testing.T) {
 	}
 }
 
-// root keeps the owner and the mode of the list when it replaces the file.
+// When root replaces the list, its owner and mode do not change.
 func TestOwnerStays(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

@@ -68,12 +68,13 @@ Without -f, greyskip prints the list for each DOMAIN on the command line. With -
 one domain per line; # starts a comment.
 
 greyskip lists an address if it passes SPF for every message. It evaluates include, redirect, a, mx, ip4 and ip6. It does not
-list what depends on exists, ptr or macros. It does not list +all, private or reserved networks, or networks wider than
---widest. It prints a note for each. Terms beyond the lookup limits of RFC 7208 authorize nothing, as in an SPF check.
+list addresses that depend on exists, ptr or macros. It does not list +all, private or reserved networks, or networks wider
+than --widest. It prints a note for each term that it does not list. Terms beyond the lookup limits of RFC 7208 authorize
+nothing, as in an SPF check.
 
 With -o FILE, greyskip replaces the file atomically, and only if it has changed. It prints only new notes and needed actions,
 so that it can run in cron. If the lookup of a domain fails, greyskip keeps its last good answer, which is in FILE.state. It
-warns after %d days and drops the answer after %d days. greyskip keeps the previous file if half or all of the lookups fail,
+warns after %d days and drops the answer after %d days. greyskip keeps the previous file if half or more of the lookups fail,
 or if the list would shrink or grow by more than half.
 
 Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
@@ -94,12 +95,12 @@ Exit code 0: done. 1: failed or action needed; standard error has one line for e
 	f.StringVarP(&e.DomainsFile, "file", "f", "", "read the domains from this `FILE`, one per line")
 	f.StringVarP(&e.Output, "output", "o", "", "write the list to this `FILE` (default: print it)")
 	f.StringVar(&e.Format, "format", allowlist.Formats()[0], "write the format of `PROGRAM`: "+strings.Join(allowlist.Formats(), ", "))
-	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` when the file has changed; if it fails, the next run repeats it")
+	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` when the file has changed; if the command fails, the next run repeats it")
 	f.BoolVar(&e.Diff, "diff", false, "print the changes of the list")
-	f.BoolVar(&e.DryRun, "dry-run", false, "print what would be done, but change nothing")
+	f.BoolVar(&e.DryRun, "dry-run", false, "print the planned changes, but change nothing")
 	f.BoolVar(&e.Force, "force", false, "replace the file even if the list shrinks or grows by more than half")
 	f.BoolVar(&e.OverLimit, "over-limit", false, "also list terms beyond the lookup limits of RFC 7208 section 4.6.4")
-	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "shortest prefix length of a listed network, `BITS` for IPv4 and for IPv6")
+	f.StringVar(&e.Widest, "widest", allowlist.DefaultWidest, "shortest prefix lengths of listed networks: `BITS` for IPv4 and for IPv6, with a comma")
 	f.StringVarP(&e.config, "config", "c", defaultConfig, "configuration `FILE` with the name servers")
 	cli.Complete(root, map[string]cobra.CompletionFunc{"file": cli.File(), "output": cli.File(), "format": cli.Words(allowlist.Formats()...),
 		"reload": cli.Words("postfix reload"), "widest": cli.Any(), "config": cli.ConfigFile()})
@@ -165,7 +166,8 @@ func (e *env) readWidest() error {
 	return nil
 }
 
-// resolver returns a resolver that queries the same name servers as the daemon, or those of /etc/resolv.conf without a configuration.
+// resolver returns a resolver that queries the same name servers as the daemon. Without a configuration, it queries those of
+// /etc/resolv.conf.
 func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 	conf, err := setup.Load(e.config, configGiven)
 	if err != nil {
@@ -226,8 +228,8 @@ func page() man.Page {
 		Files: [][2]string{
 			{"/etc/signpost/greyskip.domains", "The usual domains file; pass it with -f."},
 			{"FILE.state", "State in the directory of the output FILE: the last good answer of each domain and its time, the date on which each network was listed, and whether the command of --reload is still due."},
-			{".FILE.lock", "Lock in the directory of the output FILE, which a run holds. The file is empty and is not deleted."},
-			{"/etc/signpost/signpost.toml, /etc/signpost/conf.d/*.toml", "The daemon's configuration, for its name servers. Without it, greyskip uses /etc/resolv.conf."},
+			{".FILE.lock", "Lock file in the directory of the output FILE. greyskip locks it during a run. The file is empty and is not deleted."},
+			{"/etc/signpost/signpost.toml, /etc/signpost/conf.d/*.toml", "The daemon's configuration. greyskip reads the name servers from it, or from /etc/resolv.conf if it does not exist."},
 		},
 		SeeAlso: []string{"postscreen(8)", "cidr_table(5)", "signpost(8)", "dkimkey(1)", "crontab(5)"},
 	}

@@ -54,7 +54,7 @@ func TestOnlyChanges(t *testing.T) {
 	}
 }
 
-// A note is printed once and not daily, and is in the file.
+// A note is printed once, not daily. The file contains it too.
 func TestNotesOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, `one.example. TXT "v=spf1 ip4:37.0.0.0/24 ip4:10.0.0.0/24 exists:%{i}.x.example ~all"`, "one.example\n")
@@ -64,7 +64,7 @@ func TestNotesOnce(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 }
 
-// For a domain whose record authorizes no address, one line states this and the reason, once and not daily. It is not an error:
+// If a domain's record authorizes no address, one line states this and the reason. It is printed once, not daily. This is not an error:
 // the record is valid and may be intended.
 func TestAuthorizesNone(t *testing.T) {
 	t.Parallel()
@@ -96,8 +96,7 @@ func TestAuthorizesNoneLong(t *testing.T) {
 	}
 }
 
-// A domain whose lookup fails keeps its last good answer: for a week without a warning, for three weeks with one, and then no
-// longer.
+// A domain whose lookup fails keeps its last good answer. After a week, each run warns. After 30 days, the domain is no longer listed.
 func TestLastGoodAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
@@ -127,7 +126,7 @@ func TestLastGoodAnswer(t *testing.T) {
 	w.contains(w.entries(), "37.0.3.0/24")
 }
 
-// A domain without a record causes a warning immediately. It keeps its last good answer for the same time.
+// A domain without a record causes a warning immediately. Its last good answer is kept as long as after a failed lookup.
 func TestRecordGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")

@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// asSignpost returns a link to the test's own program by the name that makes it signpost: see TestMain.
+// asSignpost returns a link to the test program under a name that makes it run as signpost: see TestMain.
 func asSignpost(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -27,7 +27,7 @@ func asSignpost(t *testing.T) string {
 	return name
 }
 
-// passing returns the command signpost with these files from descriptor 3 on, as systemd passes sockets.
+// passing returns a signpost command that gets these files as descriptors from 3 on, as systemd passes sockets.
 func passing(t *testing.T, files ...*os.File) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", asSignpost(t))
 	cmd.Env = []string{fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES=signpost.socket:relay"}
@@ -35,7 +35,7 @@ func passing(t *testing.T, files ...*os.File) *exec.Cmd {
 	return cmd
 }
 
-// opened opens a socket for another process, and returns its address and a descriptor of it.
+// opened opens a socket for another process, and returns its address and its file.
 func opened(t *testing.T, network, address string) (net.Addr, *os.File) {
 	t.Helper()
 	ln, err := net.Listen(network, address)
@@ -51,8 +51,8 @@ func opened(t *testing.T, network, address string) (net.Addr, *os.File) {
 	return ln.Addr(), f
 }
 
-// The daemon uses the sockets that systemd passes for the addresses in listen, with the rights that they have, and opens the others.
-// They stay when the daemon stops: a client that connects while none runs is answered by the next.
+// For an address in listen, the daemon uses the socket that systemd passes, and keeps its permissions. The daemon opens the other
+// sockets itself. A passed socket stays when the daemon stops: the next daemon answers a client that connected in between.
 func TestPassedSockets(t *testing.T) {
 	dir := t.TempDir()
 	passed, own := filepath.Join(dir, "passed.sock"), filepath.Join(dir, "own.sock")
@@ -71,14 +71,14 @@ func TestPassedSockets(t *testing.T) {
 		t.Errorf("the passed socket after the end: %v %v", fi, err)
 	}
 	if _, err := os.Lstat(own); err == nil {
-		t.Error("its own socket outlives the daemon")
+		t.Error("the daemon did not remove its own socket")
 	}
 	waiting := testmilter.Dial(t, "unix", passed)
 	startProgram(t, dir, text, passing(t, unix, tcp))
 	waiting.Handshake()
 }
 
-// A passed descriptor that cannot be used is an error, and the daemon does not start: systemd would take it for served.
+// If a passed descriptor cannot be used, the daemon does not start. Otherwise systemd would assume that the socket is in use.
 func TestPassedSocketsOfNoUse(t *testing.T) {
 	dir := t.TempDir()
 	other := filepath.Join(dir, "other.sock")
@@ -123,7 +123,7 @@ func TestPassedSocketsOfNoUse(t *testing.T) {
 	}
 }
 
-// systemd's own activation starts the daemon at the first connection, and the daemon answers it.
+// systemd starts the daemon at the first connection to the socket, and the daemon answers that connection.
 func TestSystemdActivates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-socket-activate")

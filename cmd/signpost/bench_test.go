@@ -27,12 +27,12 @@ import (
 	"signpost/milter"
 )
 
-// slowDNS is how long every answer takes: a resolver far away with nothing in its cache.
+// slowDNS is the delay of each DNS answer, as from a distant resolver with an empty cache.
 const slowDNS = 20 * time.Millisecond
 
-// costliest is a message with every limit at its maximum at once, and the zone that belongs to it: 1000 header fields of
-// almost 1 MiB, which each of 8 signatures covers by 200 names, 10 MB of body under both canonicalisations with an l= each,
-// four RSA keys of 8192 bits at each selector none of which fits, four From domains of eight labels, SPF with ten look-ups.
+// costliest returns a message with every limit at its maximum, and its zone. It has a body of 10 MB and 1000 header fields, which are
+// almost 1 MiB in total. Each of 8 signatures covers 200 names and has an l=; both canonicalizations are used. Each selector has four
+// RSA keys of 8192 bits, none of which fits. Header From has four domains of eight labels, and SPF needs ten lookups.
 func costliest(b *testing.B) (fields []dkim.Field, body []byte, zone string) {
 	b.Helper()
 	var z strings.Builder
@@ -88,8 +88,8 @@ func costliest(b *testing.B) (fields []dkim.Field, body []byte, zone string) {
 	return fields, body, z.String()
 }
 
-// What the costliest message costs. The bound that design.md section 6 draws: a few seconds of processor time at the most
-// for one who sends 11 MB, and never more wall time than the message's deadline.
+// BenchmarkCostliestMessage measures the cost of the costliest message, and compares it with the limits of design.md section 6. For 11
+// MB, a few seconds of processor time are allowed. The limit of wall time is the timeout of the message.
 func BenchmarkCostliestMessage(b *testing.B) {
 	fields, body, zone := costliest(b)
 	server, err := testdns.Start(zone)
@@ -129,7 +129,7 @@ func BenchmarkCostliestMessage(b *testing.B) {
 	if tried != dkim.MaxSignatures {
 		b.Errorf("%d signatures were tried with their keys, want %d: %+v", tried, dkim.MaxSignatures, got.Evidence.DKIM)
 	}
-	// It was 0.3 s when this was written; a busy or an old machine may need fifteen times that.
+	// The result was 0.3 s when this was written. The limit allows for busy and old machines.
 	if cpu > 5_000 {
 		b.Errorf("%.0f ms of processor time for one message", cpu)
 	}
@@ -138,7 +138,7 @@ func BenchmarkCostliestMessage(b *testing.B) {
 	}
 }
 
-// processorTime is what the process has used, the test's name server included.
+// processorTime returns the processor time of the process, including the test's name server.
 func processorTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -18,10 +18,10 @@ import (
 	"signpost/keys"
 )
 
-// longRun is what %LONG% stands for in a case: far over the longest line and the longest field that Postfix passes on.
+// longRun is the length of the text that replaces %LONG% in a case. It is far longer than any line or field that Postfix passes on.
 const longRun = 500_000
 
-// caseMessage is a case's message: "message", which must be well formed, or "message-escaped", which need not be.
+// caseMessage returns the message of a case. Part "message" must be well-formed; part "message-escaped" may be malformed.
 func caseMessage(parts map[string]string) (fields []dkim.Field, body []byte, err error) {
 	text, escaped := parts["message-escaped"]
 	if !escaped {
@@ -49,9 +49,9 @@ func caseMessage(parts map[string]string) (fields []dkim.Field, body []byte, err
 	return fields, b.Bytes(), nil
 }
 
-// asPostfix parts header and body as cleanup(8) does: the first line that is no field, or that begins with a space before
-// any field, begins the body, empty or not. Of a "From " line on top, as mailboxes have it, smtpd(8) makes a field of another
-// name.
+// asPostfix separates header and body as cleanup(8) does. The body begins after an empty line, or at the first line that is not a
+// header field. A continuation line before any field is not a header field. If the first line begins with "From ", as in a mailbox, it
+// becomes field X-Mailbox-Line, as in smtpd(8).
 func asPostfix(lines []string) (fields []dkim.Field, body []string) {
 	if len(lines) > 0 && strings.HasPrefix(lines[0], "From ") {
 		lines[0] = "X-Mailbox-Line: " + lines[0]
@@ -72,7 +72,7 @@ func asPostfix(lines []string) (fields []dkim.Field, body []string) {
 	return fields, nil
 }
 
-// fieldName is what is_header(3) of Postfix takes for one.
+// fieldName reports whether is_header(3) of Postfix accepts s as the name of a field.
 func fieldName(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f {
@@ -82,7 +82,7 @@ func fieldName(s string) bool {
 	return s != ""
 }
 
-// hosting gives the keys of a server that signs for one domain.
+// hosting returns the keys of a server that signs for one domain.
 func hosting(t *testing.T, domain string, key ed25519.PrivateKey) func() *keys.Snapshot {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)

@@ -34,15 +34,15 @@ import (
 	"signpost/policy"
 )
 
-// caseTimeout is dns.timeout of the cases. TestCases tries shortTimeout first: some servers never answer.
+// caseTimeout is dns.timeout of the cases. TestCases tries shortTimeout first, because some servers never answer.
 const (
 	caseTimeout  = 3 * time.Second
 	shortTimeout = 100 * time.Millisecond
 )
 
-// Each testdata/*.txtar and testdata/*/*.txtar at the top of the project is a message, the session that it arrives in, the DNS, and what has to be
-// decided; testdata/README.md has the format. Adding one needs no Go. `go test ./cmd/signpost -run TestCases -update`
-// fills in what comes out, to be read before a commit.
+// Each testdata/*.txtar and testdata/*/*.txtar at the top of the project has a message, its SMTP session, the DNS and the expected
+// result. testdata/README.md describes the format. A new case needs no Go code. `go test ./cmd/signpost -run TestCases -update` writes
+// the actual results into the files. Read them before you commit.
 func TestCases(t *testing.T) {
 	update := flag.Lookup("update").Value.String() == "true"
 	files, err := filepath.Glob("../../testdata/*.txtar")
@@ -53,7 +53,7 @@ func TestCases(t *testing.T) {
 	files = append(files, more...)
 	plays := 0
 	t.Cleanup(func() {
-		conformance.Add(t, "cases-messages", "Whole messages: %d cases, %d of them attacks, played %d times with the faults of DNS (testdata).", len(files), len(more), plays)
+		conformance.Add(t, "cases-messages", "Whole messages: %d cases, %d of them attacks, played %d times because some cases are repeated with each DNS failure (testdata).", len(files), len(more), plays)
 	})
 	for _, file := range files {
 		ar, err := txtar.ParseFile(file)
@@ -65,7 +65,7 @@ func TestCases(t *testing.T) {
 			parts[f.Name] = string(f.Data)
 		}
 		if len(strings.TrimSpace(string(ar.Comment))) == 0 {
-			t.Errorf("%s does not say why it is there", file)
+			t.Errorf("%s has no comment that states its purpose", file)
 		}
 		faults := []string{""}
 		if strings.Contains(parts["dns"], "%FAULT%") {
@@ -78,7 +78,7 @@ func TestCases(t *testing.T) {
 					t.Parallel()
 				}
 				want := "want"
-				if fault == "TRUNCATED" { // by TCP all is well
+				if fault == "TRUNCATED" { // the answer over TCP is complete
 					want = "want-truncated"
 				}
 				record, _, edits, reply := judgeCaseWithin(t, shortTimeout, parts, fault)
@@ -116,7 +116,7 @@ func rewrite(t *testing.T, file, part, text string) {
 	}
 }
 
-// seal puts an ARC set on top: DOMAIN SELECTOR RESULTS.
+// seal adds an ARC set at the top. Its argument words is DOMAIN SELECTOR RESULTS.
 func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey, words string) ([]dkim.Field, []byte) {
 	t.Helper()
 	domain, rest, _ := strings.Cut(words, " ")
@@ -128,7 +128,8 @@ func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey
 	return rewritten(t, fields, body, testdkim.Sealer{Domain: domain, Selector: selector, Signer: key, Results: results, Headers: headers}.Seal)
 }
 
-// signMessage puts a signature on top: DOMAIN SELECTOR, and TAG=VALUE for those that Signpost's own signer does not make.
+// signMessage adds a signature at the top. Its argument words is DOMAIN SELECTOR, followed by TAG=VALUE for each tag that Signpost's
+// signer does not write.
 func signMessage(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey, now time.Time, words []string) ([]dkim.Field, []byte) {
 	t.Helper()
 	domain, selector := words[0], words[1]
@@ -148,7 +149,7 @@ func signMessage(t *testing.T, fields []dkim.Field, body []byte, key ed25519.Pri
 	return append(signatures, fields...), body
 }
 
-// rewritten returns the message rewritten by a function.
+// rewritten returns the message after change was applied to its text.
 func rewritten(t *testing.T, fields []dkim.Field, body []byte, change func([]byte) ([]byte, error)) ([]dkim.Field, []byte) {
 	t.Helper()
 	var msg bytes.Buffer
@@ -170,7 +171,7 @@ func rewritten(t *testing.T, fields []dkim.Field, body []byte, change func([]byt
 	return fields, body
 }
 
-// setField changes a header field, or puts it on top where there is none: NAME: VALUE.
+// setField changes a header field, or adds it at the top if it does not exist. Its argument words is NAME: VALUE.
 func setField(fields []dkim.Field, words string) []dkim.Field {
 	name, value, _ := strings.Cut(words, ":")
 	for i, f := range fields {
@@ -182,26 +183,26 @@ func setField(fields []dkim.Field, words string) []dkim.Field {
 	return putTop(fields, words)
 }
 
-// putTop puts a header field on top: NAME: VALUE.
+// putTop adds a header field at the top. Its argument words is NAME: VALUE.
 func putTop(fields []dkim.Field, words string) []dkim.Field {
 	name, value, _ := strings.Cut(words, ":")
 	return append([]dkim.Field{{Name: name, Value: value}}, fields...)
 }
 
-// playCase has a case go through the whole filter. change may change the filter before that.
+// playCase runs a case through the whole filter. The functions in change may modify the filter first.
 func playCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (record *decision.Record, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
 	record, _, edits, reply = judgeCase(t, parts, fault, change...)
 	return record, edits, reply
 }
 
-// runCase gives what stands in the part "want".
+// runCase plays a case and returns its result in the format of part "want".
 func runCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) string {
 	t.Helper()
 	return caseText(playCase(t, parts, fault, change...))
 }
 
-// judgeCase plays a case, and gives the rules by which it was judged too.
+// judgeCase plays a case. It also returns the rules that were in effect.
 func judgeCase(t *testing.T, parts map[string]string, fault string, change ...func(*filter.Filter)) (record *decision.Record, rules policy.Rules, edits milter.Edits, reply milter.Reply) {
 	t.Helper()
 	return judgeCaseWithin(t, caseTimeout, parts, fault, change...)
@@ -285,10 +286,10 @@ func judgeCaseWithin(t *testing.T, timeout time.Duration, parts map[string]strin
 	return record, rules, edits, reply
 }
 
-// caseTime is when the messages come.
+// caseTime is the time at which the messages arrive.
 func caseTime() time.Time { return time.Unix(1_700_000_000, 0) }
 
-// caseText returns the part "want": codes, and header fields without prose.
+// caseText returns the part "want": codes, and header fields without sentences.
 func caseText(record *decision.Record, edits milter.Edits, reply milter.Reply) string {
 	var out strings.Builder
 	say := func(name, value string) {
@@ -322,10 +323,10 @@ func caseText(record *decision.Record, edits milter.Edits, reply milter.Reply) s
 	for i := len(edits.Insert) - 1; i >= 0; i-- {
 		value := strings.TrimSpace(edits.Insert[i].Value)
 		if edits.Insert[i].Name == dkim.SignatureField {
-			value, _, _ = strings.Cut(value, "\r\n") // who signed
+			value, _, _ = strings.Cut(value, "\r\n") // the first line has domain and selector
 		}
 		if edits.Insert[i].Name == "X-Signpost-Disposition" {
-			value, _, _ = strings.Cut(value, ";") // the prose is behind it
+			value, _, _ = strings.Cut(value, ";") // a sentence follows
 		}
 		say(edits.Insert[i].Name+":", value)
 	}
@@ -334,12 +335,12 @@ func caseText(record *decision.Record, edits milter.Edits, reply milter.Reply) s
 	return regexp.MustCompile(` (header\.b|reason)=("([^"\\]|\\.)*"|[^ ;\n]+)`).ReplaceAllString(text, "")
 }
 
-// reasonText returns a reason without prose: code, domain or -, detail and cause.
+// reasonText returns a reason without sentences: code, domain or -, detail and cause.
 func reasonText(r policy.Reason) string {
 	return strings.TrimSuffix(strings.TrimRight(strings.Join([]string{string(r.Code), cmp.Or(r.Domain, "-"), r.Detail, r.Cause}, " "), " "), " -")
 }
 
-// noSentence checks that reasons, causes and lookups consist of words: docs/decisions/decision.md.
+// noSentence checks that reasons, causes and lookups contain only codes and words, not sentences: docs/decisions/decision.md.
 func noSentence(t *testing.T, r *decision.Record) {
 	t.Helper()
 	word := regexp.MustCompile(`^[A-Za-z0-9_]*$`)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// check-config reads the TSIG secret of each publish table and names key and file of what is wrong. Only dkimkey uses the
-// secrets, so that the configuration stays valid.
+// check-config reads the TSIG secret of each publish table. A warning contains the key and the file. The configuration stays valid,
+// because only dkimkey uses the secrets.
 func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) {
@@ -31,14 +31,14 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	if out := check(""); !strings.Contains(out, "publish.tsig_secret_file: "+dir+"/good: no such file or directory\n") {
 		t.Error(out)
 	}
-	// As tsig-keygen writes it, among others, and with "//" in its secret.
+	// The file has the format of tsig-keygen and contains several keys. One secret contains "//".
 	write("good", "key old { algorithm hmac-sha1; secret \"AAAA\"; };\n# key \"other\" { algorithm hmac-sha256; secret \"AAAA\"; };\n"+
 		"key \"signpost\" {\n\talgorithm hmac-sha256;\n\tsecret \"AA//AAAA\";\n};\n", 0o600)
 	write("alone", "AAAA\n", 0o600)
 	write("open", "AAAA\n", 0o604)
 	write("text", "the secret\n", 0o600)
 	write("badclause", "key signpost { algorithm hmac-sha256; secret \"not base64\"; };\n", 0o600)
-	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "directory"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if out := check("[publish.domain.\"a.example\"]\nserver = \"192.0.2.2\"\n"); out != "" {
@@ -48,7 +48,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 		{`tsig_secret_file = "%DIR%/alone"`, ""},
 		{`tsig_name = "Signpost."`, ""},
 		{`tsig_secret_file = "%DIR%/nothing"`, "/nothing: no such file or directory"},
-		{`tsig_secret_file = "%DIR%/folder"`, "/folder: not a regular file"},
+		{`tsig_secret_file = "%DIR%/directory"`, "/directory: not a regular file"},
 		{`tsig_secret_file = "%DIR%/open"`, "/open: the file is accessible to all users (mode 0604): run chmod 0600"},
 		{`tsig_secret_file = "%DIR%/text"`, "/text: neither a base64 secret nor a key clause of tsig-keygen"},
 		{`tsig_secret_file = "%DIR%/badclause"`, `/badclause: the secret of key "signpost" is not base64`},
@@ -67,7 +67,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	// Root can read what the user of the timer cannot.
+	// Root can read a file that the user of the timer cannot read.
 	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +77,11 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	if out := check(""); !strings.Contains(out, "user 12345, the owner of "+dir+"/keys, cannot read the file: permission denied\nhint: chown 12345 "+dir+"/good && chmod 0600 "+dir+"/good\n") {
 		t.Error(out)
 	}
-	// The message has the place of the value that counts.
+	// The message contains the location of the value that is in effect.
 	if err := os.Mkdir(filepath.Join(dir, "conf.d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write("conf.d/local.toml", "# ours\n[publish]\ntsig_secret_file = \""+dir+"/nothing\"\n", 0o644)
+	write("conf.d/local.toml", "# local\n[publish]\ntsig_secret_file = \""+dir+"/nothing\"\n", 0o644)
 	if out := check(""); !strings.HasPrefix(out, "signpost: warning: "+dir+"/conf.d/local.toml:3: publish.tsig_secret_file: "+dir+"/nothing: no such file or directory\nhint: (umask 077; tsig-keygen ") {
 		t.Error(out)
 	}
@@ -91,14 +91,14 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	}
 }
 
-// Run by root, check-config fails if the daemon's user, who owns state_dir, cannot read a file of the configuration: the daemon
-// would not start. A draft in a directory of root's does not count.
+// When root runs check-config, it fails if the daemon's user, the owner of state_dir, cannot read a configuration file. The daemon
+// would not start. A draft in a directory of root is exempt.
 func TestCheckConfigAsTheDaemonsUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can read what the owner of state_dir cannot")
 	}
 	dir := t.TempDir()
-	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // or no other user reaches dir
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // otherwise other users cannot access dir
 		t.Fatal(err)
 	}
 	state, file, local := filepath.Join(dir, "state"), filepath.Join(dir, "etc/signpost.toml"), filepath.Join(dir, "etc/conf.d/local.toml")

@@ -26,7 +26,7 @@ import (
 	"signpost/keys"
 )
 
-// pemFile writes a private key into a file of its own.
+// pemFile writes a private key to a new file.
 func pemFile(t *testing.T, path string) {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
@@ -36,7 +36,7 @@ func pemFile(t *testing.T, path string) {
 	put(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }
 
-// The daemon as it is released, confined.
+// The tests run the released daemon, which confines itself.
 func TestConfinedDaemon(t *testing.T) {
 	file := built(t)
 	t.Run("works", func(t *testing.T) { confinedWorks(t, file) })
@@ -46,8 +46,8 @@ func TestConfinedDaemon(t *testing.T) {
 	t.Run("forbidden", func(t *testing.T) { landlockForbidden(t, file) })
 }
 
-// The daemon is confined in all its threads, and still does all its work: it signs and verifies, reads a configuration and keys that
-// replaced others, answers a scrape, records observations, and removes its socket.
+// All threads of the daemon are confined, and the daemon still works. It signs and verifies, reloads replaced configuration and key
+// files, answers a scrape, records observations, and removes its socket.
 func confinedWorks(t *testing.T, file string) {
 	server, err := testdns.Start("example.com. 60 IN TXT \"v=spf1 -all\"\n")
 	if err != nil {
@@ -56,7 +56,7 @@ func confinedWorks(t *testing.T, file string) {
 	defer server.Stop()
 	dir := t.TempDir()
 	text := fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n", server.Addr())
-	// One key is dkimkey's; the other is a link into another directory and waits for its record.
+	// dkimkey created one key. The other key is a link into another directory and waits for its record.
 	store := keys.Store{State: filepath.Join(dir, "state"), Dir: filepath.Join(dir, "state", "keys"), Now: time.Now}
 	pemFile(t, filepath.Join(dir, "key.pem"))
 	imported := func(domain string) {
@@ -87,7 +87,7 @@ func confinedWorks(t *testing.T, file string) {
 	}
 	for _, thread := range threads {
 		if status, err := os.ReadFile(thread); err == nil && !strings.Contains(string(status), "NoNewPrivs:\t1\n") {
-			t.Errorf("a thread was left out: %s", thread)
+			t.Errorf("a thread is not confined: %s", thread)
 		}
 	}
 
@@ -102,7 +102,7 @@ func confinedWorks(t *testing.T, file string) {
 	}
 	play("127.0.0.1", "ann@example.org", "DKIM-Signature")
 	play("192.0.2.1", "ann@example.com", "spf=fail")
-	p.until("what was seen of the linked key is recorded", func() bool {
+	p.until("the observation of the linked key is recorded", func() bool {
 		_, err := os.Stat(filepath.Join(dir, "state", "observed", "example.net", "hand.json"))
 		return err == nil
 	})
@@ -146,7 +146,8 @@ func (p *program) scraped(t *testing.T) {
 	}
 }
 
-// A reload that names a path outside the directories of the start fails, with a hint; the old configuration stays in effect.
+// If the new configuration contains a path outside the directories that were known at the start, a reload fails with a hint. The old
+// configuration stays in effect.
 func confinedRefuses(t *testing.T, file string) {
 	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	dir := t.TempDir()
@@ -167,15 +168,15 @@ func confinedRefuses(t *testing.T, file string) {
 			t.Errorf("%q: %s", text, log)
 		}
 	}
-	folder := filepath.Join(dir, "state", "keys", "example.org")
-	if err := errors.Join(os.Mkdir(folder, 0o700), os.Symlink(filepath.Join(other, "example.net", "key.pem"), filepath.Join(folder, "key.pem"))); err != nil {
+	keysDir := filepath.Join(dir, "state", "keys", "example.org")
+	if err := errors.Join(os.Mkdir(keysDir, 0o700), os.Symlink(filepath.Join(other, "example.net", "key.pem"), filepath.Join(keysDir, "key.pem"))); err != nil {
 		t.Fatal(err)
 	}
 	p.says("the daemon must be restarted to open links to other directories")
 }
 
-// dmarc.forwarders_file may be in a directory of its own, be a link into another one, and be created after the start: each reload
-// reads it. A file in a directory that was unknown at the start needs a restart.
+// dmarc.forwarders_file may be in a separate directory, may be a link into another directory, and may be created after the start. Each
+// reload reads the file. If its directory was unknown at the start, a restart is needed.
 func confinedForwarders(t *testing.T, file string) {
 	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	dir := t.TempDir()
@@ -212,8 +213,8 @@ func confinedForwarders(t *testing.T, file string) {
 	reload(strings.ReplaceAll(text, "accepted", "other"), "other/forwarders.toml: permission denied; check the owner and mode of the path")
 }
 
-// conf.d may be created after the start, or be a link with links in it: each reload reads it. A link that is created after the start
-// and leads out of the known directories needs a restart.
+// conf.d may be created after the start, or be a link that contains links. Each reload reads it. A restart is needed if a link was
+// created after the start and leads out of the known directories.
 func confinedDropIns(t *testing.T, file string) {
 	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	dir := t.TempDir()
@@ -244,7 +245,7 @@ func confinedDropIns(t *testing.T, file string) {
 	reload("permission denied; check the owner and mode of the path")
 	p.stop()
 
-	// The next start knows the link. The directory is a link as well.
+	// After a restart, the daemon follows the link. Here the directory is a link as well.
 	if err := os.Rename(in("etc/conf.d"), in("drop-ins")); err != nil {
 		t.Fatal(err)
 	}
@@ -260,8 +261,8 @@ func confinedDropIns(t *testing.T, file string) {
 	reload("changed=authserv_id mode=enforce")
 }
 
-// TestForbidHelper is the other process of landlockForbidden: it executes the daemon as in a container that forbids Landlock's system
-// calls.
+// TestForbidHelper runs in the second process of landlockForbidden. It executes the daemon as in a container that forbids the system
+// calls of Landlock.
 func TestForbidHelper(t *testing.T) {
 	program, ok := os.LookupEnv("SIGNPOST_FORBID")
 	if !ok {

@@ -33,9 +33,9 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 		Use:   "doctor [DOMAIN]",
 		Short: "Check Postfix, this host and DNS records, and show the fixes",
 		Long: "Check Postfix, this host and the DNS records of the hosted domains, or only the DNS records of DOMAIN.\n\n" +
-			"doctor changes nothing. Each finding has a level, what is wrong, where, why it matters, and the fix. A check for which the\n" +
-			"user has no permission is yellow; run doctor as root. If the configuration has an error, doctor reports it in red and\n" +
-			"uses the defaults for the other checks; with DOMAIN it ends with exit code 2. docs/doctor.md lists the checks.\n\n" +
+			"doctor changes nothing. Each finding states its level, the fault, where it is, why it matters, and the fix. A check is yellow\n" +
+			"if the user has no permission for it: run doctor as root. If the configuration has an error, doctor reports the error in\n" +
+			"red and uses the defaults for the other checks. With DOMAIN, it then ends with exit code 2. docs/doctor.md lists the checks.\n\n" +
 			"Exit code 0: no finding is red; 1: at least one is; 2: usage or configuration error.",
 		Example: "  sudo signpost doctor\n  sudo signpost doctor --address 203.0.113.25\n  signpost doctor example.org --selector s1",
 		Args:    cobra.MaximumNArgs(1),
@@ -159,7 +159,7 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 	return nil
 }
 
-// colored returns the level, colored on a terminal.
+// colored returns the text of a level, in color if w is a terminal.
 func colored(w io.Writer, level doctor.Level) string {
 	text, p := fmt.Sprintf("%-6s", level), term.Paint(w)
 	switch level {

@@ -19,7 +19,7 @@ import (
 	"signpost/keys"
 )
 
-// doctored runs doctor for a host that signs for example.org, and whose DNS is a zone.
+// doctored runs doctor for a host that signs for example.org, with the DNS of a zone.
 func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding, code int, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -76,7 +76,7 @@ func says(t *testing.T, found []doctor.Finding, check string, level doctor.Level
 	}
 }
 
-// A domain of this host is compared with the addresses that the host sends from.
+// For a domain of this host, doctor compares the records with the addresses that the host sends from.
 func TestDoctorOfOwnDomain(t *testing.T) {
 	found, code, _ := doctored(t, doctoredZone, "example.org", "--address", "192.0.2.1", "--address", "192.0.2.9")
 	says(t, found, "ptr", doctor.Red, "192.0.2.9 has no PTR record")
@@ -86,7 +86,7 @@ func TestDoctorOfOwnDomain(t *testing.T) {
 	}
 }
 
-// For another site's domain, all records in DNS are checked, and the named DKIM keys.
+// For a domain of another site, doctor checks all records in DNS, and the DKIM keys of --selector.
 func TestDoctorOfAnotherDomain(t *testing.T) {
 	found, _, _ := doctored(t, doctoredZone, "example.net", "--selector", "a,b", "--selector", "c")
 	for _, s := range []string{"a", "b", "c"} {
@@ -104,7 +104,7 @@ func TestDoctorOfAnotherDomain(t *testing.T) {
 	}
 }
 
-// Invalid flags are an error before anything is checked.
+// Invalid flags are an error, and no check runs.
 func TestDoctorFlagsOfDomains(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -121,7 +121,7 @@ func TestDoctorFlagsOfDomains(t *testing.T) {
 	}
 }
 
-// The five faults of DNS that doctor must find: each is red, with the line that corrects it.
+// doctor must find these five faults of DNS. Each is red, and the fix contains the correct record.
 func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 	const dkimAt = `s1._domainkey.example.org. IN TXT "v=DKIM1; k=ed25519; h=sha256; p=O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="`
 	const spfAt, dmarcAt = `example.org. IN TXT "v=spf1 mx -all"`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
@@ -137,7 +137,7 @@ func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 		{"record missing", dkimAt, "", "dkim", "the record of the DKIM key s1 of example.org is missing", dkimAt},
 		{"record wrong", dkimAt, strings.Replace(dkimAt, "p=O2on", "p=P2on", 1), "dkim", "the record of the DKIM key s1 of example.org contains another key", dkimAt},
 		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 include:p1.example ~all"`, "spf", "2 SPF records at example.org", `example.org. IN TXT "v=spf1 mx include:p1.example ~all"`},
-		{"SPF with 11 look-ups", spfAt, eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10", strings.Replace(eleven, "include:p0.example", "ip4:192.0.2.0", 1)},
+		{"SPF with 11 lookups", spfAt, eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10", strings.Replace(eleven, "include:p0.example", "ip4:192.0.2.0", 1)},
 		{"DMARC with a typo", "p=reject", "p=rejct", "dmarc", `the DMARC record of example.org has a typo: p="rejct" is not valid; did you mean reject?`, dmarcAt},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 			faults := func(zone string) (all []doctor.Finding) {
 				found, _, _ := doctored(t, zone, "example.org", "--address", "192.0.2.1")
 				for _, f := range found {
-					if f.Level == doctor.Red && f.Check != "helo" { // that is this machine's
+					if f.Level == doctor.Red && f.Check != "helo" { // the HELO name depends on this machine
 						all = append(all, f)
 					}
 				}
@@ -166,13 +166,13 @@ func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 				mended = zone
 			}
 			if found := faults(mended); len(found) > 0 {
-				t.Errorf("the line does not mend it: %+v", found)
+				t.Errorf("the line does not correct it: %+v", found)
 			}
 		})
 	}
 }
 
-// This host's name is a finding once, with one line, however many domains it sends for.
+// doctor reports the name of this host once, in one line, even if the host sends for many domains.
 func TestDoctorOfSeveralDomains(t *testing.T) {
 	file, postfix := doctorHost(t, "[sign]\nkeys_dir = \"KEYS\"\n")
 	dir := filepath.Dir(file)
@@ -216,7 +216,7 @@ func TestDoctorOfSeveralDomains(t *testing.T) {
 		"\nred    spf: a.test has no SPF record; the same for 2 more domains: b.test, c.test\n",
 	} {
 		if strings.Count(out, want) != 1 {
-			t.Errorf("not once %q in\n%s%s", want, out, errs)
+			t.Errorf("%q is not exactly once in\n%s%s", want, out, errs)
 		}
 	}
 	if strings.Count(out, " helo: ") != 1 || strings.Count(out, "myhostname = mail.") != 1 {

@@ -17,7 +17,7 @@ import (
 	"signpost/policy"
 )
 
-// inboundMail is n messages of a client, of one role and SPF result.
+// inboundMail returns n messages from a client, with one role and SPF result.
 func inboundMail(n int, client string, role policy.Role, status spf.Status) []*decision.Record {
 	all := make([]*decision.Record, n)
 	for i := range all {
@@ -30,8 +30,8 @@ func inboundMail(n int, client string, role policy.Role, status spf.Status) []*d
 	return all
 }
 
-// doctor reads who delivers the mail from the journal: inbound mail of the last 7 days, its SPF results, and nothing of clients
-// that the configuration has made trusted or skipped since.
+// doctor reads the clients of inbound mail and their SPF results from the journal, for the last 7 days. It ignores clients that the
+// configuration now trusts or skips.
 func TestDoctorFindsGateway(t *testing.T) {
 	gateway := func(n int) []*decision.Record {
 		return append(inboundMail(n/2, "192.0.2.5", policy.RoleVerify, spf.Fail), inboundMail(n/2, "192.0.2.5", policy.RoleVerify, spf.SoftFail)...)
@@ -95,7 +95,7 @@ func TestDoctorFindsGateway(t *testing.T) {
 	}
 }
 
-// A journal that cannot be read in time is reported as such, not as one with too little mail.
+// If the journal cannot be read in time, doctor reports a timeout, not that there is too little mail.
 func TestDoctorGatewayTimeout(t *testing.T) {
 	conf := stateIn(t)
 	keepReports(t, conf, time.Now(), inboundMail(200, "192.0.2.5", policy.RoleVerify, spf.Fail)...)

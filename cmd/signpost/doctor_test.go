@@ -21,7 +21,7 @@ example.org. 60 IN TXT "v=spf1 ip4:192.0.2.1 -all"
 _dmarc.example.org. 60 IN TXT "v=DMARC1; p=reject; rua=mailto:dmarc@example.org"
 `
 
-// doctorHost has a Postfix's configuration, one of the daemon that asks a DNS server of ours, and no daemon.
+// doctorHost writes the configuration of Postfix, and one of a daemon that queries a DNS server of the test. The daemon does not run.
 func doctorHost(t *testing.T, toml string) (file, postfix string) {
 	t.Helper()
 	dns, err := testdns.Start(doctorZone)
@@ -57,7 +57,7 @@ func doctorSays(t *testing.T, args ...string) (code int, out, errs string) {
 	return code, stdout.String(), stderr.String()
 }
 
-// 0: nothing is red; 1: something is; 2: wrong usage.
+// The exit code is 0 if no finding is red, 1 if one is, and 2 after a usage error.
 func TestDoctorExitCodes(t *testing.T) {
 	file, postfix := doctorHost(t, "")
 	broken, _ := doctorHost(t, "colour = 1\n")
@@ -67,11 +67,11 @@ func TestDoctorExitCodes(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		{"a domain that is well", []string{"-c", file, "example.org"}, 0, ""},
-		{"a domain with nothing", []string{"-c", file, "example.net"}, 1, "action needed: at least one finding is red"},
-		{"this machine, where no daemon runs", []string{"-c", file, "--postfix", postfix}, 1, "action needed: at least one finding is red"},
+		{"a domain without a fault", []string{"-c", file, "example.org"}, 0, ""},
+		{"a domain without records", []string{"-c", file, "example.net"}, 1, "action needed: at least one finding is red"},
+		{"this machine, without a daemon", []string{"-c", file, "--postfix", postfix}, 1, "action needed: at least one finding is red"},
 		{"a configuration with an error", []string{"-c", broken, "--postfix", postfix}, 1, "action needed: at least one finding is red"},
-		{"the same, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
+		{"a configuration with an error, for a domain", []string{"-c", broken, "example.org"}, 2, broken + ":5: dns.colour: unknown key"},
 		{"--postfix with a domain", []string{"-c", file, "--postfix", postfix, "example.org"}, 2, "--postfix and DOMAIN exclude each other"},
 		{"two domains", []string{"-c", file, "example.org", "example.net"}, 2, "signpost: doctor: unexpected argument \"example.net\"\nhint: see signpost doctor --help\n"},
 	} {
@@ -83,7 +83,8 @@ func TestDoctorExitCodes(t *testing.T) {
 	}
 }
 
-// A finding is what, where, why and the fix; a broken configuration is one, and Postfix is looked at with the defaults.
+// A finding states what is wrong, where, why it matters, and the fix. An invalid configuration is a finding, and Postfix is then
+// checked with the defaults.
 func TestDoctorText(t *testing.T) {
 	file, postfix := doctorHost(t, "colour = 1\n")
 	_, out, _ := doctorSays(t, "-c", file, "--postfix", postfix)
@@ -99,11 +100,11 @@ func TestDoctorText(t *testing.T) {
 		}
 	}
 	if strings.Contains(out, "\x1b") {
-		t.Errorf("colours where there is no terminal:\n%q", out)
+		t.Errorf("colors without a terminal:\n%q", out)
 	}
 }
 
-// The first line counts the findings. Observe mode stands before the others, and the worst of them come first.
+// The first line counts the findings. Observe mode comes first, and then the worst findings.
 func TestDoctorOrder(t *testing.T) {
 	file, postfix := doctorHost(t, "")
 	text, err := os.ReadFile(file)

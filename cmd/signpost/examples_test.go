@@ -16,7 +16,7 @@ import (
 	"signpost/policy"
 )
 
-// shownAfter returns the output that a page of docs shows after a command: the block that follows it, without its indentation.
+// shownAfter returns the output that a page of docs shows for a command: the block after the command, without its indentation.
 func shownAfter(t *testing.T, page, command string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/" + page)
@@ -42,7 +42,7 @@ func shownAfter(t *testing.T, page, command string) string {
 	return strings.TrimSpace(shown)
 }
 
-// shows checks that a page shows lines that a command printed, in the same order. "..." stands for lines that are left out.
+// shows checks that the command printed the lines that a page shows, in the same order. "..." stands for omitted lines.
 func shows(t *testing.T, page, command, printed string) {
 	t.Helper()
 	text, err := os.ReadFile("../../" + page)
@@ -69,7 +69,7 @@ func shows(t *testing.T, page, command, printed string) {
 	}
 }
 
-// The output of verify in docs/journal.md and those of log and explain in README.md are real.
+// docs/journal.md shows the real output of verify, and README.md that of log and explain.
 func TestExamples(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -103,7 +103,7 @@ func TestExamples(t *testing.T) {
 	shows(t, "README.md", "# signpost explain 2@mailer.example", out.String())
 }
 
-// The output of what-if that docs/observe.md shows is real.
+// docs/observe.md shows the real output of what-if.
 func TestWhatIfExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.Reject = policy.RejectAlways
@@ -117,7 +117,7 @@ func TestWhatIfExample(t *testing.T) {
 			"session": "client 192.0.2.25\nhelo mail.example.com\nfrom ann@example.com\n",
 			"message": "From: ann@example.com\r\n\r\ntext\r\n",
 		}
-		if n%4 == 3 { // by a list that does not sign
+		if n%4 == 3 { // sent by a list that does not sign
 			parts["session"] = "client 203.0.113.9\nhelo lists.example\nfrom friends-bounces@lists.example\n"
 			parts["message"] = "List-Id: <friends.lists.example>\r\nList-Post: <mailto:friends@lists.example>\r\n" + parts["message"]
 		}
@@ -135,7 +135,7 @@ func TestWhatIfExample(t *testing.T) {
 	}
 }
 
-// The output of forwarders that docs/lists.md shows is real, except for the dates.
+// docs/lists.md shows the real output of forwarders, except for the dates.
 func TestForwardersExample(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.ForwardersFile = filepath.Join(t.TempDir(), "forwarders.toml")
@@ -151,7 +151,7 @@ func TestForwardersExample(t *testing.T) {
 	}
 }
 
-// The output of check-config that docs/install.md shows is real, for the files that the page shows and that a new installation has.
+// docs/install.md shows the real output of check-config, for the files on that page and for those of a new installation.
 func TestShownCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	minimal, err := os.ReadFile("../../dist/minimal.toml")

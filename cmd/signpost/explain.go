@@ -22,8 +22,8 @@ func explainCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Explain a message in the journal: the client, the result of each check with its DNS record, the action and its reason, the\n" +
 			"reply, and how to fix the problem. You can send the text to the sender's administrator. The DNS records are those of the time when the\n" +
 			"message arrived.\n\n" +
-			"The ID is the queue ID in Postfix's log and in replies, or the Message-ID. If several messages have it, all are shown, the\n" +
-			"newest first. Times are in UTC.",
+			"The ID is the queue ID in Postfix's log and in replies, or the Message-ID. If several messages have this ID, all are\n" +
+			"shown, the newest first. Times are in UTC.",
 		Example: "  signpost explain 4fXyAb1Cd2z3\n  signpost explain '<20261125.1@example.org>'",
 		Args:    cobra.ExactArgs(1),
 
@@ -64,7 +64,7 @@ func explainID(ctx context.Context, conf *config.Config, id string, asJSON bool,
 	return err
 }
 
-// notFound returns an error that states which messages the journal has.
+// notFound returns an error that states the period of the messages in the journal.
 func notFound(ctx context.Context, r *journal.Reader, file, id string) error {
 	oldest, newest, err := r.Covers(ctx)
 	if err != nil {
@@ -73,5 +73,5 @@ func notFound(ctx context.Context, r *journal.Reader, file, id string) error {
 	if oldest.IsZero() {
 		return fmt.Errorf("no message has the ID %s: the journal %s is empty", term.Printable(id), file)
 	}
-	return fmt.Errorf("no message in the journal %s has the ID %s; it has those from %s to %s", file, term.Printable(id), explain.Date(oldest), explain.Date(newest))
+	return fmt.Errorf("no message in the journal %s has the ID %s; the journal has messages from %s to %s", file, term.Printable(id), explain.Date(oldest), explain.Date(newest))
 }

@@ -19,7 +19,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// keepAll writes records into a journal in a folder of its own, and opens it.
+// keepAll writes records into a journal in a new directory, and opens it.
 func keepAll(t *testing.T, now func() time.Time, keep journal.Addresses, records ...*decision.Record) (*journal.Reader, string) {
 	t.Helper()
 	var log syncBuffer
@@ -40,8 +40,8 @@ func keepAll(t *testing.T, now func() time.Time, keep journal.Addresses, records
 	return r, path
 }
 
-// Each case is explained from the journal, and the explanation names what decided. Those with a part "explain" hold the
-// whole text; -update writes it, to be read before a commit.
+// Each case is explained from the journal, and the text names the deciding result. If the case has a part "explain", the whole text
+// must match. -update writes that part. Read the differences before you commit.
 func TestCasesExplained(t *testing.T) {
 	update := flag.Lookup("update").Value.String() == "true"
 	files, err := filepath.Glob("../../testdata/*.txtar")
@@ -83,11 +83,11 @@ func TestCasesExplained(t *testing.T) {
 		help := explain.Message(&found[0].Record).Help
 		for _, want := range append(help, explain.Why(&found[0].Record), string(found[0].Action), string(found[0].Code)) {
 			if !strings.Contains(oneLine(text), oneLine(term.Printable(want))) {
-				t.Errorf("%s: it does not have %q\n%s", id, want, text)
+				t.Errorf("%s: %q is missing\n%s", id, want, text)
 			}
 		}
 		if found[0].Outcome().Failed() && len(help) == 0 {
-			t.Errorf("%s: it does not say what helps\n%s", id, text)
+			t.Errorf("%s: it does not name a fix\n%s", id, text)
 		}
 		want, ok := parts[i]["explain"]
 		if !ok {
@@ -107,7 +107,7 @@ func TestCasesExplained(t *testing.T) {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// What a running daemon refused is explained a moment later, with the reply that the client got. DNS is not asked.
+// A message that a running daemon rejected can be explained immediately, with the reply that the client received. No DNS query is sent.
 func TestExplainWhileServing(t *testing.T) {
 	d := startDaemon(t, "_dmarc.example.org. TXT \"v=DMARC1; p=reject\"\nstranger.example. TXT \"v=spf1 ip4:192.0.2.10 -all\"\n", "")
 	defer d.stop()
@@ -131,7 +131,7 @@ func TestExplainWhileServing(t *testing.T) {
 		"_dmarc.example.org: v=DMARC1; p=reject", "action reject 550 5.7.1", "code dmarc_fail", "reply " + told,
 	} {
 		if !strings.Contains(oneLine(out), want) {
-			t.Errorf("it does not say %q\n%s%s", want, out, stderr)
+			t.Errorf("%q is missing\n%s%s", want, out, stderr)
 		}
 	}
 }

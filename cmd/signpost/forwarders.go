@@ -20,7 +20,7 @@ import (
 	"signpost/internal/term"
 )
 
-// acceptedFor is the default validity of an accepted list or forwarder, in months. Then the operator has to check it again.
+// acceptedFor is the default validity of an accepted list or forwarder, in months. Afterwards, the operator must check the entry again.
 const acceptedFor = 6
 
 // forwardersOptions are the flags of signpost forwarders.
@@ -37,9 +37,9 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Search the journal for mailing lists and forwarders whose genuine mail fails DMARC, and print the evidence for each, with an\n" +
 			"entry for the file of accepted forwarders (dmarc.forwarders_file). Nothing is trusted until you accept it: --accept NAME\n" +
 			"writes the entry to the file, with the last day of --until. Then run: systemctl reload signpost\n\n" +
-			fmt.Sprintf("A proposal requires at least %d failing messages of %d organisations on %d days. At least half of the messages must be\n",
+			fmt.Sprintf("A proposal requires at least %d failing messages of %d organizations on %d days. At least half of the messages must be\n",
 				forwarders.MinMessages, forwarders.MinAuthors, forwarders.MinDays) +
-			"proved genuine: by different signatures that only the organisations of their authors can have made. Fields that anyone\n" +
+			"proved genuine: by different signatures that only the organizations of their authors can have made. Fields that anyone\n" +
 			"can write are not evidence.",
 		Example: "  signpost forwarders\n  signpost forwarders --accept lists.example.org --until 2027-05-31",
 		Args:    cobra.NoArgs,
@@ -93,8 +93,8 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	return nil
 }
 
-// learnForwarders reads the journal. If root runs the command, it reads as the owner of the journal, and then becomes root again: the
-// file of accepted forwarders may have another owner.
+// learnForwarders reads the journal. If root runs the command, the process reads the journal as its owner, and then becomes root again.
+// This is necessary because the file of accepted forwarders may have another owner.
 func learnForwarders(ctx context.Context, conf *config.Config, since, now time.Time, stderr io.Writer) (all []forwarders.Proposal, err error) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
@@ -156,7 +156,7 @@ func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string
 			continue
 		}
 		if conf.DMARC.ForwardersFile == "" {
-			return errors.New("no configuration file, whose directory would hold forwarders.toml\nhint: pass --config FILE")
+			return errors.New("no configuration file: forwarders.toml must be in the directory of that file\nhint: pass --config FILE")
 		}
 		back, err := owner.Act(conf.DMARC.ForwardersFile) // it may be in state_dir
 		if err != nil {

@@ -26,18 +26,18 @@ import (
 	"signpost/policy"
 )
 
-// mail is a message of the journal below.
+// mail is a message in the journal of these tests.
 type mail struct {
-	day            int // of some sixty
+	day            int // from 0 to 59
 	client, name   string
 	author         string
-	pass           bool   // DMARC passes, by the author's key
-	signature      string // of the author's organisation, in what fails; "" none
-	holds          bool   // its header does
-	untagged       bool   // it would without what a list put into Subject
-	signer, sealer string // of him who relays
-	saw            bool   // the sealer, DMARC pass
-	envelope       string // its domain
+	pass           bool   // DMARC passes with the author's DKIM key
+	signature      string // failing signature of the author's organization; "": none
+	holds          bool   // the header of the signature still matches
+	untagged       bool   // the header matches without the prefix that a list added to Subject
+	signer, sealer string // domains of the relay
+	saw            bool   // the sealer states that DMARC passed
+	envelope       string // domain of the envelope sender
 	spf            spf.Status
 	relayed        []string
 }
@@ -71,31 +71,31 @@ func (m mail) report() *decision.Record {
 	return &decision.Record{Assignment: policy.Assignment{Role: policy.RoleVerify}, Evidence: e, Verdict: policy.Verdict{Action: action}}
 }
 
-// twoMonths is a journal of them: a list, a forwarder and a university's aliases, and what is none of these. The n-th message
-// of each has a signature of its own unless it says otherwise.
+// twoMonths returns the mail of two months: a mailing list, a forwarder, the aliases of a university, and mail that must not be
+// proposed. The n-th message of each source has a different signature, unless its function sets another.
 func twoMonths() []mail {
 	author := func(n, of int) string { return fmt.Sprintf("author%d.example", n%of) }
 	list, footer := []string{"List-Id", "List-Post"}, "sig%dsig%dsig%d"
 	kinds := []func(n int) mail{
-		// A mailing list with a footer; every third time it puts its name into Subject too.
+		// A mailing list adds a footer to each message, and its name to the Subject of every third message.
 		func(n int) mail {
 			return mail{day: n * 2, client: "192.0.2.25", name: "lists.example.org", author: author(n, 7), holds: n%3 > 0, signer: "lists.example.org", envelope: "lists.example.org", spf: spf.Pass, relayed: list}
 		},
-		// A provider that forwards: what is signed comes whole, the rest fails.
+		// A provider forwards mail. Signed mail arrives unchanged and passes; the other mail fails.
 		func(n int) mail {
 			m := mail{day: n * 2, client: fmt.Sprintf("192.0.2.%d", 130+n%2), name: fmt.Sprintf("out%d.isp.example", n%2), author: author(n, 9), spf: spf.Fail, pass: n%5 < 3}
 			m.envelope = m.author
 			return m
 		},
-		// A university's aliases: sealed, with a warning on top of the text.
+		// The aliases of a university seal the mail, and add a warning at the top of the text.
 		func(n int) mail {
 			return mail{day: n * 2, client: fmt.Sprintf("2001:db8:7::%x", n), name: "relay.uni.example", author: author(n, 5), holds: n%4 > 0, sealer: "uni.example", saw: true, envelope: "uni.example", spf: spf.Pass, relayed: []string{"ARC-Seal"}}
 		},
-		// A newsletter whose software breaks its signature, by a host that signs, too.
+		// The software of a newsletter breaks its signature. The host that sends it also signs.
 		func(n int) mail {
 			return mail{day: n * 2, client: "198.51.100.1", name: "out.esp.example", author: "shop.example", holds: true, signer: "esp.example", envelope: "esp.example", spf: spf.Pass, relayed: []string{"List-Id"}}
 		},
-		// A newsletter host of many customers, some of whom have no key with him.
+		// A newsletter host has many customers. Some of them have not given the host a DKIM key.
 		func(n int) mail {
 			return mail{day: n * 2, client: "198.51.101.1", name: "out.esp2.example", author: author(n, 12), pass: n%2 > 0, signer: "esp2.example", envelope: "esp2.example", spf: spf.Pass, relayed: []string{"List-Id"}}
 		},
@@ -105,20 +105,20 @@ func twoMonths() []mail {
 		return mail{day: n * 2, client: fmt.Sprintf("198.51.%d.7", 110+number), name: "mx." + domain, author: author(n, 8), signer: domain, envelope: domain, spf: spf.Pass, relayed: list}
 	}
 	spoofers := []func(m *mail, n int){
-		func(m *mail, n int) { m.author, m.signature = "bank.example", "" },      // one domain
-		func(m *mail, n int) { m.signature = "" },                                // several, with nothing of theirs
-		func(m *mail, n int) {},                                                  // signatures that he made up
-		func(m *mail, n int) { m.sealer, m.saw, m.signer = m.signer, true, "" },  // a seal that swears to all of it
-		func(m *mail, n int) { m.signature, m.holds = "sameforallofthem", true }, // one real message, again and again
-		func(m *mail, n int) { m.day, m.holds = 30, true },                       // real messages, all on a day
-		func(m *mail, n int) { m.author, m.holds = "bank.example", true },        // real messages of one domain
-		func(m *mail, n int) { m.holds = n%3 == 0 },                              // a few real ones for cover
+		func(m *mail, n int) { m.author, m.signature = "bank.example", "" },      // forges one domain
+		func(m *mail, n int) { m.signature = "" },                                // forges several domains, without signatures
+		func(m *mail, n int) {},                                                  // invents the signatures
+		func(m *mail, n int) { m.sealer, m.saw, m.signer = m.signer, true, "" },  // seals the mail and states that DMARC passed
+		func(m *mail, n int) { m.signature, m.holds = "sameforallofthem", true }, // repeats one genuine message
+		func(m *mail, n int) { m.day, m.holds = 30, true },                       // sends genuine messages, all on one day
+		func(m *mail, n int) { m.author, m.holds = "bank.example", true },        // sends genuine messages of one domain
+		func(m *mail, n int) { m.holds = n%3 == 0 },                              // adds a few genuine messages as a cover
 		func(m *mail, n int) {
 			m.envelope, m.spf, m.signer = m.author, spf.Fail, ""
 			m.name = "unknown"
 			m.pass = n%2 > 0
-		}, // whole ones, from a host without a name
-		func(m *mail, n int) { m.signer, m.holds = "", n%4 == 0; m.relayed = nil }, // a network with a name
+		}, // sends some unchanged messages from a host without a name
+		func(m *mail, n int) { m.signer, m.holds = "", n%4 == 0; m.relayed = nil }, // has a network whose hosts have names
 	}
 	for i, change := range spoofers {
 		kinds = append(kinds, func(n int) mail {
@@ -142,10 +142,10 @@ func twoMonths() []mail {
 	return all
 }
 
-// keepMails writes a journal of sixty days up to now.
+// keepMails writes a journal for the last sixty days.
 func keepMails(t *testing.T, conf *config.Config, all []mail) {
 	t.Helper()
-	var at atomic.Pointer[time.Time] // the writer asks for it too
+	var at atomic.Pointer[time.Time] // the journal's writer reads the time too
 	at.Store(&time.Time{})
 	j := journal.Open(journal.Options{Path: conf.JournalFile(), Limits: journal.Limits{Keep: 90 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: journal.Omit},
 		Now: func() time.Time { return *at.Load() }, Log: slog.New(slog.DiscardHandler)})
@@ -167,8 +167,9 @@ func propose(t *testing.T, conf *config.Config, o forwardersOptions) (out string
 	return b.String(), err
 }
 
-// The list, the forwarder and the university are proposed, each by what it can be known by, with the evidence; who spoofs
-// is not, whatever he writes, and neither is a newsletter's host. What was accepted is in the file, and is not proposed again.
+// The list, the forwarder and the university are proposed, with the evidence. Each is identified by a signer, a network or a sealer. A
+// spoofer is not proposed, whatever it sends, and neither is a host of newsletters. An accepted entry is in the file, and is not
+// proposed again.
 func TestForwardersAreProposed(t *testing.T) {
 	conf := stateIn(t)
 	conf.DMARC.ForwardersFile = filepath.Join(t.TempDir(), "forwarders.toml")
@@ -191,17 +192,17 @@ func TestForwardersAreProposed(t *testing.T) {
 	}
 	out, err = propose(t, conf, forwardersOptions{})
 	for _, want := range []string{
-		"# 30 messages failed DMARC, on 30 days from ", ", of 7 organisations: author0.example 5, author1.example 5, author2.example 4",
-		"# 30 of these have a signature of their author's organisation that a relay broke\n",
+		"# 30 messages failed DMARC, on 30 days from ", ", of 7 organizations: author0.example 5, author1.example 5, author2.example 4",
+		"# 30 of these have a signature of their author's organization that a relay broke\n",
 		"# 18 more were relayed unchanged and passed DMARC\n# 18 of all are proved genuine", "# they came from 2 clients whose names are in isp.example and verified by DNS\n",
 		"# each has an ARC chain that passes, last sealed by uni.example, which states that 30 had passed DMARC\n",
-		"[[forwarder]]\nsigner = \"lists.example.org\"\ncomment = \"mailing list: 30 failing messages of 7 organisations on 30 days; 20 proved genuine\"\nexpires = ",
+		"[[forwarder]]\nsigner = \"lists.example.org\"\ncomment = \"mailing list: 30 failing messages of 7 organizations on 30 days; 20 proved genuine\"\nexpires = ",
 	} {
 		if err != nil || !strings.Contains(out, want) {
-			t.Errorf("%v: it lacks %q\n%s", err, want, out)
+			t.Errorf("%v: %q is missing\n%s", err, want, out)
 		}
 	}
-	// As it is printed, the text is such a file.
+	// The printed text is a valid file of accepted forwarders.
 	if parsed, err := config.ParseForwarders("printed", []byte(out)); err != nil || len(parsed) != 3 {
 		t.Errorf("%v %v", parsed, err)
 	}
@@ -232,8 +233,8 @@ func TestForwardersAreProposed(t *testing.T) {
 	}
 }
 
-// A list that puts its name into each Subject, has a footer and does not seal is known by that name: what its authors signed holds
-// without it. One that changes the header otherwise is not told from a spoofer.
+// A list adds its name to each Subject and a footer to each message, and does not seal. It is proposed, because the authors' signatures
+// match after its name is removed from Subject. A list that changes the header in another way cannot be distinguished from a spoofer.
 func TestTaggingListIsProposed(t *testing.T) {
 	conf := stateIn(t)
 	var all []mail
@@ -251,7 +252,7 @@ func TestTaggingListIsProposed(t *testing.T) {
 	}
 }
 
-// A footer leaves the header of a broken signature as it was, and the daemon sees that with what it has asked anyway.
+// A footer does not change the header that a broken signature covers. The daemon detects this without further DNS queries.
 func TestHeaderHolds(t *testing.T) {
 	var record *decision.Record
 	runCase(t, map[string]string{
@@ -264,7 +265,7 @@ func TestHeaderHolds(t *testing.T) {
 	}
 }
 
-// The same where a list puts its name into Subject, too.
+// The daemon also detects this if a list adds its name to Subject.
 func TestHoldsUntagged(t *testing.T) {
 	var record *decision.Record
 	runCase(t, map[string]string{
@@ -277,7 +278,7 @@ func TestHoldsUntagged(t *testing.T) {
 	}
 }
 
-// check-config and doctor say which accepted forwarders have expired, and that a file which the configuration names is not there.
+// check-config and doctor report forwarders whose acceptance has expired, and a configured file that does not exist.
 func TestForwarderConcerns(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "signpost.toml")
 	accepted := filepath.Join(t.TempDir(), "accepted.toml")

@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// packets makes the packets of a connection from fuzzed octets: a command, a length, so many octets, and again.
+// packets converts fuzzed bytes to the packets of a connection. Each packet is a command, a length, and that number of bytes.
 func packets(data []byte) []byte {
 	var wire []byte
 	for len(data) >= 2 {
@@ -21,10 +21,10 @@ func packets(data []byte) []byte {
 		wire = append(wire, testmilter.Packet(data[0], string(data[2:2+n]))...)
 		data = data[2+n:]
 	}
-	return append(wire, data...) // a cut packet
+	return append(wire, data...) // a truncated packet
 }
 
-// script is the other way round, for seeds.
+// script is the inverse of packets, for seeds.
 func script(packets ...string) []byte {
 	var data []byte
 	for _, p := range packets {
@@ -33,8 +33,8 @@ func script(packets ...string) []byte {
 	return data
 }
 
-// FuzzConnection shows a daemon whatever comes over a connection. It stays up, breaks no message by a defect of its own,
-// answers well-formed packets alone, and finds no pass: no name of its DNS lets anything pass.
+// FuzzConnection sends arbitrary bytes to a daemon. The daemon continues to run, answers only well-formed packets, and no message fails
+// because of an internal error. No result is pass, because no name in its DNS allows one.
 func FuzzConnection(f *testing.F) {
 	d := startDaemon(f, "example.com. TXT \"v=spf1 -all\"\n_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nk._domainkey.example.com. TXT \"v=DKIM1; p=\"\n", "timeout = \"1s\"\n")
 	f.Cleanup(d.stop)
@@ -55,17 +55,17 @@ func FuzzConnection(f *testing.F) {
 		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		// The daemon may hang up at any time.
+		// The daemon may close the connection at any time.
 		_, _ = c.Write(append(testmilter.Packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff"), packets(data)...))
 		if err := c.(*net.UnixConn).CloseWrite(); err != nil {
 			return
 		}
 		answers, err := io.ReadAll(c)
 		if err != nil && !strings.Contains(err.Error(), "reset") {
-			t.Fatal("the daemon neither answers nor hangs up:", err)
+			t.Fatal("the daemon neither answers nor closes the connection:", err)
 		}
 		checkAnswers(t, answers)
-		if log := d.log.String(); strings.Contains(log, "internal error") || strings.Contains(log, "panic") {
+		if log := d.log.String(); strings.Contains(log, `msg="internal error"`) || strings.Contains(log, "panic") {
 			t.Fatal(log)
 		}
 		d.log.reset()
@@ -77,7 +77,7 @@ func FuzzConnection(f *testing.F) {
 	}
 }
 
-// checkAnswers takes packets apart as Postfix does.
+// checkAnswers parses the answers as Postfix does.
 func checkAnswers(t *testing.T, answers []byte) {
 	t.Helper()
 	for len(answers) > 0 {
@@ -86,7 +86,7 @@ func checkAnswers(t *testing.T, answers []byte) {
 		}
 		n := int(binary.BigEndian.Uint32(answers))
 		if n < 1 || n > len(answers)-4 {
-			t.Fatalf("a packet of %d octets, with %d there", n, len(answers)-4)
+			t.Fatalf("a packet of %d bytes, but %d bytes are left", n, len(answers)-4)
 		}
 		code, body := answers[4], answers[5:4+n]
 		answers = answers[4+n:]

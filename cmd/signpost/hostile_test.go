@@ -20,7 +20,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// testDaemon is the daemon in the test's process.
+// testDaemon is a daemon in the process of the test.
 type testDaemon struct {
 	t      testing.TB
 	socket string
@@ -74,7 +74,7 @@ func startDaemon(t testing.TB, zone, more string) *testDaemon {
 		}
 		server.Stop()
 	})
-	t.Cleanup(d.stop) // a test that fails before it stops it leaves no daemon to the next ones
+	t.Cleanup(d.stop) // also stops the daemon if the test fails early
 	d.until("it serves", func() bool { return strings.Contains(d.log.String(), "signpost started") })
 	return d
 }
@@ -88,9 +88,9 @@ func (d *testDaemon) until(what string, ok func() bool) {
 	}
 }
 
-// ours are the goroutines that run code of this project, beside the test's own. Only function names count, which start a line:
-// the paths of source files contain the name of the clone's directory.
-func ours() (all []string) {
+// ownGoroutines returns the goroutines that run code of this project, except those of the test. Only function names, which start a line, count.
+// The paths of source files may contain the same text.
+func ownGoroutines() (all []string) {
 	function := regexp.MustCompile(`(?m)^(created by )?signpost/`)
 	buf := make([]byte, 8<<20)
 	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
@@ -101,14 +101,14 @@ func ours() (all []string) {
 	return all
 }
 
-// Whatever comes over a connection, and wherever it stops: the daemon stays up, says one useful line at most, judges the
-// next message, and nothing that it started for a connection outlives it.
+// Whatever bytes a connection sends, and wherever it stops, the daemon continues to run. It logs at most one line and verifies the next
+// message. After the connection, no goroutine that the daemon started for it is left.
 func TestHostileConnections(t *testing.T) {
-	// Each message starts look-ups that never end by themselves.
+	// Each message starts lookups that do not end before their timeout.
 	d := startDaemon(t, ";fault example.com TIMEOUT\n;fault _dmarc.example.com TIMEOUT\n;fault k._domainkey.example.com TIMEOUT\n", "timeout = \"15s\"\n")
 	idle, same := 0, 0
-	d.until("the daemon is at rest", func() bool { // what it starts with may still be on its way
-		n := len(ours())
+	d.until("the daemon is at rest", func() bool { // goroutines of the start may still be running
+		n := len(ownGoroutines())
 		if same++; n != idle {
 			idle, same = n, 0
 		}
@@ -121,7 +121,7 @@ func TestHostileConnections(t *testing.T) {
 	type attack struct {
 		name  string
 		sends func(m *testmilter.MTA)
-		says  string // in the one line that it costs; empty: none
+		says  string // text of the log line; empty: nothing is logged
 	}
 	attacks := []attack{
 		{"nothing", func(*testmilter.MTA) {}, ""},
@@ -161,15 +161,15 @@ func TestHostileConnections(t *testing.T) {
 			_ = m.Conn.(*net.UnixConn).CloseWrite()
 			_, _ = io.Copy(io.Discard, m)
 			m.Close()
-			d.until("the goroutines of the connection end", func() bool { return len(ours()) <= idle })
+			d.until("the goroutines of the connection end", func() bool { return len(ownGoroutines()) <= idle })
 			said := strings.Split(strings.TrimSpace(d.log.String()), "\n")[before:]
 			if a.says == "" && len(said) > 0 || a.says != "" && (len(said) != 1 || !strings.Contains(said[0], a.says)) {
-				t.Errorf("it said %q", said)
+				t.Errorf("the log has %q", said)
 			}
 		})
 	}
 
-	// What cannot be judged is refused, and the connection serves on.
+	// Mail that cannot be verified is rejected or deferred, and the connection can still be used.
 	m := testmilter.Dial(t, "unix", d.socket)
 	m.Connect()
 	for _, c := range []struct {
@@ -198,10 +198,10 @@ func TestHostileConnections(t *testing.T) {
 		t.Errorf("the message after them: %q", got)
 	}
 	m.Close()
-	d.until("the goroutines of the connection end", func() bool { return len(ours()) <= idle })
+	d.until("the goroutines of the connection end", func() bool { return len(ownGoroutines()) <= idle })
 	d.stop()
-	d.until("the goroutines of the daemon end", func() bool { return len(ours()) == 0 })
-	if strings.Contains(d.log.String(), "internal error") {
+	d.until("the goroutines of the daemon end", func() bool { return len(ownGoroutines()) == 0 })
+	if strings.Contains(d.log.String(), `msg="internal error"`) {
 		t.Error(d.log)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"signpost/internal/owner"
 )
 
-// readJournal opens the daemon's journal for a command. If root runs the command, the process acts as the owner of the journal's directory
-// from here on. A command that must be root afterwards calls owner.Act itself first, and calls the function that it returned after the
-// journal is closed.
+// readJournal opens the daemon's journal for a command. If root runs the command, the process then acts as the owner of the journal's
+// directory. A command that must be root afterwards calls owner.Act before this function. After it has closed the journal, it calls the
+// function that owner.Act returned.
 func readJournal(conf *config.Config) (*journal.Reader, error) {
 	if err := actAsJournalOwner(conf); err != nil {
 		return nil, err
@@ -26,13 +26,14 @@ func readJournal(conf *config.Config) (*journal.Reader, error) {
 // noJournal adds to the error of a missing journal that the configuration disables it.
 func noJournal(conf *config.Config, err error) error {
 	if errors.Is(err, journal.ErrNone) && !conf.Journal.Enabled {
-		err = fmt.Errorf("%w; journal.enabled = false: the daemon writes none", err)
+		err = fmt.Errorf("%w; journal.enabled = false: the daemon writes no journal", err)
 	}
 	return err
 }
 
-// actAsJournalOwner makes a process of root act as the owner of the journal's directory. SQLite opens and creates files by their paths, and
-// that owner can put links there. It returns an error if the journal is no regular file or may not be read.
+// actAsJournalOwner makes a process of root act as the owner of the journal's directory. This is necessary because SQLite opens and
+// creates files by their paths, and the owner can put links there. It returns an error if the journal is not a regular file or may not
+// be read.
 func actAsJournalOwner(conf *config.Config) error {
 	root := os.Getuid() == 0
 	if _, err := owner.Act(conf.JournalFile()); err != nil {

@@ -20,10 +20,10 @@ import (
 	"signpost/policy"
 )
 
-// The marks stand in the place of local parts and logins of the cases.
+// These marks replace the local parts and logins of the cases.
 const markLocal, markLogin = "Zq.local-Part", "zqlogin"
 
-// marked puts the marks into a case: nobody else's words can be taken for them.
+// marked puts the marks into a case. No other text of a case looks like a mark.
 func marked(parts map[string]string) map[string]string {
 	out := map[string]string{}
 	for name, text := range parts {
@@ -48,14 +48,14 @@ func marked(parts map[string]string) map[string]string {
 	return out
 }
 
-// judgedCase is a case and what became known of it.
+// judgedCase is a case and the result of playing it.
 type judgedCase struct {
 	name   string
 	record *decision.Record
 	rules  policy.Rules
 }
 
-// caseParts are a case's parts by name.
+// caseParts returns the parts of a case by name.
 func caseParts(t *testing.T, file string) map[string]string {
 	t.Helper()
 	ar, err := txtar.ParseFile(file)
@@ -78,7 +78,8 @@ func judgedCases(t *testing.T) (all []judgedCase) {
 		report, rules, _, _ := judgeCase(t, marked(parts), "SERVFAIL")
 		all = append(all, judgedCase{strings.TrimSuffix(filepath.Base(file), ".txtar"), report, rules})
 	}
-	// All of SPF's macros that say who sends, in an include, a redirect and a term, found and not found.
+	// These records use all SPF macros that contain the sender: in an include, a redirect and a mechanism, with and without an answer
+	// in DNS.
 	for name, record := range map[string]string{
 		"macro-term":     "v=spf1 exists:%{l}._a.example.com -all",
 		"macro-reversed": "v=spf1 a:%{l1r-}.%{L2r}._b.example.com exists:%{S}._c.example.com ?all",
@@ -106,7 +107,7 @@ func judgedCases(t *testing.T) (all []judgedCase) {
 	return all
 }
 
-// keptCases writes the cases into a journal and gives what it has of them then, in their order, and its files' octets.
+// keptCases writes the cases to a journal. It returns the entries in the same order, and the bytes of all files of the journal.
 func keptCases(t *testing.T, cases []judgedCase, addresses journal.Addresses) (entries []journal.Entry, files string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
@@ -135,8 +136,8 @@ func keptCases(t *testing.T, cases []judgedCase, addresses journal.Addresses) (e
 	return entries, files
 }
 
-// Unless addresses are kept in full, no local part of an envelope address and no login of any case stands in the journal:
-// neither in its files nor in what its entries say. In full they stand there.
+// Unless journal.addresses is "full", the journal contains no local part of an envelope address and no login. This applies to its files
+// and to the text of its entries. With "full", each entry contains them.
 func TestJournalPrivacy(t *testing.T) {
 	cases := judgedCases(t)
 	given := regexp.MustCompile(`(?i)zq[.]?local|local-part|part\.zq|zqlogin`)
@@ -164,7 +165,7 @@ func TestJournalPrivacy(t *testing.T) {
 	}
 }
 
-// Nothing of a body and nothing of a private key is kept, of whichever case.
+// For each case, the journal contains no part of a body and no part of a private key.
 func TestJournalHasNoBodyNorKey(t *testing.T) {
 	files, _ := filepath.Glob("../../testdata/*.txtar")
 	more, _ := filepath.Glob("../../testdata/*/*.txtar")
@@ -192,12 +193,12 @@ func TestJournalHasNoBodyNorKey(t *testing.T) {
 		}
 	}
 	if len(files) < 50 || signed == 0 {
-		t.Errorf("%d files, %d signed: the cases are gone", len(files), signed)
+		t.Errorf("%d files, %d signed: cases are missing", len(files), signed)
 	}
 }
 
-// What was decided can be decided again from the journal, whatever it keeps of addresses. Only a login that
-// sign.login_domains allows is no longer known by its name.
+// Each decision can be repeated from the journal, whatever journal.addresses is. The only exception is a login that sign.login_domains
+// allows: its name is not recorded, except with "full".
 func TestJournalReplay(t *testing.T) {
 	cases := judgedCases(t)
 	for addresses, want := range map[journal.Addresses][]string{

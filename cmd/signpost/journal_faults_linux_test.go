@@ -20,14 +20,14 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// journaled is the daemon as it is released, and confined, whose journal lies in a file system of its own.
+// journaled is the released daemon, confined, with its journal in a separate file system.
 type journaled struct {
 	*program
-	t      *testing.T
-	folder string
-	file   string
-	text   string // of the configuration
-	mta    *testmilter.MTA
+	t          *testing.T
+	journalDir string
+	file       string
+	text       string // the configuration
+	mta        *testmilter.MTA
 }
 
 func startJournaled(t *testing.T, command string, flags uintptr) *journaled {
@@ -38,15 +38,15 @@ func startJournaled(t *testing.T, command string, flags uintptr) *journaled {
 	}
 	t.Cleanup(server.Stop)
 	dir := t.TempDir()
-	j := &journaled{t: t, folder: filepath.Join(dir, "state", "journal")}
-	j.file = filepath.Join(j.folder, "journal.db")
-	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "state", "keys"), 0o700), os.MkdirAll(j.folder, 0o700)); err != nil {
+	j := &journaled{t: t, journalDir: filepath.Join(dir, "state", "journal")}
+	j.file = filepath.Join(j.journalDir, "journal.db")
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "state", "keys"), 0o700), os.MkdirAll(j.journalDir, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", j.folder, "tmpfs", flags, "size=4m,mode=700"); err != nil {
+	if err := unix.Mount("tmpfs", j.journalDir, "tmpfs", flags, "size=4m,mode=700"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = unix.Unmount(j.folder, unix.MNT_DETACH) })
+	t.Cleanup(func() { _ = unix.Unmount(j.journalDir, unix.MNT_DETACH) })
 	j.text = fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n[journal]\naddresses = \"full\"\n", server.Addr())
 	j.program = startProgram(t, dir, j.text, exec.Command(command))
 	j.says("msg=confined")
@@ -59,7 +59,7 @@ func (j *journaled) connect() {
 	j.mta.ConnectFrom(netip.MustParseAddr("192.0.2.1"), "helo.example")
 }
 
-// mail sends messages; whatever happens to the journal, each is judged as ever.
+// mail sends messages. Each must be verified as usual, whatever happens to the journal.
 func (j *journaled) mail(n int) {
 	j.t.Helper()
 	for range n {
@@ -69,7 +69,7 @@ func (j *journaled) mail(n int) {
 	}
 }
 
-// kept is how many messages can be read, and -1 where there is no journal that can be.
+// kept returns the number of messages that can be read from the journal, or -1 if it cannot be read.
 func (j *journaled) kept() (n int) {
 	r, err := journal.OpenReader(j.file)
 	if err != nil {
@@ -82,7 +82,7 @@ func (j *journaled) kept() (n int) {
 	return n
 }
 
-// lost is what the daemon has counted.
+// lost returns the number of messages that the daemon counted as missing from the journal.
 func (j *journaled) lost() int {
 	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindAllStringSubmatch(j.log.String(), -1)
 	_, scrape := get(j.t, "http://"+at[len(at)-1][1]+"/metrics")
@@ -97,14 +97,14 @@ func (j *journaled) lost() int {
 	return total
 }
 
-// again sends messages until one of them is kept.
+// again sends messages until one more is in the journal.
 func (j *journaled) again(before int) {
 	j.t.Helper()
-	j.until("the journal goes on", func() bool { j.mail(1); return j.kept() > before })
+	j.until("the journal continues", func() bool { j.mail(1); return j.kept() > before })
 }
 
-// Whatever becomes of the journal's disk, folder and file under the daemon, mail is judged as ever; what could not be kept is
-// counted and said, and the journal goes on by itself as soon as it can.
+// Faults of the journal's disk, directory and file do not affect verification. Messages that cannot be recorded are counted and logged.
+// The daemon resumes the journal as soon as it can.
 func TestJournalFaults(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the journal's disk is a tmpfs, and mounting one needs root")
@@ -124,8 +124,8 @@ func TestJournalFaults(t *testing.T) {
 func journalDiskFull(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)
-	j.until("five are kept", func() bool { return j.kept() == 5 })
-	ballast := filepath.Join(j.folder, "ballast")
+	j.until("five messages are in the journal", func() bool { return j.kept() == 5 })
+	ballast := filepath.Join(j.journalDir, "ballast")
 	f, err := os.Create(ballast)
 	for b := make([]byte, 4<<10); err == nil; {
 		_, err = f.Write(b)
@@ -133,7 +133,7 @@ func journalDiskFull(t *testing.T, command string) {
 	if f.Close(); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
-	j.until("something is lost", func() bool { j.mail(5); return j.lost() > 0 })
+	j.until("a message is counted as lost", func() bool { j.mail(5); return j.lost() > 0 })
 	j.says("disk is full")
 	if n := j.kept(); n < 5 {
 		t.Errorf("%d are left of five", n)
@@ -148,9 +148,9 @@ func journalDiskFull(t *testing.T, command string) {
 
 func journalReadOnly(t *testing.T, command string) {
 	j := startJournaled(t, command, unix.MS_RDONLY)
-	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
+	j.until("a message is counted as lost", func() bool { j.mail(1); return j.lost() > 0 })
 	j.says("the journal cannot be written; mail continues without it")
-	if err := unix.Mount("", j.folder, "", unix.MS_REMOUNT, ""); err != nil {
+	if err := unix.Mount("", j.journalDir, "", unix.MS_REMOUNT, ""); err != nil {
 		t.Fatal(err)
 	}
 	j.again(0)
@@ -159,8 +159,8 @@ func journalReadOnly(t *testing.T, command string) {
 func journalDeleted(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)
-	j.until("five are kept", func() bool { return j.kept() == 5 })
-	all, err := filepath.Glob(filepath.Join(j.folder, "*"))
+	j.until("five messages are in the journal", func() bool { return j.kept() == 5 })
+	all, err := filepath.Glob(filepath.Join(j.journalDir, "*"))
 	for _, name := range all {
 		err = errors.Join(err, os.Remove(name))
 	}
@@ -171,11 +171,11 @@ func journalDeleted(t *testing.T, command string) {
 	j.says("the journal was deleted or replaced; a new one is created")
 }
 
-// What SQLite has in memory it does not read again: that the file is broken shows when the daemon starts the next time.
+// SQLite does not read pages again that are in its memory, so the daemon detects the damage at its next start.
 func journalOverwritten(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)
-	j.until("five are kept", func() bool { return j.kept() == 5 })
+	j.until("five messages are in the journal", func() bool { return j.kept() == 5 })
 	f, err := os.OpenFile(j.file, os.O_RDWR, 0)
 	if err == nil {
 		_, err = f.WriteAt([]byte(strings.Repeat("no database", 20_000)), 0)
@@ -195,24 +195,24 @@ func journalOverwritten(t *testing.T, command string) {
 	j.says("the journal is damaged; it is renamed and a new one is created")
 }
 
-// With the whole state_dir gone the confined daemon cannot make the journal anew.
+// If the whole state_dir is deleted, the confined daemon cannot create a new journal.
 func journalStateRemoved(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)
-	if err := errors.Join(unix.Unmount(j.folder, unix.MNT_DETACH), os.RemoveAll(filepath.Join(j.dir, "state"))); err != nil {
+	if err := errors.Join(unix.Unmount(j.journalDir, unix.MNT_DETACH), os.RemoveAll(filepath.Join(j.dir, "state"))); err != nil {
 		t.Fatal(err)
 	}
-	j.until("something is lost", func() bool { j.mail(1); return j.lost() > 0 })
+	j.until("a message is counted as lost", func() bool { j.mail(1); return j.lost() > 0 })
 	j.says("the journal cannot be written; mail continues without it")
 	j.mail(5)
 }
 
-// Killed under load and started again, the daemon goes on with the journal that it finds, and says that its end may be missing.
+// After a kill under load, the restarted daemon continues with the existing journal. It logs that the last messages may be missing.
 func journalKilled(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	for range 3 {
 		j.mail(100)
-		j.until("some are kept", func() bool { return j.kept() > 0 })
+		j.until("some messages are in the journal", func() bool { return j.kept() > 0 })
 		before := j.kept()
 		j.mail(20)
 		j.kill()
@@ -222,6 +222,6 @@ func journalKilled(t *testing.T, command string) {
 		j.again(before - 1)
 	}
 	if n := j.lost(); n != 0 {
-		t.Errorf("%d are counted as lost", n)
+		t.Errorf("%d messages are counted as lost", n)
 	}
 }

@@ -39,15 +39,15 @@ func snapshot(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// estate is a state_dir that user nobody owns, with a journal, beside a directory of root.
+// estate is a state_dir of user nobody with a journal, next to a directory of root.
 type estate struct {
 	t                        *testing.T
 	program                  string
 	etc, state, file, accept string
 }
 
-// newEstate takes a program that was built without the race detector: its generic code is shared with SQLite, which is built without
-// in "make test", so the detector misses the locks of sync.Map in a new process.
+// newEstate requires a program that was built without the race detector. In "make test", SQLite is built without it and shares generic
+// code with the program. The detector then misses the locks of sync.Map in a new process.
 func newEstate(t *testing.T, program string) *estate {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -93,7 +93,7 @@ func (e *estate) try(errs ...error) {
 	}
 }
 
-// run runs a command as root, in a process of its own: its effective user changes.
+// run runs a command as root in a separate process, because the effective user of that process changes.
 func (e *estate) run(args ...string) (out string, err error) {
 	e.t.Helper()
 	b, err := exec.CommandContext(e.t.Context(), e.program, append(args, "-c", e.file)...).CombinedOutput()
@@ -105,7 +105,7 @@ func readers() [][]string {
 	return [][]string{{"log"}, {"explain", "none"}, {"what-if", "--since", "90d"}, {"top"}, {"forwarders"}, {"doctor", "--postfix", "/nonexistent"}}
 }
 
-// Root reads the journal in a directory that another user owns, and leaves nothing there that this user cannot use.
+// Root can read the journal in a directory that another user owns. Afterwards, that user can still use all files there.
 func TestRootReadsJournal(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, built(t))
@@ -123,7 +123,8 @@ func TestRootReadsJournal(t *testing.T) {
 	}))
 }
 
-// The page that root serves acts as the owner of the journal from the start, before requests that come at the same time.
+// Root starts the page, and its process acts as the owner of the journal from the start. The user must not change while requests are
+// served.
 func TestRootServesPage(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -147,8 +148,8 @@ func TestRootServesPage(t *testing.T) {
 	}
 }
 
-// Links in a state_dir that another user owns do not lead root out of it, whatever command reads the journal: no file elsewhere is
-// created, changed or given away.
+// Links in a state_dir of another user do not lead root out of that directory. No command that reads the journal creates or changes a
+// file elsewhere, or changes its owner.
 func TestJournalLinks(t *testing.T) {
 	t.Parallel()
 	program := built(t)
@@ -188,8 +189,8 @@ func TestJournalLinks(t *testing.T) {
 	}
 }
 
-// Root accepts a forwarder into a file that root owns, although it read the journal as another user, and into one in state_dir. It
-// follows no link there.
+// Root reads the journal as another user. Root can then accept a forwarder into a file that root owns, or into a file in state_dir.
+// Links in state_dir are not followed.
 func TestAcceptLinks(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, built(t))

@@ -23,10 +23,10 @@ import (
 	"signpost/policy"
 )
 
-// archive is a state folder with a journal, as the commands find it.
+// archive is a state directory with a journal, as commands find it.
 type archive struct {
 	t    *testing.T
-	file string // its configuration
+	file string // the configuration
 	dir  string
 }
 
@@ -39,7 +39,7 @@ func newArchive(t *testing.T) *archive {
 	return a
 }
 
-// open begins to write, as a daemon that starts.
+// open opens the journal for writing, as a daemon does at its start.
 func (a *archive) open() *journal.Journal {
 	return journal.Open(journal.Options{Path: a.journal(), Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 }
@@ -62,7 +62,7 @@ func (a *archive) run(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
-// caseReports are what becomes of cases, under their names as queue IDs.
+// caseReports returns the records of cases. The queue ID of each is the name of the case.
 func caseReports(t *testing.T, names ...string) (all []*decision.Record) {
 	t.Helper()
 	for _, name := range names {
@@ -73,7 +73,7 @@ func caseReports(t *testing.T, names ...string) (all []*decision.Record) {
 	return all
 }
 
-// Each flag of log chooses what it says, the newest last, and one line is one message.
+// Each flag of log selects messages. The newest message is last, and each message is one line.
 func TestLog(t *testing.T) {
 	a := newArchive(t)
 	a.keep(caseReports(t, "forged", "legitimate", "attacks/client-a3", "resent", "fault-policy-tempfail", "observe", "arc-trusted", "ipv6-client")...)
@@ -119,7 +119,7 @@ func TestLog(t *testing.T) {
 		" observe               203.0.113.9  example.com verify (reject) spf=pass",
 	} {
 		if !strings.Contains(out, want) {
-			t.Errorf("there is no line %q in\n%s", want, out)
+			t.Errorf("line %q is missing in\n%s", want, out)
 		}
 	}
 	code, out, _ := a.run("log", "--json", "--role", "sign")
@@ -141,7 +141,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// explain finds by both IDs and shows all messages of one, the newest first; what is not there is said, with what is.
+// explain finds messages by queue ID and by Message-ID. If several have the same ID, all are shown, the newest first. An unknown ID is
+// an error that states which messages the journal has.
 func TestExplainCommand(t *testing.T) {
 	a := newArchive(t)
 	if code, _, stderr := a.run("explain", "4none"); code != 1 || !strings.Contains(stderr, a.journal()+": there is no journal here yet") {
@@ -166,13 +167,13 @@ func TestExplainCommand(t *testing.T) {
 		t.Errorf("%d %v %s", code, err, out)
 	}
 	code, out, stderr = a.run("explain", "\x1b[31m4other")
-	if code != 1 || out != "" || !strings.Contains(stderr, "has the ID ?[31m4other; it has those from 20") || !strings.HasSuffix(stderr, " UTC\n") {
+	if code != 1 || out != "" || !strings.Contains(stderr, "has the ID ?[31m4other; the journal has messages from 20") || !strings.HasSuffix(stderr, " UTC\n") {
 		t.Errorf("%d %s%q", code, out, stderr)
 	}
 }
 
-// log -f goes on through the end and the start of a daemon and with a new journal, shows each message once, and ends in
-// order.
+// log -f continues when a daemon stops or starts, and when the journal is new. It shows each message once, and an interrupt is not an
+// error.
 func TestLogFollows(t *testing.T) {
 	a := newArchive(t)
 	r := caseReports(t, "legitimate")[0]
@@ -253,8 +254,8 @@ func fill(v reflect.Value, text string) {
 	}
 }
 
-// Whatever strangers write into names, addresses, IDs and DNS: nothing of it reaches the terminal that is not printable, no
-// line of ours can be faked, and JSON says what there was.
+// Names, addresses, IDs and DNS records may contain any text. Only printable characters reach the terminal, no line of the output can
+// be forged, and JSON contains the original text.
 func TestHostileHistory(t *testing.T) {
 	for name, text := range map[string]string{
 		"escapes":   "a\x1b[2J\x1b]0;title\x07\u009b31mb\x00c\x7f",
@@ -319,14 +320,14 @@ func TestHostileHistory(t *testing.T) {
 				if strings.HasPrefix(line, "action ") {
 					actions++
 					if strings.Join(strings.Fields(line), " ") != "action reject 550 5.7.1" {
-						t.Errorf("an action that is none of ours: %q", line)
+						t.Errorf("an action that Signpost does not have: %q", line)
 					}
 				}
 			}
 			if actions != len(all) {
 				t.Errorf("%d actions for %d messages", actions, len(all))
 			}
-			is := func(helo string) bool { // whole, or cut where it is longer than any name
+			is := func(helo string) bool { // whole, or cut if it is too long for a name
 				begin, cut := strings.CutSuffix(helo, "...(cut)")
 				return helo == text || cut && len(text) > len(helo) && strings.HasPrefix(text, begin)
 			}
@@ -356,7 +357,7 @@ func TestHostileHistory(t *testing.T) {
 			}
 			for line := range strings.Lines(b.String()) {
 				if term.Columns(strings.TrimSuffix(line, "\n")) > 60 {
-					t.Errorf("it goes on in the next line of the terminal: %q", line)
+					t.Errorf("the line is too long for the terminal: %q", line)
 				}
 			}
 		})

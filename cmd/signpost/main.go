@@ -22,7 +22,7 @@ import (
 )
 
 func main() {
-	// The first SIGTERM or SIGINT stops the program in order, the second one kills it.
+	// The first SIGTERM or SIGINT stops the program cleanly, the second kills it.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -65,8 +65,8 @@ forged mail by the policy of its domain. Each message has one line in the log.
 		Long: "Run the milter, in the foreground. SIGTERM stops it: messages in progress are completed first, for at most 30 seconds.\n\n" +
 			"SIGHUP reloads the configuration and the keys. Messages in progress keep the old ones. If a file has an error, nothing\n" +
 			"changes. The log names the changed keys that need a restart.\n\n" +
-			"On Linux the daemon confines itself to the directories that it needs (Landlock). It uses a socket that the service manager\n" +
-			"passes (sd_listen_fds(3), signpost.socket) instead of opening the one in listen that has the same address.",
+			"On Linux the daemon confines itself to the directories that it needs (Landlock). If the service manager passes a socket for\n" +
+			"an address in listen (sd_listen_fds(3), signpost.socket), the daemon uses it and does not open that address itself.",
 		Example: "  signpost serve\n  signpost serve -c /usr/local/etc/signpost/signpost.toml",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
@@ -77,8 +77,8 @@ forged mail by the policy of its domain. Each message has one line in the log.
 		Use:   "check-config",
 		Short: "Check the configuration",
 		Long: "Check the configuration, and list the files that were read: FILE, then the *.toml files in the directory conf.d beside it.\n" +
-			"A key that two files set is listed with the lines of both: the later one is in effect. Run as root, it also checks that\n" +
-			"the owner of state_dir, the user of the daemon, can read the files.\n\n" +
+			"If two files set a key, the lines of both are listed; the later one is in effect. If root runs the command, it also checks\n" +
+			"that the owner of state_dir, who is the user of the daemon, can read the files.\n\n" +
 			"Exit code 0: valid, 2: not valid.",
 		Example: "  signpost check-config\n  signpost check-config -c NEW.toml",
 		Args:    cobra.NoArgs,

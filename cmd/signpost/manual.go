@@ -35,10 +35,10 @@ func page() man.Page {
 		Section: "8",
 		Files: [][2]string{
 			{"/etc/signpost/signpost.toml", "The configuration; it may be empty."},
-			{"/etc/signpost/conf.d/*.toml", "Configuration files that are read after signpost.toml: signpost.toml(5)."},
-			{"/var/spool/postfix/signpost/milter.sock", "The default socket for Postfix: listen."},
+			{"/etc/signpost/conf.d/*.toml", "Configuration files that are read after signpost.toml; see signpost.toml(5)."},
+			{"/var/spool/postfix/signpost/milter.sock", "The default socket for Postfix; see listen in signpost.toml(5)."},
 			{"/var/lib/signpost", "The state directory: keys, hosted domains, observations of key records, locks and the journal."},
-			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key; its metadata is in SELECTOR.json beside it."},
+			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. SELECTOR.json in the same directory is its metadata."},
 			{"/usr/share/doc/signpost", "README.md, docs and examples. After make install, they are below PREFIX."},
 		},
 		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "greyskip(1)", "postconf(5)", "cleanup(8)", "smtpd(8)"},

@@ -38,7 +38,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	return r.StatusCode, string(b)
 }
 
-// measured is a daemon with metrics that signs for example.org, and where they are.
+// measured starts a daemon with metrics that signs for example.org, and returns the URL of the metrics.
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
 	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
@@ -65,7 +65,7 @@ func measured(t *testing.T) (d *testDaemon, url string) {
 	return d, "http://" + at[1]
 }
 
-// ownNames are the names of our metrics in a text; those that a histogram makes of one count as that one.
+// ownNames returns the names of Signpost's metrics in a text. The names of the parts of a histogram count as one name.
 func ownNames(text, pattern string) []string {
 	found := map[string]bool{}
 	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
@@ -74,8 +74,8 @@ func ownNames(text, pattern string) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// A daemon that has signed, checked and refused shows what it did, and each metric that the alerts, the dashboard and the
-// manual name; the manual has each that there is.
+// After it has signed, verified and rejected mail, the daemon exports the expected counts. It exports each metric that the alerts, the
+// dashboard and the manual name, and the manual names each metric.
 func TestMetrics(t *testing.T) {
 	d, url := measured(t)
 	defer d.stop()
@@ -119,7 +119,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	if strings.Contains(scrape, "example.com") {
-		t.Error("a stranger's domain is in the scrape")
+		t.Error("the domain of an inbound message is in the scrape")
 	}
 	shown := ownNames(scrape, `(?m)^(signpost_\w+)`)
 	for _, file := range []string{"prometheus-rules.yml", "grafana-dashboard.json"} {
@@ -142,7 +142,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// The addresses that a monitor asks.
+// A monitor queries these addresses.
 func TestHealth(t *testing.T) {
 	d, url := measured(t)
 	stopped := false
@@ -172,7 +172,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s without a socket: %d %q", path, status, body)
 		}
 	}
-	// Another daemon cannot have the same address, and says so.
+	// A second daemon cannot use the same address, and reports an error.
 	conf, err := config.Parse("config", []byte("listen = [\"unix:"+d.socket+"2\"]\n[metrics]\nlisten = \""+strings.TrimPrefix(url, "http://")+"\"\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -183,11 +183,11 @@ func TestHealth(t *testing.T) {
 	stopped = true
 	d.stop()
 	if _, err := http.Get(url + "/healthz"); err == nil {
-		t.Error("metrics outlive the daemon")
+		t.Error("the metrics are still served after the daemon stopped")
 	}
 }
 
-// Prometheus itself reads the alerts; each fires for what it is about.
+// Prometheus reads the alert rules. Each alert fires in its situation, and only then.
 func TestAlertRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs promtool")

@@ -10,16 +10,16 @@ import (
 	"testing"
 )
 
-// program is `signpost serve` in a process of its own.
+// program is `signpost serve` in a separate process.
 type program struct {
 	*testDaemon
 	cmd  *exec.Cmd
 	dir  string
-	base string // of its configuration
-	kill func() // as kill -9 does
+	base string // the common part of the configuration
+	kill func() // sends SIGKILL
 }
 
-// built builds the program as it is released: static, without cgo, so that its threads are confined in another way than those of
+// built builds the program as it is released: static and without cgo. Its threads are therefore confined in another way than those of
 // the tests.
 func built(t *testing.T) string {
 	if testing.Short() {
@@ -35,8 +35,8 @@ func built(t *testing.T) string {
 	return file
 }
 
-// startProgram runs a command with the arguments "serve -c FILE" and waits until it is ready. The configuration is what each daemon
-// here needs, and text, which starts with listen if it has its own sockets.
+// startProgram runs a command with the arguments "serve -c FILE" and waits until it is ready. The configuration consists of text and of
+// settings that each daemon in these tests needs. If the daemon has other sockets than the default, text begins with listen.
 func startProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := launchProgram(t, dir, text, cmd)
@@ -52,8 +52,8 @@ func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	if !strings.HasPrefix(text, "listen = ") {
 		p.base += fmt.Sprintf("listen = [\"unix:%s\"]\n", p.socket)
 	}
-	for _, folder := range []string{"socket", "state/keys"} {
-		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+	for _, name := range []string{"socket", "state/keys"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,7 +61,7 @@ func launchProgram(t *testing.T, dir, text string, cmd *exec.Cmd) *program {
 	put(t, file, p.base+text)
 	cmd.Args = append(cmd.Args, "serve", "-c", file)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
-	// The race detector sleeps a second at the end otherwise.
+	// Otherwise the race detector sleeps for a second at the end.
 	cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), cmd.Env...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func (p *program) says(text string) {
 	p.until(text, func() bool { return strings.Contains(p.log.String(), text) })
 }
 
-// hangup replaces the configuration and sends SIGHUP, and waits for the end of the reload.
+// hangup replaces the configuration, sends SIGHUP, and waits for the end of the reload.
 func (p *program) hangup(text string) {
 	p.t.Helper()
 	p.log.reset()
@@ -105,7 +105,7 @@ func (p *program) hangup(text string) {
 	p.says("(SIGHUP)")
 }
 
-// put writes a file in one step, as editors and dkimkey do: under another name first. It creates the directory.
+// put replaces a file atomically, as editors and dkimkey do: it writes another file and renames it. It creates the directory.
 func put(t testing.TB, path, text string) {
 	t.Helper()
 	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path+"~", []byte(text), 0o600), os.Rename(path+"~", path)} {

@@ -11,8 +11,9 @@ import (
 	"signpost/internal/doctor"
 )
 
-// In enforce mode, doctor is red and the daemon warns at each start and reload until dmarc.quarantine_handled states that
-// something acts on the tag. Observe mode tags nothing, and Postfix's hold queue needs no tag.
+// In enforce mode, doctor is red and the daemon warns at each start and reload, until dmarc.quarantine_handled states that another
+// program acts on the tag. No warning is needed in observe mode, which tags nothing, or if quarantined mail goes to Postfix's hold
+// queue.
 func TestQuarantineHandled(t *testing.T) {
 	const key = "dmarc.quarantine_handled is false"
 	for _, c := range []struct {
@@ -21,7 +22,7 @@ func TestQuarantineHandled(t *testing.T) {
 	}{
 		{"the defaults", "", "", true},
 		{"stated", "", "[dmarc]\nquarantine_handled = true\n", false},
-		{"stated not to be", "", "[dmarc]\nquarantine_handled = false\n", true},
+		{"set to false", "", "[dmarc]\nquarantine_handled = false\n", true},
 		{"every failure at p=reject rejected: p=quarantine is still tagged", "", "[dmarc]\nreject = \"always\"\n", true},
 		{"hold queue", "", "[dmarc]\nquarantine = \"hold\"\n", false},
 		{"hold queue, and hostile From tagged", "", "[verify]\nhostile_from = \"tag\"\n[dmarc]\nquarantine = \"hold\"\n", true},

@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// walks is what a message may ask in walks from its identifiers: section 6 of the design.
+	// walks is the maximum number of DNS queries for the tree walks of one message: section 6 of the design.
 	walks = 50
-	// spfQueries is what RFC 7208 section 4.6.4 lets one check ask of an IPv4 client's sender: the record, ten terms that ask,
-	// and for each of them, being mx, ten addresses.
+	// spfQueries is the maximum number of queries that RFC 7208 section 4.6.4 allows for one check of an IPv4 client. They are the
+	// record, ten terms that need a lookup, and ten addresses for each of these terms if it is mx.
 	spfQueries = 1 + 10 + 10*10
 )
 
-// A message that is made to ask as much as one can asks what it may, and not one query more: four authors with long names,
-// whose np has to be looked at, eight good signatures and a MAIL FROM of names that look aligned until their own walk is
-// done, and an SPF record at its limits. The signatures' keys are the eight queries beside.
+// A message that needs as many queries as possible stays within the limits. It has four authors with long names whose np must be
+// checked, eight valid signatures, and an SPF record at its limits. The names of the signatures and of MAIL FROM look aligned until
+// their tree walk is complete. Eight more queries are for the keys of the signatures.
 func TestQueriesOfTheWorstMessage(t *testing.T) {
 	const long = "a.b.c.d.e.f." // before names of up to four labels
 	key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
@@ -94,11 +94,11 @@ func TestQueriesOfTheWorstMessage(t *testing.T) {
 	}
 	for _, r := range got.Evidence.DKIM {
 		if r.Status != dkim.Pass {
-			t.Errorf("a signature does not ask for a walk: %s %s", r.Status, r.Cause)
+			t.Errorf("a signature does not need a walk: %s %s", r.Status, r.Cause)
 		}
 	}
 	if r := got.Evidence.SPF; r.Status != "pass" {
-		t.Errorf("SPF does not ask for a walk: %+v", r)
+		t.Errorf("SPF does not need a walk: %+v", r)
 	}
 	for _, r := range got.Evidence.DMARC {
 		if r.Status == dmarc.Pass {

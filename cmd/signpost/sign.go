@@ -102,7 +102,7 @@ func sign(ctx context.Context, conf *config.Config, file string, o signOptions, 
 	f.Keys = func() *keys.Snapshot { return snapshot }
 	f.Resolver = empty.Resolver(time.Now, log) // inbound mail is not verified here
 	f.Finished = func(r *decision.Record) { record = *r }
-	var signed bytes.Buffer // the body as far as it was read
+	var signed bytes.Buffer // the part of the body that was read
 	edits, reply, err := play(ctx, f, session, milter.Envelope{Sender: o.from, Login: o.login}, fields, io.TeeReader(body, &signed))
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)

@@ -15,8 +15,8 @@ import (
 	"signpost/keys"
 )
 
-// Each testdata/sign/*.txtar is played on a host that signs for example.org: its state is in state, its configuration in
-// c.toml, its DNS in zone.
+// Each testdata/sign/*.txtar is run on a host that signs for example.org. Its state is in directory state, its configuration in c.toml,
+// and its DNS in zone.
 func TestSignScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/sign", Setup: func(e *testscript.Env) error {
 		noExitSleep(e)

@@ -21,7 +21,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// spfScenario is a document of a suite: cases, and the DNS that they are played against.
+// spfScenario is one document of a suite: test cases and their DNS.
 type spfScenario struct {
 	Description string
 	Tests       map[string]struct {
@@ -44,7 +44,7 @@ func (w *words) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*[]string)(w))
 }
 
-// spfDeviations are the cases whose result is not the suite's, and why: docs/decisions/spf.md.
+// spfDeviations returns the cases whose result differs from the suite, each with the reason: docs/decisions/spf.md.
 func spfDeviations() map[string]string {
 	return map[string]string{
 		"pyspf-tests.yml default-modifier":            "a modifier of pyspf's own: RFC 7208 section 6 has it passed over",
@@ -54,7 +54,8 @@ func spfDeviations() map[string]string {
 	}
 }
 
-// dotted gives single labels a parent: the library's suite has many, and RFC 7208 section 4.3 knows none.
+// dotted adds a parent domain to a single label. The suite of the library uses many single labels, which RFC 7208 section 4.3 does not
+// allow.
 func dotted(name string) string {
 	if name == "" || strings.Contains(name, ".") || strings.HasPrefix(name, "[") {
 		return name
@@ -62,7 +63,7 @@ func dotted(name string) string {
 	return name + ".test"
 }
 
-// dottedSender is the same for MAIL FROM, and dottedRecord for the names in a record.
+// dottedSender does the same for MAIL FROM, and dottedRecord for the names in a record.
 func dottedSender(sender string) string {
 	at := strings.LastIndexByte(sender, '@')
 	return sender[:at+1] + dotted(sender[at+1:])
@@ -72,8 +73,8 @@ func dottedRecord(txt string) string {
 	return regexp.MustCompile(`((?:include|a|mx|exists|ptr):|(?:redirect|exp)=)([A-Za-z0-9_-]+)(/[0-9/]*)?( |$)`).ReplaceAllString(txt, "${1}${2}.test${3}${4}")
 }
 
-// The suites of openspf.org and pyspf, and the one of blitiri.com.ar/go/spf, whose module they come with: each case is a
-// message from its client, with its HELO and MAIL FROM, that the daemon judges by the case's DNS.
+// The suites are those of openspf.org, pyspf and blitiri.com.ar/go/spf. The module of the last contains all three. In each case, the
+// client sends a message with its HELO and MAIL FROM, and the daemon verifies it with the DNS of the case.
 func TestSPFSuites(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "blitiri.com.ar/go/spf").Output()
 	if err != nil {
@@ -119,7 +120,7 @@ func TestSPFSuites(t *testing.T) {
 				})
 			}
 		})
-		conformance.Add(t, "spf-"+name, "SPF: %d of %d cases of %s agree, each played as a whole milter session.", agree, cases, name)
+		conformance.Add(t, "spf-"+name, "SPF: Signpost agrees with %d of %d cases of %s. Each case is played as a whole milter session.", agree, cases, name)
 	}
 	for id := range deviations {
 		if !met[id] {
@@ -128,7 +129,7 @@ func TestSPFSuites(t *testing.T) {
 	}
 }
 
-// spfResult has the daemon judge a message, and gives the word of its results.
+// spfResult sends a message to the daemon and returns the SPF result.
 func (d *testDaemon) spfResult(client, helo, sender string) string {
 	m := testmilter.Dial(d.t, "unix", d.socket)
 	defer m.Close()
@@ -161,8 +162,8 @@ func readSuite(t *testing.T, path string) (all []spfScenario) {
 	}
 }
 
-// zone writes the DNS of a scenario as a zone file. RFC 7208 section 3.1 has done away with type SPF; the suites write most
-// records so, and want them copied to TXT where a name has no TXT entry of its own.
+// zone writes the DNS of a scenario as a zone file. Most records in the suites have type SPF, which RFC 7208 section 3.1 has abolished.
+// They are copied to type TXT if the name has no TXT entry.
 func (s spfScenario) zone(t *testing.T, single bool) string {
 	t.Helper()
 	var b strings.Builder
@@ -200,7 +201,7 @@ func (s spfScenario) zone(t *testing.T, single bool) string {
 			case "PTR", "CNAME":
 				fmt.Fprintf(&b, "%s %s %s\n", owner, kind, named(value.Value))
 			default:
-				t.Fatalf("%s: %s is no type that is known here", name, kind)
+				t.Fatalf("%s: %s is an unknown type", name, kind)
 			}
 		}
 		if !hasTXT {
@@ -231,7 +232,7 @@ func quoteStrings(t *testing.T, n *yaml.Node, recorded func(string) string) stri
 	var b strings.Builder
 	for _, p := range parts {
 		p = recorded(p)
-		for len(p) > 255 { // no string is longer
+		for len(p) > 255 { // the maximum length of a string
 			b.WriteString(`"` + escapeOctets(p[:255], "") + `" `)
 			p = p[255:]
 		}
@@ -244,7 +245,7 @@ func escapeName(name string) string {
 	return strings.TrimSuffix(escapeOctets(name, "."), ".") + "."
 }
 
-// escapeOctets writes all but letters, digits and hyphens as a zone file's \DDD.
+// escapeOctets writes all bytes except letters, digits and hyphens as \DDD of a zone file.
 func escapeOctets(s, plain string) string {
 	var b strings.Builder
 	for i := range len(s) {

@@ -10,8 +10,8 @@ import (
 	"signpost/policy"
 )
 
-// In a terminal of 80 columns one sees the results and the beginning of the reason, in a line below that is no message's; in a wide
-// one all is in one line.
+// In a terminal of 80 columns, the results and the beginning of the reason are on a second line, which is indented. In a wide terminal,
+// everything is on one line.
 func TestNarrowTable(t *testing.T) {
 	conf := stateIn(t)
 	for _, name := range []string{"forged", "legitimate"} {
@@ -28,7 +28,7 @@ func TestNarrowTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(b.String(), want) {
-			t.Errorf("%d columns: there is no %q in\n%s", room, want, &b)
+			t.Errorf("%d columns: %q is missing in\n%s", room, want, &b)
 		}
 		for line := range strings.Lines(b.String()) {
 			if room > 0 && term.Columns(strings.TrimSuffix(line, "\n")) > room {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// On a terminal there are colours, unless NO_COLOR says no, and a person who waits is told for what.
+// On a terminal, the output has colors unless NO_COLOR is set, and a progress message names the current check.
 func TestDoctorOnATerminal(t *testing.T) {
 	file, _ := doctorHost(t, "")
 	t.Setenv("TERM", "xterm")
@@ -25,7 +25,7 @@ func TestDoctorOnATerminal(t *testing.T) {
 	}
 }
 
-// onTerminal runs a command on a pseudo-terminal and gives what stood on it.
+// onTerminal runs a command on a pseudo-terminal and returns its output.
 func onTerminal(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -46,7 +46,7 @@ func onTerminal(t *testing.T, args ...string) (code int, out string) {
 	}
 	read := make(chan string)
 	go func() {
-		all, _ := io.ReadAll(master) // it ends with EIO when the terminal is closed
+		all, _ := io.ReadAll(master) // ends with EIO when the terminal is closed
 		read <- string(all)
 	}()
 	code = run(t.Context(), args, terminal, terminal)

@@ -12,8 +12,8 @@ import (
 	"signpost/policy"
 )
 
-// Without a terminal one frame is printed, without escapes: counts, the sources of failing mail, DNS. A daemon that does not answer
-// is reported.
+// If the output is not a terminal, top prints one frame without escape sequences: counts, the sources of failing mail, and DNS. It
+// reports a daemon that does not answer.
 func TestTopPrints(t *testing.T) {
 	a := newArchive(t)
 	a.keep(&decision.Record{Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Reject, Reply: policy.Reply{Code: 550, Enhanced: "5.7.1"}},
@@ -23,7 +23,7 @@ func TestTopPrints(t *testing.T) {
 	words := strings.Join(strings.Fields(out), " ")
 	for _, want := range []string{"reject 1 0.1", "DMARC fail 1", "1 sent, 1 failed, 1 took a second or more", "1 forged.example", "lost not known: metrics.listen is empty"} {
 		if !strings.Contains(words, want) {
-			t.Errorf("it does not say %q:\n%s", want, out)
+			t.Errorf("%q is missing:\n%s", want, out)
 		}
 	}
 	if code != 0 || stderr != "" || strings.Contains(out, "\x1b") {
@@ -31,6 +31,6 @@ func TestTopPrints(t *testing.T) {
 	}
 	put(t, a.file, fmt.Sprintf("state_dir = %q\n[metrics]\nlisten = \"127.0.0.1:1\"\n", a.dir))
 	if _, out, _ := a.run("top"); !strings.Contains(out, "the daemon does not answer at 127.0.0.1:1 (metrics.listen)") {
-		t.Errorf("the daemon that does not run is not missed:\n%s", out)
+		t.Errorf("no message about the daemon that does not run:\n%s", out)
 	}
 }

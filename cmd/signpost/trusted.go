@@ -17,9 +17,9 @@ func trustedCommand(load func() (*config.Config, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "trusted ADDRESS",
 		Short: "Check whether the configuration trusts a client's address",
-		Long: "Check whether the configuration trusts a client's address, and print the key that does: trusted_networks,\n" +
+		Long: "Check whether the configuration trusts a client's address, and print the key that trusts it: trusted_networks,\n" +
 			"verify.skip_networks, dmarc.trusted_forwarders, or a forwarder or an [[allow]] that has a network and has not expired.\n" +
-			"fail2ban runs it before it bans a client: /usr/share/doc/signpost/examples/fail2ban.\n\n" +
+			"fail2ban runs this command before it bans a client: /usr/share/doc/signpost/examples/fail2ban.\n\n" +
 			"Exit code 0: trusted, 1: not trusted, 2: usage or configuration error.",
 		Example: "  signpost trusted 192.0.2.25",
 		Args:    cobra.ExactArgs(1),

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// An entry that is damaged is left out, and that is said: the others are shown all the same.
+// A damaged entry is omitted, with a message. All other entries are shown.
 func TestUnreadEntry(t *testing.T) {
 	a := newArchive(t)
 	a.keep(caseReports(t, "forged", "legitimate", "list-id")...)

@@ -8,7 +8,7 @@ import (
 	"signpost/internal/testcli"
 )
 
-// Whatever is wrong on the command line, the message is for people.
+// Each usage error has a message without Go error text.
 func TestWrongUsage(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{
@@ -33,7 +33,7 @@ func TestWrongUsage(t *testing.T) {
 	})
 }
 
-// A directory is named once, in words of ours.
+// If FILE is a directory, the error names the directory once, without Go error text.
 func TestDirectoryAsMessage(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := openInput(dir, nil); err == nil || err.Error() != dir+" is a directory" {

@@ -43,8 +43,8 @@ func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 			"Client, HELO name and envelope sender are read from the fields that Postfix adds at the top of a delivered message: the\n" +
 			"topmost Received field, and Return-Path above it. They are printed on standard error. --ip, with --name and --helo,\n" +
 			"overrides Received. --from overrides Return-Path. For a message without these fields, pass the flags.\n\n" +
-			"The DNS records and keys are those of now; \"signpost explain\" shows those of the time when a message arrived. With --dns, a\n" +
-			"zone file answers all lookups, to try a record before it is published.",
+			"verify uses the present DNS records and keys. \"signpost explain\" shows those of the time when a message arrived. With\n" +
+			"--dns, a zone file answers all lookups, to try a record before it is published.",
 		Example: "  signpost verify mail.eml\n" +
 			"  signpost verify draft.eml --ip 192.0.2.1 --helo mail.example.com --from ann@example.com\n" +
 			"  signpost verify bounce.eml --ip 192.0.2.1 --helo mail.example.com --from '' --dns draft.zone",
@@ -119,8 +119,8 @@ func (o *verifyOptions) client() (client netip.Addr, err error) {
 	return client, nil
 }
 
-// addTrace sets the values that no flag sets from the trace fields of the message, and prints them on stderr. Without --ip, it returns
-// the fields without those that Postfix added after the milters, as the daemon saw them.
+// addTrace reads the values that no flag sets from the trace fields of the message, and prints them on stderr. Without --ip, it returns
+// only the fields that the daemon saw: it omits those that Postfix added after the milters ran.
 func (o *verifyOptions) addTrace(s *milter.Session, e *milter.Envelope, fields []dkim.Field, file string, stderr io.Writer) ([]dkim.Field, error) {
 	t := trace.Read(fields)
 	var taken []string

@@ -53,7 +53,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	return c
 }
 
-// newSite returns the Site that the page shows. program is the file of this program.
+// newSite returns the Site that the page shows. The parameter program is the file of this program.
 func newSite(conf *config.Config, program, file string, names []string) web.Site {
 	for i, n := range names {
 		names[i] = domain.Fold(n)
@@ -68,12 +68,12 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 	}
 }
 
-// runDoctor runs doctor in a separate process: doctor reads the private keys, which the process of the page must not have.
+// runDoctor runs doctor in a separate process. doctor reads private keys, which must not be in the memory of the page's process.
 func runDoctor(ctx context.Context, program, file string) (found []doctor.Finding, err error) {
 	cmd := exec.CommandContext(ctx, program, "doctor", "--json", "-c", file)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
-	out, err := cmd.Output() // doctor also fails if a finding is red
+	out, err := cmd.Output() // the exit code is not 0 if a finding is red
 	if unread := json.Unmarshal(out, &found); unread != nil {
 		return nil, fmt.Errorf("signpost doctor: %w: %s", errors.Join(ctx.Err(), err, unread), strings.TrimSpace(complaint.String()))
 	}
@@ -91,14 +91,14 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 
 // serveWeb serves the page until ctx ends.
 func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
-	if listen == "" { // Listen would take all addresses and any port
+	if listen == "" { // otherwise Listen would use all addresses and a random port
 		return cli.Usage(errors.New("--listen: ADDRESS required"))
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--listen: %w", err))
 	}
-	// Before the first request: this changes the user of the whole process.
+	// Call this before the first request, because it changes the user of the whole process.
 	if _, err := owner.Act(site.File); err != nil {
 		return errors.Join(err, ln.Close())
 	}

@@ -32,11 +32,11 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 		Long: "Repeat the decisions of the journal with the configuration FILE of --config, and count the messages whose action would\n" +
 			"change: by change, author, client and sender, with examples for \"signpost explain\". Nothing is changed. The journal is\n" +
 			"the one in the state_dir of FILE.\n\n" +
-			"The mode is taken as enforce. Without --config, the command shows what enforce mode would have done with the messages that\n" +
+			"The command assumes enforce mode. Without --config, it shows what enforce mode would have done with the messages that\n" +
 			"observe mode accepted. The domains that are hosted now and the present authserv_id are used. For mail that would be signed\n" +
 			"now, a key is assumed.\n\n" +
-			"Messages whose record is not sufficient are counted separately: mail that was not verified and would be now, logins that\n" +
-			"journal.addresses omitted, relays in entries of an older version, and evidence that was cut.",
+			"Messages whose record is incomplete are counted separately: mail that was not verified then and would be now, logins that\n" +
+			"journal.addresses omitted, entries of an older version without relays, and evidence that was truncated.",
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
 			"  signpost what-if --as-if-policy reject --domain example.org\n  signpost what-if --upgrade",
 		Args: cobra.NoArgs,

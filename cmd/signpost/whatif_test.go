@@ -27,7 +27,7 @@ import (
 	"signpost/policy"
 )
 
-// keepReports writes reports into the journal of a state folder, all at one time.
+// keepReports writes reports to the journal in a state directory, all with the same time.
 func keepReports(t *testing.T, conf *config.Config, at time.Time, reports ...*decision.Record) {
 	t.Helper()
 	lost := 0
@@ -42,7 +42,7 @@ func keepReports(t *testing.T, conf *config.Config, at time.Time, reports ...*de
 	}
 }
 
-// allEntries reads them again, in their order.
+// allEntries reads the entries in the order in which they were written.
 func allEntries(t *testing.T, conf *config.Config) (all []journal.Entry) {
 	t.Helper()
 	r, err := readJournal(conf)
@@ -62,8 +62,8 @@ func stateIn(t *testing.T) *config.Config {
 	return conf
 }
 
-// What the journal says would have become of a message under other rules is what becomes of it under them: each case is
-// played, kept, judged again by what was kept, and played again under the other rules.
+// The result that what-if calculates from the journal is the same as the filter's result under the new rules. Each case is played and
+// recorded, decided again from its record, and played again under the new rules.
 func TestWhatIfIsTrue(t *testing.T) {
 	everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("2000::/3")}
 	until := time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -90,7 +90,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 			r.Deny = []policy.LocalRule{{Network: everywhere[0], Comment: "x", Expires: until}}
 		},
 		"skipped":   func(r *policy.Rules) { r.SkipNetworks = everywhere },
-		"ours":      func(r *policy.Rules) { r.TrustedNetworks, r.SkipNetworks, r.LoginDomains = everywhere, nil, nil },
+		"trusted":   func(r *policy.Rules) { r.TrustedNetworks, r.SkipNetworks, r.LoginDomains = everywhere, nil, nil },
 		"nobody's":  func(r *policy.Rules) { r.TrustedNetworks, r.SkipNetworks = nil, nil },
 		"a login's": func(r *policy.Rules) { r.LoginDomains = map[string][]string{"nobody@example.org": nil} },
 	}
@@ -117,7 +117,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 			c.parts[f.Name] = string(f.Data)
 		}
 		if strings.Contains(c.parts["dns"], "TIMEOUT") {
-			continue // seconds each, and the evidence is as with SERVFAIL
+			continue // takes seconds, and the evidence is the same as with SERVFAIL
 		}
 		if strings.Contains(c.parts["dns"], "%FAULT%") {
 			c.fault = "SERVFAIL"
@@ -139,7 +139,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 	keepReports(t, conf, time.Unix(1_700_000_000, 0), reports...)
 	entries := allEntries(t, conf)
 	if len(entries) != len(cases) || len(cases) < 200 {
-		t.Fatalf("%d cases, %d in the journal", len(cases), len(entries))
+		t.Fatalf("%d cases, but %d entries in the journal", len(cases), len(entries))
 	}
 	var judged, unknown, changed atomic.Int64
 	t.Run("cases", func(t *testing.T) {
@@ -148,8 +148,8 @@ func TestWhatIfIsTrue(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				for name, change := range changes {
-					if c.attack && !slices.Contains([]string{"reject always", "spf reject", "allow", "ours"}, name) {
-						continue // their evidence is of the same kinds
+					if c.attack && !slices.Contains([]string{"reject always", "spf reject", "allow", "trusted"}, name) {
+						continue // attacks have the same kinds of evidence as the other cases
 					}
 					rules := c.rules
 					change(&rules)
@@ -166,7 +166,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 					if said.Unknown != "" {
 						unknown.Add(1)
 						if c.entry.Evidence.SPF != nil && real.Role == policy.RoleVerify {
-							t.Errorf("%s: %s, but it was verified", name, said.Unknown)
+							t.Errorf("%s: %s, but the message was verified", name, said.Unknown)
 						}
 						continue
 					}
@@ -175,7 +175,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 						changed.Add(1)
 					}
 					if said.Fate != real {
-						t.Errorf("%s: it was %v, would be %v, and is %v", name, whatif.Was(&c.entry), said.Fate, real)
+						t.Errorf("%s: recorded %v, what-if calculates %v, the filter decides %v", name, whatif.Was(&c.entry), said.Fate, real)
 					}
 				}
 			})
@@ -194,7 +194,7 @@ func wrap(f *filter.Filter, also func(*decision.Record)) {
 	}
 }
 
-// p=none taken as another policy is what the filter does when that is what the domains publish.
+// If what-if replaces p=none by another policy, its result is the same as the filter's result with that policy in DNS.
 func TestWhatIfPolicyIsTrue(t *testing.T) {
 	files, _ := filepath.Glob("../../testdata/*.txtar")
 	tried := 0
@@ -225,7 +225,7 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 				t.Fatal(err)
 			}
 			if said, real := whatif.Judge(whatif.AsIf(&entry, p), setup.Rules(own)), play(string(p))[0]; said.Action != real.Action || said.Reply != whatif.Was(&journal.Entry{Record: *real}).Reply {
-				t.Errorf("%s: p=%s would have it %v, and it is %v", file, p, said.Fate, real.Verdict)
+				t.Errorf("%s: with p=%s, what-if calculates %v, and the filter decides %v", file, p, said.Fate, real.Verdict)
 			}
 		}
 	}
@@ -234,7 +234,7 @@ func TestWhatIfPolicyIsTrue(t *testing.T) {
 	}
 }
 
-// failing is a message of a p=POLICY domain that comes straight from a forger.
+// failing returns the record of a forged message whose author's domain publishes p=POLICY.
 func failing(t *testing.T, author, policyWord string) *decision.Record {
 	t.Helper()
 	var record *decision.Record
@@ -247,7 +247,7 @@ func failing(t *testing.T, author, policyWord string) *decision.Record {
 	return record
 }
 
-// The command says how many messages would fare otherwise, whose, and which for example; a stranger's words do nothing to a
+// what-if prints how many messages would have another action, from whom, and examples. Control characters in a message do not reach the
 // terminal.
 func TestWhatIfSays(t *testing.T) {
 	conf := stateIn(t)
@@ -270,17 +270,17 @@ func TestWhatIfSays(t *testing.T) {
 		got  string
 		want []string
 	}{
-		{"less strict", say(never, whatIfOptions{}), []string{"under NEW.toml\n4 messages", "1   25.0%  as it was", "3   75.0%  would change", "2   50.0%  reject 550 5.7.1 -> tag\n",
+		{"less strict", say(never, whatIfOptions{}), []string{"under NEW.toml\n4 messages", "1   25.0%  unchanged", "3   75.0%  would change", "2   50.0%  reject 550 5.7.1 -> tag\n",
 			"authors: a.example 2\n", "clients: 203.0.113.9 2\n", "senders: a.example 2\n", "for example 4Q?[2Ja.example at ", "1   25.0%  accept -> tag\n"}},
-		{"what observe mode would have rejected", say(same, whatIfOptions{}), []string{"1   25.0%  accept -> reject 550 5.7.1\n", "authors: observed.example 1\n", "3   75.0%  as it was"}},
+		{"what observe mode would have rejected", say(same, whatIfOptions{}), []string{"1   25.0%  accept -> reject 550 5.7.1\n", "authors: observed.example 1\n", "3   75.0%  unchanged"}},
 		{"p=none as p=reject", say(same, whatIfOptions{asIf: "reject"}), []string{"p=none replaced by p=reject", "2   50.0%  accept -> reject 550 5.7.1\n", "b.example 1"}},
 		{"of one domain", say(never, whatIfOptions{domain: "B.example", asIf: "quarantine"}), []string{"1 messages", "1  100.0%  accept -> tag\n"}},
-		{"an upgrade", say(never, whatIfOptions{upgrade: true}), []string{"1   25.0%  as it was", "3   75.0%  reject 550 5.7.1 -> tag\n"}},
+		{"an upgrade", say(never, whatIfOptions{upgrade: true}), []string{"1   25.0%  unchanged", "3   75.0%  reject 550 5.7.1 -> tag\n"}},
 		{"of nobody", say(never, whatIfOptions{domain: "c.example"}), []string{"no messages"}},
 	} {
 		for _, want := range c.want {
 			if !strings.Contains(c.got, want) {
-				t.Errorf("%s: it lacks %q\n%s", c.name, want, c.got)
+				t.Errorf("%s: %q is missing\n%s", c.name, want, c.got)
 			}
 		}
 		if strings.Contains(c.got, "\x1b") {
@@ -294,7 +294,7 @@ func TestWhatIfSays(t *testing.T) {
 	if err := json.Unmarshal([]byte(say(never, whatIfOptions{json: true})), &r); err != nil || r.Changed != 3 || len(r.Changes) != 2 || len(r.Changes[0].Examples) != 2 {
 		t.Errorf("%v %+v", err, r)
 	}
-	// An entry without its verified relays.
+	// This entry has no verified relays.
 	older := failing(t, "a.example", "reject")
 	older.Evidence.RelaysChecked, older.Evidence.DKIM = false, []dkim.Result{{Status: dkim.Fail, Domain: "a.example", HeaderHolds: true}}
 	keepReports(t, conf, time.Now(), older)
@@ -306,7 +306,7 @@ func TestWhatIfSays(t *testing.T) {
 	}
 }
 
-// A journal that is not there, and flags that say nothing sensible, have errors that say what to do.
+// A missing journal and invalid flags cause errors that state what to do.
 func TestWhatIfErrors(t *testing.T) {
 	conf := stateIn(t)
 	if err := whatIf(t.Context(), conf, "NEW.toml", whatIfOptions{since: "14d", upgrade: true}, nil, &bytes.Buffer{}); err != nil {
@@ -324,7 +324,7 @@ func TestWhatIfErrors(t *testing.T) {
 	}
 }
 
-// Of what a stranger makes up, no more names are kept than there is room for; all are counted.
+// The number of names in the result is limited, because senders can invent names. All messages are counted.
 func TestWhatIfIsBounded(t *testing.T) {
 	var tally whatif.Tally
 	const many = 30_000

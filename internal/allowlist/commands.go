@@ -19,15 +19,15 @@ import (
 // maxCommand is the timeout of a command. postfix reload takes about a second.
 const maxCommand = time.Minute
 
-// checkByPostfix checks a new list for postscreen with postmap(1): Postfix must permit the first address of each network, and no unlisted
-// address. It checks nothing if Postfix is not installed. Postfix reads a copy, because it opens a file by its path and another user
-// may own the directory of the list.
+// checkByPostfix checks a new list for postscreen with postmap(1). Postfix must return permit for the first address of each network, and
+// nothing for unlisted addresses. If Postfix is not installed, checkByPostfix does nothing. Postfix reads a copy of the list: it opens a
+// file by its path, and another user may own the directory of the list.
 func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPSet) error {
 	postmap := findPostmap()
 	if m.Format != Formats()[0] || postmap == "" {
 		return nil
 	}
-	// Postfix reads this configuration instead of that of the host, which may have errors.
+	// Postfix reads this configuration instead of the host's, which may have errors.
 	conf, err := os.MkdirTemp("", "greyskip-")
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 	if err := os.WriteFile(file, []byte("myhostname = localhost\n"), 0o600); err != nil {
 		return err
 	}
-	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Minute)); err != nil { // Postfix waits for a file to settle
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Minute)); err != nil { // Postfix waits until a new file no longer changes
 		return err
 	}
 	path := filepath.Join(conf, "list.cidr")
@@ -49,7 +49,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 		fmt.Fprintf(&asked, "%s\n", p.Addr())
 		fmt.Fprintf(&want, "%s\tpermit\n", p.Addr())
 	}
-	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // documentation networks: never listed
+	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // from documentation networks, which are never listed
 		asked.WriteString(unlisted + "\n")
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxCommand)
@@ -72,7 +72,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 	return nil
 }
 
-// sbin has the directories that are missing in the PATH of cron.
+// sbin contains the directories that are missing in the PATH of cron.
 const sbin = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 // findPostmap returns the path of postmap(1), or "" if Postfix is not installed.

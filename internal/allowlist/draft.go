@@ -11,10 +11,10 @@ import (
 	"signpost/internal/owner"
 )
 
-// place is a file and its open directory. If another user owns the directory, no symbolic link of that user can lead out of it.
+// place is a file and its open directory. If another user owns the directory, that user's symbolic links cannot lead out of it.
 type place struct {
 	root *os.Root
-	dir  string // the directory's path, with the links of root resolved
+	dir  string // the directory's path; symbolic links owned by root are resolved
 	name string
 }
 
@@ -39,7 +39,7 @@ func (p *place) path() string { return filepath.Join(p.dir, p.name) }
 func (p *place) check(name string) error {
 	switch fi, err := p.root.Lstat(name); {
 	case err != nil || fi.Mode().IsRegular():
-		return nil // if there is an error, the next operation returns it
+		return nil // if Lstat failed, the next operation returns the error
 	case fi.Mode()&fs.ModeSymlink != 0:
 		return fmt.Errorf("%s: symbolic link not followed", filepath.Join(p.dir, name))
 	}
@@ -58,8 +58,8 @@ func (p *place) read() ([]byte, error) {
 	return data, err
 }
 
-// newDraft writes a draft with the mode and owner of the file that it will replace, so that Postfix can read it. It first deletes the
-// drafts of killed runs. The caller holds the lock.
+// newDraft writes a draft with the mode and owner of the file that the draft will replace, so that Postfix can read it. It first deletes
+// the drafts of killed runs. The caller must hold the lock.
 func (p *place) newDraft(data []byte) (durable.Draft, error) {
 	p.sweep()
 	d, err := durable.NewDraft(p.root, p.name, data, 0o600, durable.Keep(p.root, p.name, 0o644))
@@ -93,7 +93,7 @@ func (p *place) use(d durable.Draft) error {
 	return nil
 }
 
-// lock locks a file against other runs.
+// lock locks the file against other runs.
 func (p *place) lock() (unlock func(), err error) {
 	name := "." + p.name + ".lock"
 	var lock *durable.Lock

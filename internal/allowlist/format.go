@@ -9,7 +9,7 @@ import (
 	"signpost/internal/term"
 )
 
-// mark is the start of each file that greyskip may replace.
+// mark is the beginning of each file that greyskip may replace.
 const mark = "# Allow list, made by greyskip(1) from SPF records"
 
 // Formats returns the values of --format, the default first.
@@ -30,7 +30,7 @@ func usedBy(format, file string) string {
 	return ""
 }
 
-// render returns the text of a list. made is the day in its header.
+// render returns the text of a list. made is the date in its header.
 func (m *Maker) render(l list, four, six []block, made time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s. Do not edit: the next run replaces it.\n", mark)

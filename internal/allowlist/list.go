@@ -19,7 +19,7 @@ type list struct {
 	set     *netipx.IPSet
 }
 
-// listed is a domain's part of the list.
+// listed is the part of the list for one domain.
 type listed struct {
 	domain string
 	set    *netipx.IPSet
@@ -39,7 +39,7 @@ func newList(domains []listed) list {
 func (l list) origins() map[netip.Prefix]string {
 	networks, all := l.set.Prefixes(), map[netip.Prefix]string{}
 	for _, d := range l.domains {
-		at := 0 // both are sorted
+		at := 0 // the networks of the list and of the domain are sorted
 		for _, r := range d.set.Ranges() {
 			for at < len(networks) && netipx.PrefixLastIP(networks[at]).Less(r.From()) {
 				at++
@@ -61,8 +61,8 @@ type block struct {
 	networks    []netip.Prefix
 }
 
-// blocks divides the list into blocks. since has the day on which each network was listed. Networks that are not in since are listed
-// today.
+// blocks divides the list into blocks. since has the day on which each network was listed. Networks that are not in since are listed from
+// today on.
 func (l list) blocks(since map[netip.Prefix]string, now time.Time) (four, six []block, days map[netip.Prefix]string) {
 	days = map[netip.Prefix]string{}
 	origins := l.origins()

@@ -15,7 +15,7 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// A network of several domains has all of them as origins, even if each divides it differently.
+// If several domains have a network, all of them are its origins, even if each domain divides it differently.
 func TestOrigins(t *testing.T) {
 	l := newList([]listed{
 		{domain: "a.example", set: spfset.Of(netip.MustParsePrefix("37.0.0.0/26"), netip.MustParsePrefix("37.0.0.128/26"), netip.MustParsePrefix("37.0.1.0/24"))},

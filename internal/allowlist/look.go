@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	maxAtOnce  = 8               // domains looked up concurrently
+	maxAtOnce  = 8               // maximum number of domains that are looked up concurrently
 	maxQueries = 300             // per domain: ten terms need at most 110 per address family
 	maxLook    = 2 * time.Minute // per domain
 	maxNotes   = 20              // per domain: a record can have a thousand refused networks
-	maxLine    = 400             // columns of a note or an error: enough for a DNS name and the error
+	maxLine    = 400             // columns of a note or an error; a DNS name and an error text fit
 )
 
 // finding is the result for a domain. Its texts are printable.
@@ -38,7 +38,7 @@ func (f finding) why() string {
 	return f.domain + ": " + f.err.Why
 }
 
-// look looks up all domains. It returns the error of ctx.
+// look looks up all domains. It returns an error only if ctx ends.
 func (m *Maker) look(ctx context.Context, r *dns.Resolver, domains []string) ([]finding, error) {
 	found := make([]finding, len(domains))
 	var all errgroup.Group
@@ -50,7 +50,7 @@ func (m *Maker) look(ctx context.Context, r *dns.Resolver, domains []string) ([]
 			return nil
 		})
 	}
-	_ = all.Wait() // each error is in its finding
+	_ = all.Wait() // each finding has its own error
 	return found, ctx.Err()
 }
 

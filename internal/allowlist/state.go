@@ -15,10 +15,10 @@ import (
 
 const day = 24 * time.Hour
 
-// The ages of the last good answer of a domain whose lookup fails.
+// Limits on the age of a domain's last good answer, while its lookup fails.
 const (
-	WarnAfter = 7 * day  // a warning is printed
-	DropAfter = 30 * day // the answer is dropped: the networks may have new owners
+	WarnAfter = 7 * day  // above this age, a warning is printed
+	DropAfter = 30 * day // above this age, the answer is dropped, because the networks may have new owners
 )
 
 // state is the content of FILE.state, which a run writes for the next one.
@@ -69,7 +69,7 @@ func readState(at *place) (s *state, lost error) {
 	return s, nil
 }
 
-// parts returns the domains of the last list.
+// parts returns the domains of the last list, with their networks.
 func (s *state) parts() (all []listed) {
 	for _, domain := range slices.Sorted(maps.Keys(s.Domains)) {
 		all = append(all, listed{domain: domain, set: spfset.Of(s.Domains[domain].Networks...)})
@@ -89,8 +89,8 @@ func (s *state) write(at *place) error {
 	return at.use(d)
 }
 
-// updateState updates s and returns the parts of the new list. A domain whose lookup failed keeps its last good answer until DropAfter.
-// It prints notes and warnings.
+// updateState updates s and returns the parts of the new list. If a domain's lookup failed, the domain keeps its last good answer until
+// DropAfter. updateState prints notes and warnings.
 func (m *Maker) updateState(s *state, found []finding) []listed {
 	var all []listed
 	kept := map[string]answered{}
@@ -140,7 +140,7 @@ func (m *Maker) fallsBack(f finding, last answered, known bool, now time.Time) b
 	return true
 }
 
-// rest states what is listed of a domain whose lookup failed and that has no last good answer.
+// rest states which terms are listed if the lookup of a domain failed and there is no last good answer.
 func (f finding) rest() string {
 	if f.answer.Empty() {
 		return "the domain is not listed"

@@ -49,7 +49,7 @@ type file struct {
 	set    *netipx.IPSet // not nil
 }
 
-// maxList is the maximum size of a list and of its state in bytes: a larger file is not ours.
+// maxList is the maximum size of a list and of its state in bytes. greyskip does not create larger files.
 const maxList = 64 << 20
 
 // open reads the file that will be replaced. It returns an error if greyskip did not create the file.
@@ -87,7 +87,7 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 			return err
 		}
 		defer unlock()
-		if old, err = open(at); err != nil { // another run may have replaced it before this one had the lock
+		if old, err = open(at); err != nil { // another run may have replaced the file before this run got the lock
 			return err
 		}
 	}
@@ -118,7 +118,7 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 	return m.replace(ctx, at, old, before, l, s, stateAt)
 }
 
-// notChanged adds to an error that the file was not changed.
+// notChanged adds to an error the note that the file was not changed.
 func (m *Maker) notChanged(err error) error {
 	if _, none := os.Stat(m.Output); absent(none) {
 		return fmt.Errorf("%w: %s was not created", err, m.Output)
@@ -126,7 +126,7 @@ func (m *Maker) notChanged(err error) error {
 	return fmt.Errorf("%w: %s was not changed", err, m.Output)
 }
 
-// replace replaces the file if its contents have changed, and writes the state.
+// replace replaces the file if its contents have changed. It also writes the state.
 func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list, s *state, stateAt *place) error {
 	four, six, days := l.blocks(s.Since, m.Now())
 	if old.exists && m.render(l, four, six, s.Made) == old.text {

@@ -2,7 +2,7 @@ package authres
 
 import "testing"
 
-// Writes the results of an ordinary message.
+// BenchmarkFormat writes the results of an ordinary message.
 func BenchmarkFormat(b *testing.B) {
 	results := []Result{
 		{Method: "iprev", Value: "pass", Props: []Prop{{"policy", "iprev", "192.0.2.1"}}},
@@ -16,7 +16,7 @@ func BenchmarkFormat(b *testing.B) {
 	}
 }
 
-// A field of another host.
+// BenchmarkReadClaim reads a field of another host.
 func BenchmarkReadClaim(b *testing.B) {
 	value := " mail.example.org; dkim=pass header.d=example.org header.s=s2026 header.b=dB/+q1=x;\n\tspf=pass smtp.mailfrom=ann@example.org"
 	ids := []string{"mx.example.net", "observe.mx.example.net"}

@@ -1,8 +1,7 @@
 // Package authres reads and writes Authentication-Results header fields: RFC 8601.
 //
-// [Format] writes the [Result] values of a message. [ReadClaim] reports whether a field of the message claims to be ours; such
-// a field of an unauthenticated client is removed. [Read] parses a field strictly, [ReadTrusted] parses one of a trusted sealer
-// leniently.
+// [Format] writes the [Result] values of a message. [ReadClaim] reports whether a field of the message claims to be ours. Such a field of
+// an unauthenticated client is removed. [Read] parses a field strictly. [ReadTrusted] parses a field of a trusted sealer leniently.
 //
 //	value := authres.Format("mx.example.org", []authres.Result{{
 //		Method: "spf", Value: "pass",
@@ -23,29 +22,29 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// FieldName is the field's name.
+// FieldName is the name of the header field.
 const FieldName = "Authentication-Results"
 
-// Claim states whose results a field claims to contain.
+// Claim states whose results a field claims to contain: ours, or those of another host.
 type Claim int
 
-// The claims. Only a field of another host that can be parsed is Foreign.
+// The values of Claim. Only a field of another host that can be parsed is Foreign.
 const (
 	Foreign    Claim = iota
-	Ours             // it has our authserv-id
-	Unreadable       // a program may treat it as ours: it cannot be parsed, or contains our name before the first result
-	Unnamed          // it has no authserv-id and does not mention our name
+	Ours             // the field has our authserv-id
+	Unreadable       // the field cannot be parsed, or contains our name before the first result; a program may treat it as ours
+	Unnamed          // the field has no authserv-id and does not contain our name
 )
 
-// maxID is the length in bytes of the longest authserv-id: that of a domain name in UTF-8. The time to convert U-labels grows
-// with the square of the length.
+// maxID is the length in bytes of the longest authserv-id: the longest domain name in UTF-8. The time to convert U-labels grows with the
+// square of the length.
 const maxID = 4 * 253
 
-// ReadClaim compares the authserv-id of a field's value with ours and its aliases, in every spelling that RFC 8601 section
-// 2.2 allows: case, comments, quotes, a version, folds, A-labels and U-labels.
+// ReadClaim compares the authserv-id of a field's value with ours and its aliases. It recognizes every spelling that RFC 8601 section 2.2
+// allows: case, comments, quotes, a version, folds, A-labels and U-labels.
 //
-// Filters that do not parse the field search it for our name, split it at the first semicolon, or match its beginning. Our
-// name anywhere before the first result is therefore a claim too, and so is a field that cannot be parsed.
+// Filters that do not parse the field search it for our name, split it at the first semicolon, or match its beginning. So our name
+// anywhere before the first result is also a claim. A field that cannot be parsed is also a claim.
 func ReadClaim(value string, ids []string) Claim {
 	if len(value) > maxRead || !plain(value) {
 		return Unreadable
@@ -78,7 +77,8 @@ func ReadClaim(value string, ids []string) Claim {
 	return unlessMentioned(Foreign, value, rest, ids)
 }
 
-// unlessMentioned returns claim if the results in rest, the end of value, can be parsed and our name is not before them.
+// unlessMentioned returns claim if the results in rest, the end of value, can be parsed and our name does not precede them. Otherwise it
+// returns Unreadable.
 func unlessMentioned(claim Claim, value, rest string, ids []string) Claim {
 	_, first, ok := readResults(rest)
 	if head := value[:len(value)-len(first)]; !ok || mentions(head, ids) {
@@ -87,8 +87,8 @@ func unlessMentioned(claim Claim, value, rest string, ids []string) Claim {
 	return claim
 }
 
-// unnamed returns the claim of a value whose results begin at start, without an id before them. Exchange Online writes such
-// fields, with domains instead of results between some semicolons, so the results do not have to be parsable.
+// unnamed returns the claim of a value whose results begin at start, without an id before them. Exchange Online writes such fields. Some
+// of them have domains instead of results between semicolons, so the results do not need to be parsable.
 func unnamed(value, start string, ids []string) Claim {
 	if _, _, ok := readResults(";" + start); !ok && mentions(value, ids) || mentions(value[:len(value)-len(start)], ids) {
 		return Unreadable
@@ -96,9 +96,9 @@ func unnamed(value, start string, ids []string) Claim {
 	return Unnamed
 }
 
-// mentions reports whether a reader that removes quotes, escapes, folds or invalid bytes, or ignores case, finds one of ids
-// in text, as A-labels or U-labels. A single label counts only as a whole name, because many names contain it. An encoded
-// word (RFC 2047) counts too: it can decode to any text.
+// mentions reports whether text contains one of ids, as A-labels or U-labels, for a reader that removes quotes, escapes, folds or invalid
+// bytes, or ignores case. A single label counts only as a whole name, because many names contain it. An encoded word (RFC 2047) also
+// counts, because it can decode to any text.
 func mentions(text string, ids []string) bool {
 	if strings.Contains(text, "=?") {
 		return true
@@ -131,13 +131,14 @@ func mentions(text string, ids []string) bool {
 	return false
 }
 
-// containsName reports whether name is in text with nothing around it that could be part of a longer name.
+// containsName reports whether text contains name, and not only as a part of a longer name.
 func containsName(text, name string) bool {
 	isPart := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._", r) }
 	return slices.Contains(strings.FieldsFunc(text, func(r rune) bool { return !isPart(r) }), name)
 }
 
-// plain reports whether a value has no control characters and no line ends except those of folds. Programs split others differently.
+// plain reports whether a value has no control characters, and no line ends except those of folds. Programs read other line ends
+// differently.
 func plain(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -157,7 +158,7 @@ func plain(s string) bool {
 }
 
 // nameable reports whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. A program that does not parse other ids
-// correctly may cut, trim, unquote or split them, and find our name.
+// correctly may cut, trim, unquote or split them, and then find our name.
 func nameable(id string) bool {
 	for i := range len(id) {
 		if c := id[i]; c <= ' ' || c == 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?=", c) >= 0 {
@@ -171,8 +172,8 @@ func nameable(id string) bool {
 	return id != ""
 }
 
-// fold returns a name in the form in which names are compared, with A-labels. RFC 8601 section 5 requires a comparison of U-labels,
-// which is equivalent.
+// fold returns a name with A-labels, in the form in which names are compared. RFC 8601 section 5 requires a comparison of U-labels, which
+// has the same result.
 func fold(s string) string {
 	s = domain.Fold(s)
 	if strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) {

@@ -18,7 +18,7 @@ func ownIDs() []string {
 	return []string{"mx.example.org", "old.example.org", "bücher.example", "observe.mx.example.org"}
 }
 
-// choices chooses the parts of a spelling by the bytes of the fuzzer.
+// choices chooses the parts of a spelling from the bytes of the fuzzer.
 type choices struct{ data []byte }
 
 func (c *choices) next(n int) int {
@@ -64,7 +64,7 @@ func (c *choices) id() string {
 	return b.String()
 }
 
-// A field with our name is never Foreign, in any spelling and with any white space and comments that the grammar allows.
+// A field with our name as its id is never Foreign, in any spelling and with any white space and comments that the grammar allows.
 func FuzzClaim(f *testing.F) {
 	f.Add([]byte(""))
 	f.Add([]byte("\x03\x05\x06\x07\x00\x01\x01\x01\x00\x01"))
@@ -90,7 +90,7 @@ func FuzzClaim(f *testing.F) {
 	})
 }
 
-// readers are simple ways in which programs find our name in a field.
+// readers returns simple ways in which programs search a field for our name.
 func readers() map[string]func(string) bool {
 	first := func(s string) string {
 		id, _, _ := strings.Cut(s, ";")
@@ -115,7 +115,7 @@ func readers() map[string]func(string) bool {
 			return ours(first(s))
 		},
 		"without comments, not nested":     func(s string) bool { return ours(first(flat.ReplaceAllString(s, ""))) },
-		"without octets that are no UTF-8": func(s string) bool { return ours(first(strings.ToValidUTF8(s, ""))) },
+		"without bytes that are not UTF-8": func(s string) bool { return ours(first(strings.ToValidUTF8(s, ""))) },
 		"decoded first": func(s string) bool {
 			decoded, err := new(mime.WordDecoder).DecodeHeader(s)
 			return err == nil && ours(first(decoded))
@@ -145,7 +145,7 @@ func readers() map[string]func(string) bool {
 	}
 }
 
-// If one of these readers finds our name in a field, ReadClaim does not return Foreign, for any bytes.
+// If one of these readers finds our name in a field, ReadClaim does not return Foreign, whatever bytes the field contains.
 func FuzzClaimReaders(f *testing.F) {
 	for _, seed := range []string{"mx.example.org; dmarc=pass", "(a (b) mx.example.org; x=y) a.b; none", "=?utf-8?q?mx.example.org?=; x=y", "\"mx.example.org\"; none",
 		"mx.example.org\u00a01; none", "a.b; none\rmx.example.org; none", "mx.example.org\xff; none", "(x)mx.example.org(y);", "\u2028mx.example.org;",
@@ -155,18 +155,18 @@ func FuzzClaimReaders(f *testing.F) {
 	readers := readers()
 	f.Fuzz(func(t *testing.T, value string) {
 		if len(value) > 500 {
-			return // the readers are slow, and spellings are short
+			return // the readers are slow, and long values find nothing more
 		}
 		claim := ReadClaim(value, ownIDs())
 		for name, read := range readers {
 			if claim == Foreign && read(value) {
-				t.Fatalf("%q: ours for a reader that reads %s", value, name)
+				t.Fatalf("%q: the reader %s finds our name", value, name)
 			}
 		}
 	})
 }
 
-// The same with another strict parser: if python3-authres finds our name as the id, ReadClaim does not return Foreign.
+// The same test with another strict parser: if python3-authres finds our name as the id, ReadClaim does not return Foreign.
 func TestClaimReadBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python")
@@ -203,6 +203,6 @@ func TestClaimReadBack(t *testing.T) {
 		}
 	}
 	if ours < claimed/20 {
-		t.Errorf("only %d of %d fields are ours: these values try nothing", ours, claimed)
+		t.Errorf("only %d of %d fields are ours: these values test nothing", ours, claimed)
 	}
 }

@@ -26,7 +26,7 @@ func TestReadClaim(t *testing.T) {
 		" mx.example.net 1; none":                        Foreign,
 		" mx.example.net (mx.example.org); none":         Unreadable, // found by a search for our name
 		" example.org; none":                             Foreign,
-		" xmx.example.org; none":                         Unreadable, // likewise
+		" xmx.example.org; none":                         Unreadable, // found by a search for our name
 		" (unclosed mx.example.org; spf=pass":            Unreadable,
 		" \"mx.example.org; spf=pass":                    Unreadable,
 		" mx.example.net mx.example.org; spf=pass":       Unreadable,
@@ -53,7 +53,7 @@ func TestReadClaim(t *testing.T) {
 		" bücher.test; none":                             Foreign,
 		strings.Repeat("ü", 1<<16) + "; none":            Unreadable, // without a slow conversion
 
-		// Filters that do not parse find our name in these.
+		// Filters that do not parse the field find our name in these values.
 		" x;mx.example.org; dmarc=pass":                            Unreadable,
 		" 'mx.example.org'; dmarc=pass":                            Unreadable,
 		" mx.example.org!x; dmarc=pass":                            Unreadable,
@@ -77,7 +77,7 @@ func TestReadClaim(t *testing.T) {
 		" x; spf=pass smtp.mailfrom=a;":                            Foreign,
 		" mx.example.net":                                          Foreign,
 
-		// Without an id they claim nothing, unless our name is where an id would be.
+		// Fields without an id claim nothing, unless our name is where an id would be.
 		"":            Unnamed,
 		" ; spf=pass": Unnamed,
 		" dkim=none (message not signed) header.d=none;dmarc=none action=none header.from=example.com;":                               Unnamed,
@@ -94,7 +94,7 @@ func TestReadClaim(t *testing.T) {
 	}
 }
 
-// An id of a single label is part of many names, and must not remove their results.
+// An id of a single label is a part of many names. It must not cause the removal of fields with these names.
 func TestReadClaimSingleLabel(t *testing.T) {
 	for value, want := range map[string]Claim{
 		" mx; dmarc=pass":               Ours,

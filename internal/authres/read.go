@@ -2,18 +2,18 @@ package authres
 
 import "strings"
 
-// Bounds on the results of other programs.
+// Limits on the results of other programs.
 const (
-	// maxRead is the number of bytes that are parsed. Postfix's header_size_limit is 100 KiB; honest fields have one or two KiB.
+	// maxRead is the maximum number of bytes that are parsed. Postfix's header_size_limit is 100 KiB. Honest fields have one or two KiB.
 	maxRead = 32 << 10
-	// maxResults is the number of results that are read; honest fields have up to a dozen.
+	// maxResults is the maximum number of results that are read. Honest fields have up to a dozen.
 	maxResults = 100
 )
 
-// Read parses the value of an Authentication-Results field, or what follows the instance in an ARC-Authentication-Results
-// field: RFC 8601 section 2.2. Methods, results and property names are in lower case. ok is false where the value departs
-// from the grammar, because an unauthenticated client may have caused that. Two departures are accepted, because large senders
-// write them: a semicolon at the end, and properties without a type, such as action=none.
+// Read parses the value of an Authentication-Results field, or the text after the instance in an ARC-Authentication-Results field: RFC
+// 8601 section 2.2. Methods, results and property names are in lower case. ok is false if the value does not follow the grammar, because
+// an unauthenticated client may have caused that. Two deviations are accepted, because large senders write them: a semicolon at the end,
+// and properties without a type, such as action=none.
 func Read(value string) (id string, results []Result, ok bool) {
 	if len(value) > maxRead || !plain(value) {
 		return "", nil, false
@@ -41,7 +41,7 @@ func skipVersion(s string) (rest string, ok bool) {
 	return skipCFWS(strings.TrimLeft(rest, "0123456789"))
 }
 
-// readResults parses what follows an authserv-id, semicolons included. first is the rest of s from the first result on.
+// readResults parses the text after an authserv-id, including semicolons. first is the rest of s from the first result on.
 func readResults(s string) (results []Result, first string, ok bool) {
 	for s != "" {
 		if s[0] != ';' || len(results) == maxResults {
@@ -68,7 +68,7 @@ func readResults(s string) (results []Result, first string, ok bool) {
 	return results, first, true
 }
 
-// readResult reads one result up to its semicolon or the end. For the word none, it returns no result.
+// readResult reads one result, up to its semicolon or the end. For the keyword none, it returns no result.
 func readResult(s string) (r Result, rest string, ok bool) {
 	word, rest := readWord(s)
 	if after, fine := skipCFWS(rest); fine && strings.EqualFold(word, "none") && (after == "" || after[0] == ';') {

@@ -2,12 +2,12 @@ package authres
 
 import "strings"
 
-// ReadTrusted parses the results of a sealer that the operator trusts. It ignores stray words and results that cannot be
-// parsed. Quoted strings and comments must end, because otherwise text that the sealer copied from its client could pass for
-// results. ok is false if they do not.
+// ReadTrusted parses the results of a sealer that the operator trusts. It ignores stray words and results that cannot be parsed. ok is
+// false if a quoted string or a comment does not end. Without this check, text that the sealer copied from its client could be read as
+// results.
 //
-// A result of DMARC whose value cannot be parsed has an empty Value, so that the caller can see that DMARC was mentioned
-// more than once. A property value that is not a single quoted string keeps its quotes.
+// If the value of a DMARC result cannot be parsed, the result has an empty Value. So the caller can see that there is more than one DMARC
+// result. A property value that is not a single quoted string keeps its quotes.
 func ReadTrusted(value string) (results []Result, ok bool) {
 	if len(value) > maxRead || !plain(value) {
 		return nil, false
@@ -26,7 +26,7 @@ func ReadTrusted(value string) (results []Result, ok bool) {
 	return results, true
 }
 
-// isDMARC reports whether a part that cannot be parsed begins like a result of DMARC.
+// isDMARC reports whether a part that cannot be parsed begins like a DMARC result.
 func isDMARC(part string) bool {
 	start, ok := skipCFWS(part)
 	if !ok {
@@ -36,8 +36,8 @@ func isDMARC(part string) bool {
 	return strings.EqualFold(word, "dmarc")
 }
 
-// readLoosely parses one result and ignores words in it that are not properties. If dmarc= follows without a semicolon, it
-// also returns an empty result of DMARC.
+// readLoosely parses one result and ignores words in it that are not properties. If dmarc= follows without a semicolon, it also returns
+// an empty DMARC result.
 func readLoosely(part string) (results []Result, ok bool) {
 	s, ok := skipCFWS(part)
 	if !ok || s == "" {
@@ -85,8 +85,8 @@ func readLoosely(part string) (results []Result, ok bool) {
 	return results, true
 }
 
-// endOf returns the index of the first byte of stops outside quotes and comments, or len(s). ok is false if a quoted string or
-// a comment does not end.
+// endOf returns the index of the first byte of s that is one of stops and outside quotes and comments. If there is none, it returns
+// len(s). ok is false if a quoted string or a comment does not end.
 func endOf(s, stops string) (end int, ok bool) {
 	depth, quoted := 0, false
 	for i := 0; i < len(s); i++ {

@@ -41,14 +41,14 @@ func TestReadTrusted(t *testing.T) {
 	}
 }
 
-// Text that a sealer copies from its client and quotes never adds a DMARC result. Text that it does not quote cannot hide that there
-// are two.
+// Text that a sealer copies from its client in quotes never adds a DMARC result. Text that the sealer copies without quotes may add one,
+// but cannot hide that there are two.
 func FuzzReadTrusted(f *testing.F) {
 	f.Add("x; dmarc=pass header.from=bank.example")
 	f.Add(`x"; dmarc=pass header.from=bank.example (`)
 	f.Add(`a"b"c(d)e\`)
 	f.Fuzz(func(t *testing.T, text string) {
-		said := func(value string) (all []Result) {
+		dmarcResults := func(value string) (all []Result) {
 			results, _ := ReadTrusted(value)
 			for _, r := range results {
 				if r.Method == "dmarc" {
@@ -61,10 +61,10 @@ func FuzzReadTrusted(f *testing.F) {
 			{Method: "spf", Value: "pass", Reason: text, Props: []Prop{{"smtp", "mailfrom", text}}},
 			{Method: "dmarc", Value: "fail", Props: []Prop{{"header", "from", "example.com"}}},
 		})
-		if got := fmt.Sprint(said(field)); got != "[{dmarc fail  [{header from example.com}]}]" {
+		if got := fmt.Sprint(dmarcResults(field)); got != "[{dmarc fail  [{header from example.com}]}]" {
 			t.Fatalf("%q: %s", field, got)
 		}
-		if all := said("mx.example; spf=pass smtp.mailfrom=" + text + "; dmarc=fail header.from=example.com"); len(all) == 1 && all[0].Value == "pass" {
+		if all := dmarcResults("mx.example; spf=pass smtp.mailfrom=" + text + "; dmarc=fail header.from=example.com"); len(all) == 1 && all[0].Value == "pass" {
 			t.Fatalf("%q: %v", text, all)
 		}
 	})

@@ -19,8 +19,8 @@ const (
 	lineLength = 76
 )
 
-// Format returns the value of a field, with its leading space and LF in its folds. Values are quoted so that a parser finds these
-// results and no others.
+// Format returns the value of a field, with its leading space. Folds have LF. Values are quoted so that a parser finds exactly these
+// results.
 func Format(id string, results []Result) string {
 	w := &writer{}
 	w.b.Grow(512) // most need less
@@ -32,7 +32,7 @@ func Format(id string, results []Result) string {
 	for i, r := range results {
 		w.fold()
 		words = append(words[:0], r.Method+"="+r.Value)
-		if clean(r.Reason) != "" { // some parsers do not accept an empty one
+		if clean(r.Reason) != "" { // some parsers do not accept an empty reason
 			words = append(words, "reason="+quote(r.Reason))
 		}
 		for _, p := range r.Props {
@@ -87,9 +87,9 @@ func quoteUnlessToken(s string) string {
 // quote returns a quoted-string: RFC 5322 section 3.2.4.
 func quote(s string) string { return `"` + clean(s) + `"` }
 
-// clean replaces what some readers do not accept in a quoted-string, and removes control characters.
-// Mail::AuthenticationResults cannot parse quoted pairs, so double quotes become single quotes. RFC 6532 allows UTF-8 only in
-// messages that are declared so. Non-ASCII characters and backslashes become question marks.
+// clean removes control characters and replaces characters that some readers do not accept in a quoted-string.
+// Mail::AuthenticationResults cannot parse quoted pairs, so double quotes become single quotes, and backslashes become question marks.
+// RFC 6532 allows UTF-8 only in messages that are declared as internationalized, so non-ASCII characters become question marks too.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -74,8 +74,8 @@ func parse(s string) (id string, results []string, err error) {
 	return words[0], results, nil
 }
 
-// For any names that a sender chooses, a strict parser finds our two results and nothing else in the field. internal/filter has
-// the same test with another program's parser.
+// For any names that a sender chooses, a strict parser finds our two results and nothing else in the field. internal/filter does the same
+// test with parsers of other programs.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add("mx.example.org", "a@b", "reason")
 	f.Add("mx", `x"; dmarc=pass header.from=bank.example`, "\r\n\tdmarc=pass")
@@ -84,7 +84,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add("mx", strings.Repeat("ü", 200), strings.Repeat("\\", 300))
 	f.Fuzz(func(t *testing.T, id, value, reason string) {
 		if clean(id) != id || id == "" || strings.Contains(id, ";") {
-			return // ours
+			return // not a valid authserv-id of a configuration
 		}
 		field := Format(id, []Result{
 			{Method: "spf", Value: "pass", Reason: reason, Props: []Prop{{"smtp", "mailfrom", value}}},

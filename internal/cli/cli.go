@@ -70,7 +70,7 @@ func Print(w io.Writer, program string, err error) {
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Show the version, the commit and the Go release that it was built with",
+		Short: "Show the version, the commit and the Go release of the build",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s\n", c.Root().Name(), Version())

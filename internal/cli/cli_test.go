@@ -34,7 +34,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// Wrong arguments are named as the usage line names them, with exit code 2.
+// An error about arguments uses the names in the usage line, and the exit code is 2.
 func TestArgumentErrors(t *testing.T) {
 	for _, c := range []struct {
 		args, want string
@@ -90,7 +90,7 @@ func TestArgumentErrors(t *testing.T) {
 	}
 }
 
-// What the standard library writes is replaced. What the programs write stays.
+// Error texts of the standard library are replaced. Other error texts do not change.
 func TestText(t *testing.T) {
 	_, missing := os.Open("/nonexistent/x")
 	_, empty := os.Open("")

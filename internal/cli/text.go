@@ -31,7 +31,8 @@ func Text(err error) string {
 	return text
 }
 
-// Hint returns the hint for a permission error that has none of its own: the user to run the command as. Otherwise it returns "".
+// Hint returns the hint for a permission error: the user to run the command as. It returns "" if the error already has a hint, or is
+// not a permission error.
 func Hint(err error) string {
 	if !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "\nhint: ") {
 		return ""
@@ -39,7 +40,7 @@ func Hint(err error) string {
 	hint := ""
 	each(err, func(cause error) bool {
 		path, ok := cause.(*fs.PathError)
-		if !ok || !filepath.IsAbs(path.Path) && strings.HasSuffix(path.Op, "at") { // below an os.Root
+		if !ok || !filepath.IsAbs(path.Path) && strings.HasSuffix(path.Op, "at") { // a path relative to an os.Root
 			return hint == ""
 		}
 		switch uid, name := owner.User(path.Path); {
@@ -112,7 +113,7 @@ func plain(err error) (words string, known bool) {
 	return "", false
 }
 
-// operation returns the beginning of the message about a file system call that failed, "" if path and cause are enough.
+// operation returns the beginning of the message about a failed file system call. It returns "" if path and cause are sufficient.
 func operation(call string) string {
 	words := map[string]string{
 		"open": "open", "read": "read", "readdirent": "read", "fdopendir": "read", "readlink": "read", "write": "write", "sync": "write",

@@ -14,8 +14,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// markUsage makes argument errors of a command and its subcommands usage errors. The shell completes no argument of a command without
-// arguments.
+// markUsage turns argument errors of a command and its subcommands into usage errors. It also disables the completion of arguments for
+// commands without arguments.
 func markUsage(c *cobra.Command) {
 	if _, most := arguments(c.Use); most == 0 && c.ValidArgsFunction == nil {
 		c.ValidArgsFunction = cobra.NoFileCompletions
@@ -34,7 +34,7 @@ func markUsage(c *cobra.Command) {
 	}
 }
 
-// argumentError returns an error that names the missing or unexpected arguments as the usage line does.
+// argumentError returns an error that names the missing or unexpected arguments as they are named in the usage line.
 func argumentError(c *cobra.Command, args []string) error {
 	required, most := arguments(c.Use)
 	switch {
@@ -114,7 +114,7 @@ func noFlag(c *cobra.Command, unknown *pflag.NotExistError) error {
 	return commandError(c, "no such flag: "+word, nearest)
 }
 
-// fault returns what is wrong with the value of a flag.
+// fault returns a text about the error in the value of a flag.
 func fault(invalid *pflag.InvalidValueError) string {
 	kind := invalid.GetFlag().Value.Type()
 	isNumber := slices.Contains([]string{"int", "int64", "uint", "uint16", "float64"}, kind)
@@ -133,7 +133,7 @@ func fault(invalid *pflag.InvalidValueError) string {
 	return "is not allowed"
 }
 
-// commandError returns a usage error of a command. nearest is the word that was probably meant, or empty.
+// commandError returns a usage error of a command. The parameter nearest is the word that was probably meant, or empty.
 func commandError(c *cobra.Command, what, nearest string) error {
 	if _, below, isBelow := strings.Cut(c.CommandPath(), " "); isBelow {
 		what = below + ": " + what
@@ -145,7 +145,8 @@ func commandError(c *cobra.Command, what, nearest string) error {
 	return Usage(fmt.Errorf("%s\nhint: %s", what, hint))
 }
 
-// arguments returns the required arguments of a usage line, such as "show DOMAIN SELECTOR [--json]", and how many there may be.
+// arguments returns the required arguments of a usage line, such as "show DOMAIN SELECTOR [--json]", and the maximum number of
+// arguments.
 func arguments(use string) (required []string, most int) {
 	for _, word := range strings.Fields(use)[1:] {
 		switch {

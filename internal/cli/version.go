@@ -11,7 +11,7 @@ var version string
 // Number returns the version, which is also the version of the Debian package, or "devel" if the linker did not set it.
 func Number() string { return cmp.Or(version, "devel") }
 
-// Version returns what --version prints: the number, the commit, and the Go that built it.
+// Version returns the text that --version prints: the version, the commit, and the Go release that built the program.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -1,5 +1,5 @@
-// Package config reads the TOML files that configure the daemon, dkimkey and greyskip. Load parses, merges and validates them, and fills in
-// the defaults; its errors name the file, the line and the key:
+// Package config reads the TOML files that configure the daemon, dkimkey and greyskip. Load parses, merges and validates them, and
+// fills in the defaults. Its errors name the file, the line and the key:
 //
 //	conf, err := config.Load("/etc/signpost/signpost.toml")
 //
@@ -104,7 +104,7 @@ func (c *Config) Place(key string) string {
 	return c.Files[at.file] + ":" + strconv.Itoa(at.line)
 }
 
-// emptyRing accepts "selectors = []", which means no ring; otherwise the rings are in [keys.selectors].
+// emptyRing accepts "selectors = []", which disables rings. Rings are set in [keys.selectors].
 func emptyRing(c *Config, v any) error {
 	switch v := v.(type) {
 	case []any:
@@ -175,14 +175,14 @@ func (p *reader) together() {
 		p.needs("publish.domain."+domain, c.PublishDomain[domain].Method)
 	}
 	p.placeAs("keys.retire_after", "sign.expire")
-	// Mail that is signed on its first day in the queue may be verified on the last one.
+	// A message that is signed on its first day in the queue may be verified on its last day there.
 	if least := queueLifetime + c.Sign.Expire + 2*day; c.Keys.RetireAfter < least {
 		p.fault("keys.retire_after", fmt.Sprintf("%s is too short: it must be at least Postfix's queue lifetime (%s) + sign.expire (%s) + 2d = %s",
 			formatDuration(c.Keys.RetireAfter), formatDuration(queueLifetime), formatDuration(c.Sign.Expire), formatDuration(least)))
 	}
 }
 
-// placeAs sets the place for errors of key, if it has its default, to that of the other key in the rule.
+// placeAs sets the place for an error of key to that of the other key in the rule, unless a file sets key.
 func (p *reader) placeAs(key, other string) {
 	if at, set := p.places[other]; set && !p.given[key] {
 		p.places[key] = at

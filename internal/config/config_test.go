@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Each testdata/bad/NAME.toml is a configuration that is wrong in one way, its first line says which, and NAME.want is
-// the exact output. `go test ./internal/config -update` rewrites them; read the diff before a commit.
+// Each testdata/bad/NAME.toml is a configuration with one kind of error, which its first line describes. NAME.want is the exact output.
+// `go test ./internal/config -update` writes the .want files. Read the differences before you commit.
 func TestBrokenConfigurations(t *testing.T) {
 	update := flag.Lookup("update")
 	files, err := filepath.Glob("testdata/bad/*.toml")
@@ -32,7 +32,7 @@ func TestBrokenConfigurations(t *testing.T) {
 			continue
 		}
 		got := err.Error() + "\n"
-		// A new method, at the end of the list, needs no new case.
+		// A new method at the end of the list does not change the output of existing cases.
 		got = strings.ReplaceAll(got, quotedList(PublishMethods()), quotedList(PublishMethods()[:4]))
 		wanted := strings.TrimSuffix(file, "toml") + "want"
 		if update != nil && update.Value.String() == "true" {
@@ -45,7 +45,7 @@ func TestBrokenConfigurations(t *testing.T) {
 		}
 		for line := range strings.Lines(got) {
 			if !regexp.MustCompile(`^[a-z0-9-]+\.toml:[0-9]+: \S`).MatchString(line) {
-				t.Errorf("not file:line: what: %s", line)
+				t.Errorf("not FILE:LINE: MESSAGE: %s", line)
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func TestGoodConfigurations(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if empty := parse(t, "testdata/good/empty.toml"); empty.RotateEveryFor("example.org") != 0 {
-		t.Error("manual publishing rotates by itself")
+		t.Error("keys rotate automatically with manual publishing")
 	}
 	c = parse(t, "testdata/good/local.toml")
 	if len(c.Allow) != 1 || c.Allow[0].Domain != "example.com" || c.Allow[0].Network.String() != "192.0.2.0/24" || c.Allow[0].Comment != "their newsletter host" ||
@@ -109,7 +109,7 @@ func TestGoodConfigurations(t *testing.T) {
 	}
 }
 
-// The sample shows every key with its default: what it says in comments, read as configuration, changes nothing.
+// The sample shows every key with its default: if the settings in its comments are activated, the configuration does not change.
 func TestSample(t *testing.T) {
 	data, err := os.ReadFile("../../dist/signpost.toml")
 	if err != nil {
@@ -121,9 +121,9 @@ func TestSample(t *testing.T) {
 	}
 	want := Default()
 	c.Files, c.tree, c.places, c.PublishDomain, want.PublishDomain = nil, nil, nil, nil, nil
-	// Lists and maps that are empty are written as such.
+	// Compare empty lists and maps as nil.
 	if got, want := normal(c), normal(want); !reflect.DeepEqual(got, want) {
-		t.Errorf("the sample is not the defaults:\n%+v\n%+v", got, want)
+		t.Errorf("the sample differs from the defaults:\n%+v\n%+v", got, want)
 	}
 	examples := regexp.MustCompile(`(?m)^# ?((?:\[[^\]\n]+\]|[a-z_0-9]+\s*=).*)$`).ReplaceAllString(string(data), "$1")
 	var keys []string
@@ -137,7 +137,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// A new installation starts with the defaults, in observe mode.
+// The configuration of a new installation has the defaults, except for observe mode.
 func TestMinimal(t *testing.T) {
 	c := parse(t, "../../dist/minimal.toml")
 	if got := slices.Collect(maps.Keys(c.given())); !reflect.DeepEqual(got, []string{"mode"}) || !c.Observe {

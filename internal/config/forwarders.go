@@ -12,16 +12,17 @@ import (
 // forwardersName is the file of accepted forwarders, in the directory of the configuration.
 const forwardersName = "forwarders.toml"
 
-// Forwarder is one [[forwarder]] of that file: a mailing list or forwarder that an administrator accepted until a date.
+// Forwarder is one [[forwarder]] of the file of accepted forwarders: a mailing list or forwarder that an administrator accepted until a
+// date.
 type Forwarder struct {
-	Network netip.Prefix // not valid: any
+	Network netip.Prefix // zero: any
 	Sealer  string       // d= of ARC-Seal
 	Signer  string       // d= of a DKIM signature that passes
 	Comment string
 	Expires time.Time // the end of the given day, UTC
 }
 
-// LoadForwarders reads a file of accepted forwarders. If the file does not exist, it returns none and no error.
+// LoadForwarders reads a file of accepted forwarders. If the file does not exist, it returns no entries and no error.
 func LoadForwarders(path string) ([]Forwarder, error) {
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +34,7 @@ func LoadForwarders(path string) ([]Forwarder, error) {
 	return ParseForwarders(path, data)
 }
 
-// ParseForwarders parses a file of accepted forwarders. name is its name in errors.
+// ParseForwarders parses a file of accepted forwarders. Errors contain name as the name of the file.
 func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 	tree, err := readTree(name, data)
 	if err != nil {
@@ -59,7 +60,7 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 
 func (p *reader) forwarder(at string, table map[string]any) Forwarder {
 	var f Forwarder
-	var common LocalRule // the keys that [[allow]] has too
+	var common LocalRule // the keys that [[allow]] has as well
 	for _, k := range slices.Sorted(maps.Keys(table)) {
 		var err error
 		switch k {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What stands in the file of accepted forwarders is read as it is written, and each fault is named with its line.
+// The entries of a file of accepted forwarders are parsed. Each error contains the line.
 func TestForwarders(t *testing.T) {
 	rest := "comment = \"x\"\nexpires = 2027-03-31\n"
 	all, err := ParseForwarders("f", []byte("[[forwarder]]\nsealer = \"Lists.Example\"\n"+rest+"[[forwarder]]\nsigner = \"a.example\"\nnetwork = \"192.0.2.0/24\"\n"+rest+"[[forwarder]]\nnetwork = \"2001:db8::1\"\n"+rest))
@@ -37,7 +37,7 @@ func TestForwarders(t *testing.T) {
 	}
 }
 
-// An entry that is added stands below the others, which stay as they were, and the file keeps its rights.
+// A new entry is added below the others, which do not change. The file keeps its owner and mode.
 func TestAddForwarder(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "forwarders.toml")
@@ -70,7 +70,7 @@ func TestAddForwarder(t *testing.T) {
 	}
 }
 
-// The file stands beside the configuration unless that says otherwise; there needs not be one.
+// By default, the file is in the directory of the configuration. The file does not have to exist.
 func TestForwardersFile(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A socket has the rights that stand beside it, and otherwise those of all sockets, wherever in the file these stand.
+// A socket in a table has its own mode and group. The other sockets use socket_mode and socket_group, which may be anywhere in the
+// file.
 func TestRightsOfSockets(t *testing.T) {
 	c, err := Parse("x", []byte(`listen = ["unix:/a", { socket = "unix:/b", mode = "0600" }, { socket = "unix:/c", group = "" }, "inet:127.0.0.1:8891"]
 socket_mode = "0640"

@@ -13,7 +13,7 @@ import (
 // dropInsName is the directory beside the configuration file whose *.toml files are read after it.
 const dropInsName = "conf.d"
 
-// With larger limits, a wrong path could make the daemon read a device, a mailbox or a Maildir at a reload.
+// These limits prevent the daemon from reading a device, a mailbox or a Maildir at a reload if the path is wrong.
 const (
 	maxFile    = 1 << 20 // bytes of one file
 	maxDropIns = 1000    // files: one for each customer of a large site
@@ -26,10 +26,10 @@ type source struct {
 	data []byte
 }
 
-// Load reads a configuration: the file at path, the *.toml files of the directory conf.d beside it in byte order of their names, and the
-// file of accepted forwarders. It ignores files whose names begin with a dot. A missing conf.d counts as empty. It returns an error if any
-// other file or directory cannot be read, since a partial configuration could accept or sign mail that the whole one rejects. Errors name
-// the file, the line, the key and the allowed values.
+// Load reads a configuration. It reads the file at path, the *.toml files in the directory conf.d beside it, and the file of accepted
+// forwarders. The *.toml files are read in byte order of their names; files whose names begin with a dot are ignored. A missing conf.d
+// counts as empty. If any other file or directory cannot be read, Load returns an error: a partial configuration could accept or sign
+// mail that the whole one rejects. Errors name the file, the line, the key and the allowed values.
 func Load(path string) (*Config, error) {
 	sources, err := read(path)
 	if err != nil {
@@ -51,8 +51,8 @@ func Load(path string) (*Config, error) {
 // DropIns returns the directory with the files that Load reads after the configuration file at path.
 func DropIns(path string) string { return filepath.Join(filepath.Dir(path), dropInsName) }
 
-// Exists reports whether there is a configuration at path or in its drop-in directory. It returns true if that cannot be determined: Load
-// then returns the error.
+// Exists reports whether there is a configuration at path or in its drop-in directory. If that cannot be determined, it returns true,
+// and Load then returns the error.
 func Exists(path string) bool {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return true

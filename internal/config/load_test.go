@@ -29,7 +29,8 @@ func unpack(t *testing.T, archive string) string {
 
 const exception = "comment = \"x\"\nexpires = 2099-01-01\n"
 
-// How the files of conf.d change what signpost.toml sets. got is the part of the configuration that the case is about.
+// The cases test how the files of conf.d change the settings of signpost.toml. The function got of a case returns the tested part of
+// the configuration.
 func TestDropIns(t *testing.T) {
 	for _, c := range []struct {
 		name, files string
@@ -72,7 +73,7 @@ func TestDropIns(t *testing.T) {
 			func(c *Config) any { return len(c.Keys.Selectors) }, 0, []string{"conf.d/a.toml:2: keys.selectors overrides signpost.toml:1"}},
 		{"publishing in two halves", "-- signpost.toml --\n[publish]\nmethod = \"command\"\n-- conf.d/a.toml --\npublish.argv = [\"/bin/true\"]\n",
 			func(c *Config) any { return c.Publish.Argv }, []string{"/bin/true"}, nil},
-		{"a rotation that is set there", "-- signpost.toml --\n-- conf.d/a.toml --\n[keys]\nrotate_every = \"90d\"\n", func(c *Config) any { return c.Keys.RotateGiven }, true, nil},
+		{"a rotation that only a drop-in sets", "-- signpost.toml --\n-- conf.d/a.toml --\n[keys]\nrotate_every = \"90d\"\n", func(c *Config) any { return c.Keys.RotateGiven }, true, nil},
 		{"files that are not read", "-- signpost.toml --\n-- conf.d/.a.toml --\nx = 1\n-- conf.d/.#b.toml --\nx = 1\n-- conf.d/#c.toml# --\nx = 1\n-- conf.d/d.toml~ --\nx = 1\n-- conf.d/e.toml.dpkg-old --\nx = 1\n-- conf.d/README --\nx = 1\n-- conf.d/sub/f.toml --\nx = 1\n-- sub/g.toml --\nx = 1\n",
 			func(c *Config) any { return len(c.Files) }, 1, nil},
 		{"a file of accepted forwarders that a drop-in names", "-- signpost.toml --\n-- conf.d/a.toml --\n[dmarc]\nforwarders_file = \"/nowhere\"\n", func(c *Config) any { return c.DMARC.ForwardersFile }, "/nowhere", nil},
@@ -98,7 +99,7 @@ func TestDropIns(t *testing.T) {
 	}
 }
 
-// Every fault of every file is reported, with the file and the line in it, also where a later file overrides the value.
+// Each error in each file is reported, with the file and line, even if a later file overrides the value.
 func TestDropInFaults(t *testing.T) {
 	for _, c := range []struct{ name, files, want string }{
 		{"an unknown key", "-- signpost.toml --\n-- conf.d/a.toml --\n\ncolour = 1\n", "conf.d/a.toml:2: colour: unknown key"},
@@ -116,7 +117,7 @@ func TestDropInFaults(t *testing.T) {
 			"signpost.toml:2: dns.timeout: must not be longer than dns.message_timeout"},
 		{"a timeout against the default", "-- signpost.toml --\n[dns]\nservers = []\n-- conf.d/a.toml --\n[dns]\nmessage_timeout = \"2s\"\n",
 			"conf.d/a.toml:2: dns.timeout: must not be longer than dns.message_timeout"},
-		{"what a method needs", "-- signpost.toml --\n-- conf.d/a.toml --\n\n[publish.domain.\"a.example\"]\nmethod = \"zonefile\"\n",
+		{"a missing key of a method", "-- signpost.toml --\n-- conf.d/a.toml --\n\n[publish.domain.\"a.example\"]\nmethod = \"zonefile\"\n",
 			"conf.d/a.toml:3: publish.domain.a.example.method: \"zonefile\" requires publish.path"},
 		{"one domain twice in a file", "-- signpost.toml --\n[publish.domain.\"a.example\"]\nttl = \"1h\"\n[publish.domain.\"A.example\"]\nttl = \"2h\"\n[dmarc.domain]\n\"a.example\" = { reject = \"never\" }\n\"A.example\" = { reject = \"always\" }\n",
 			"signpost.toml:2: publish.domain.a.example.ttl: is set twice\nsignpost.toml:6: dmarc.domain.a.example.reject: is set twice"},
@@ -139,7 +140,7 @@ func TestDropInFaults(t *testing.T) {
 	}
 }
 
-// A drop-in may be a link, and so may the directory. One that leads nowhere is an error.
+// A drop-in, and the directory, may be a symbolic link. A dangling link is an error.
 func TestDropInLinks(t *testing.T) {
 	file := unpack(t, "-- signpost.toml --\n-- elsewhere/a --\nmode = \"observe\"\n")
 	dir := filepath.Dir(file)
@@ -166,12 +167,12 @@ func TestDropInLinks(t *testing.T) {
 			t.Errorf("a dangling %s: %v", name, err)
 		}
 		if !Exists(file) || !Exists(filepath.Join(dir, "other.toml")) {
-			t.Errorf("a dangling %s is no configuration", name)
+			t.Errorf("Exists is false for a dangling %s", name)
 		}
 	}
 }
 
-// Without signpost.toml there is a configuration if conf.d has a file: no program takes the defaults instead of it.
+// Without signpost.toml, a configuration exists if conf.d has a file. Programs then report an error, and do not use the defaults.
 func TestExists(t *testing.T) {
 	file := unpack(t, "-- conf.d/README --\n")
 	if Exists(file) {
@@ -216,7 +217,7 @@ func TestDropInBounds(t *testing.T) {
 	refused("larger than 8 MiB in total")
 }
 
-// Files that are valid together are valid whatever their errors alone, and errors have the file that they are in.
+// The fuzz test merges two files. The result may be valid although one file alone is not. Each error names the file that contains it.
 func FuzzDropIns(f *testing.F) {
 	f.Add([]byte("mode = \"observe\"\n[[deny]]\ndomain = \"a.example\"\n"+exception), []byte("mode = \"enforce\"\n[[deny]]\nnetwork = \"192.0.2.1\"\n"+exception))
 	f.Add([]byte("[publish.domain.\"A.example\"]\nttl = \"1h\""), []byte("[publish.domain.\"a.example\"]\nttl = \"2h\""))
@@ -237,7 +238,7 @@ func FuzzDropIns(f *testing.F) {
 				t.Fatalf("%+v", o)
 			}
 		}
-		// What a later file sets counts as if it stood alone, or in every file.
+		// If the last file is read a second time, the result does not change.
 		again, err := parseAll([]source{{"a.toml", a}, {"b.toml", b}, {"b.toml", b}})
 		if err != nil || len(again.Deny) < len(both.Deny) {
 			t.Fatal(err)

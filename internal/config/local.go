@@ -16,7 +16,7 @@ import (
 // LocalRule is one [[allow]] or [[deny]]. If it has a Domain and a Network, both must match.
 type LocalRule struct {
 	Domain  string       // the Author Domain or a parent of it; empty: any
-	Network netip.Prefix // not valid: any
+	Network netip.Prefix // zero: any
 	Comment string
 	Expires time.Time // the end of the given day, UTC
 }
@@ -41,7 +41,8 @@ func (p *reader) localRules(key string, v any) (rules []LocalRule) {
 	return rules
 }
 
-// entries calls read for each table of the list at key. Each table must have a comment and an expiry date; why is the reason for the date.
+// entries calls read for each table of the list at key. Each table must have a comment and an expiry date. The parameter why is the
+// reason for the date, for the error.
 func (p *reader) entries(key string, v any, why string, read func(at string, table map[string]any)) {
 	tables, ok := v.([]any)
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"signpost/internal/man"
 )
 
-// signpost.toml(5), the sample and the schema have the same keys, and each key of the page has its sentence.
+// signpost.toml(5), the sample and the schema have the same keys. The page has a sentence about each key.
 func TestManualHasEachKey(t *testing.T) {
 	data, err := os.ReadFile("../../dist/signpost.toml")
 	if err != nil {
@@ -25,7 +25,7 @@ func TestManualHasEachKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := slices.Collect(maps.Keys(schema()))
-	// Those of lists and of tables for single domains, which have readers of their own.
+	// These keys are in lists, or in tables for single domains, which other functions read.
 	for _, k := range []string{"domain", "network", "comment", "expires"} {
 		want = append(want, "[allow]."+k)
 	}
@@ -39,12 +39,12 @@ func TestManualHasEachKey(t *testing.T) {
 	got = slices.DeleteFunc(got, func(k string) bool { return strings.HasPrefix(k, "deny.") })
 	for _, k := range want {
 		if !slices.Contains(got, k) {
-			t.Errorf("%s is a key, and not in the sample", k)
+			t.Errorf("the sample does not have key %s", k)
 		}
 	}
 	for _, k := range got {
 		if !slices.Contains(want, k) {
-			t.Errorf("%s stands in the sample, and is no key", k)
+			t.Errorf("the sample has %s, which is not a key", k)
 		}
 	}
 	known := schema()
@@ -56,8 +56,8 @@ func TestManualHasEachKey(t *testing.T) {
 			for _, line := range e.Lines {
 				key, _, _ := strings.Cut(line, " = ")
 				for _, word := range wordsOf(known[strings.TrimPrefix(table.Name+"."+key, ".")]) {
-					if !strings.Contains(e.Text+line, word) && key != "syslog" { // whose facilities are syslog(3)'s
-						t.Errorf("the sentence of %s in [%s] lacks %q", key, table.Name, word)
+					if !strings.Contains(e.Text+line, word) && key != "syslog" { // its values are the facilities of syslog(3)
+						t.Errorf("the sentence of %s in [%s] does not have %q", key, table.Name, word)
 					}
 				}
 				if !strings.Contains(page.String(), `\fB`+key+`\fP = `) {
@@ -75,7 +75,7 @@ func TestManualHasEachKey(t *testing.T) {
 	}
 }
 
-// wordsOf returns the words that a key takes, if it takes words: the error for another one names them.
+// wordsOf returns the allowed words of a key that has a list of words. The error for an unknown word contains them.
 func wordsOf(set setter) (all []string) {
 	if set == nil {
 		return nil
@@ -92,7 +92,7 @@ func wordsOf(set setter) (all []string) {
 	return all
 }
 
-// The sentence of publish.method names the methods, and no others.
+// The sentence about publish.method names exactly the methods that exist.
 func TestSampleHasEachMethod(t *testing.T) {
 	data, err := os.ReadFile("../../dist/signpost.toml")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Errors are all errors of a configuration, at least one, in the order of its files and lines.
+// Errors are all errors of a configuration, in the order of its files and lines. There is at least one.
 type Errors []error
 
 func (e Errors) Error() string { return errors.Join(e...).Error() }
@@ -29,11 +29,11 @@ type Error struct {
 
 func (e Error) Error() string { return fmt.Sprintf("%s:%d: %s: %s", e.File, e.Line, e.Key, e.What) }
 
-// Parse reads a configuration that consists of one file. name is its name in errors.
+// Parse reads a configuration that consists of one file. Errors contain name as the name of the file.
 func Parse(name string, data []byte) (*Config, error) { return parseAll([]source{{name, data}}) }
 
-// parseAll reads a configuration. It first checks each file by itself, so that it reports an error even if a later file overrides the key.
-// After merging all files it checks the rules that concern several keys.
+// parseAll reads a configuration. It first checks each file separately, so that an error is reported even if a later file overrides the
+// key. After merging all files, it checks the rules that concern several keys.
 func parseAll(sources []source) (*Config, error) {
 	p := &reader{schema: schema()}
 	all := newMerged()
@@ -121,7 +121,7 @@ type reader struct {
 	schema map[string]setter
 	found  []fault
 	given  map[string]bool
-	// overrides is [publish.domain], read last: it inherits from [publish].
+	// overrides is [publish.domain]. It is read last, because it inherits from [publish].
 	overrides map[string]any
 }
 

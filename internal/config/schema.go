@@ -13,7 +13,7 @@ type Config struct {
 	Listen          []Listener
 	SocketMode      fs.FileMode
 	SocketGroup     string
-	AuthservID      string // empty: the MTA's own name
+	AuthservID      string // empty: the host name of the MTA
 	AuthservAliases []string
 	TrustedNetworks []netip.Prefix
 	StateDir        string
@@ -33,10 +33,10 @@ type Config struct {
 	MetricsListen string
 	Log           Log
 
-	Files     []string   // the files that Load read, in this order
+	Files     []string   // the files that Load read, in order
 	Overrides []Override // the keys that more than one file sets
 
-	rights map[Listener]rights // of the sockets that have their own
+	rights map[Listener]rights // rights of the sockets that have their own
 	tree   map[string]any      // the merged files
 	places map[string]place
 }
@@ -90,7 +90,7 @@ type Keys struct {
 	Algorithms  []string
 	RSABits     int
 	RotateEvery time.Duration // 0: never
-	RotateGiven bool          // the file sets RotateEvery; if not and publish.method is manual, it is "never"
+	RotateGiven bool          // the file sets RotateEvery; otherwise it is "never" if publish.method is manual
 	RetireAfter time.Duration
 	KeepRevoked time.Duration
 	Selectors   map[string][]string // algorithm -> ring

@@ -60,7 +60,7 @@ func boolean(to *bool, v any) error {
 	return nil
 }
 
-// list reads an array of strings, and converts each of them with one.
+// list reads an array of strings, and converts each of them with the function one.
 func list[T any](to *[]T, v any, one func(s string) (T, error)) error {
 	items, ok := v.([]any)
 	if !ok {
@@ -197,7 +197,7 @@ func authservIDs(to *[]string, v any) error {
 	})
 }
 
-// authservID reads an authserv-id (RFC 8601 section 2.2), which must be a name: it is compared with text that senders choose.
+// authservID reads an authserv-id (RFC 8601 section 2.2). It must be a name, because it is compared with text that senders choose.
 func authservID(to *string, v any) error {
 	var s string
 	if err := text(&s, v); err != nil {
@@ -330,7 +330,8 @@ func rsaBits(to *int, v any) error {
 	return nil
 }
 
-// minRing is the minimum length of a ring: the selector that signs, the previous one of mail in transit, and the next one.
+// minRing is the minimum length of a ring. A ring needs the selector that signs, the previous one for mail in transit, and the next
+// one.
 const minRing = 3
 
 func ring(c *Config, algorithm string, v any) error {

@@ -1,5 +1,5 @@
-// Package conformance collects the counts of the tests for docs/conformance.md. `make test` prints them and compares the page with them,
-// `make conformance` writes the page.
+// Package conformance collects the counts of the tests for docs/conformance.md. `make test` prints the counts and compares them with
+// the page. `make conformance` writes the page.
 package conformance
 
 import (
@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Add prints a line about a topic, and writes it to the file with the name of the topic in the directory SIGNPOST_CONFORMANCE. It
-// writes nothing for a test that has failed.
+// Add prints a line about a topic. It also writes the line to a file in the directory SIGNPOST_CONFORMANCE; the name of the file is the
+// topic. It writes nothing for a test that has failed.
 func Add(t testing.TB, topic, format string, args ...any) {
 	t.Helper()
 	line := fmt.Sprintf(format, args...) + "\n"

@@ -57,7 +57,7 @@ func passedSockets() (all []net.Listener, err error) {
 	return all, nil
 }
 
-// passed returns a listener for a descriptor. Closing it does not remove the socket's file.
+// passed returns a listener for a descriptor. When the listener is closed, the socket's file is not removed.
 func passed(fd int, name string) (net.Listener, error) {
 	syscall.CloseOnExec(fd)
 	f := os.NewFile(uintptr(fd), name)
@@ -108,7 +108,7 @@ func listen(ctx context.Context, conf *config.Config) (all []net.Listener, err e
 	return all, nil
 }
 
-// listensAt reports whether a socket's address is the one that the configuration names.
+// listensAt reports whether the address of a socket is the one that l names.
 func listensAt(ctx context.Context, a net.Addr, l config.Listener) bool {
 	if l.Network == "unix" {
 		return a.Network() == "unix" && a.String() == l.Address

@@ -8,7 +8,7 @@ import (
 	"signpost/internal/config"
 )
 
-// Sockets that were passed to another process, such as a parent, are not used, and are not passed on.
+// Sockets that were passed to another process, such as a parent, are neither used nor passed on.
 func TestSocketsOfAnother(t *testing.T) {
 	t.Setenv("LISTEN_PID", "1")
 	t.Setenv("LISTEN_FDS", "2")
@@ -19,12 +19,12 @@ func TestSocketsOfAnother(t *testing.T) {
 	}
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		if value, there := os.LookupEnv(name); there {
-			t.Errorf("%s=%s is still there", name, value)
+			t.Errorf("%s=%s is still set", name, value)
 		}
 	}
 }
 
-// A passed socket is found by any spelling of its address, and by a host name of it.
+// A passed socket is found by any spelling of its address, and by a host name for it.
 func TestListensAt(t *testing.T) {
 	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 25}
 	for _, c := range []struct {

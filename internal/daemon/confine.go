@@ -19,14 +19,15 @@ import (
 	"signpost/internal/setup"
 )
 
-// Access rights for a directory and everything below it. None of them allows running a program, or creating a link, a device or a socket.
+// These are access rights for a directory and everything below it. None of them allows running a program, or creating a link, a device
+// or a socket.
 const (
 	mayRead   = ll.AccessFSReadFile | ll.AccessFSReadDir
 	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile
 )
 
-// grants has the access rights for each directory, by its path without symbolic links. It has no files: a Landlock rule belongs to an
-// inode, so that a rule for a file would not apply to the file that replaces it.
+// grants has the access rights for each directory, by its path without symbolic links. It contains no files. A Landlock rule applies to
+// an inode, so a rule for a file would not apply to a file that replaces it.
 type grants map[string]landlock.AccessFSSet
 
 // add grants rights in a directory, if it exists.
@@ -66,9 +67,9 @@ func (g grants) rules() (all []landlock.Rule) {
 	return all
 }
 
-// confine drops the access to all files that the daemon does not need, in all threads and until the process ends:
-// docs/decisions/landlock.md. The sockets are already open and the keys read. If the kernel does not support this, confine logs that
-// and the daemon continues.
+// confine removes access to all files that the daemon does not need, in all threads and until the process ends:
+// docs/decisions/landlock.md. It is called after the sockets are opened and the keys are read. If the kernel does not support Landlock,
+// confine logs a warning and the daemon continues.
 func (d *service) confine() {
 	if runtime.GOOS != "linux" {
 		return
@@ -92,7 +93,7 @@ func (d *service) confine() {
 func (d *service) grants() grants {
 	g := grants{}
 	if file, err := filepath.Abs(d.File); err == nil && d.File != "" {
-		// The right includes listing: conf.d may be created after the start.
+		// This includes the right to list the directory, because conf.d may be created after the start.
 		g.add(filepath.Dir(file), mayRead)
 		g.add(config.DropIns(file), mayRead)
 	}
@@ -109,7 +110,7 @@ func (d *service) grants() grants {
 		g.addTarget(setup.ResolvConf, ll.AccessFSReadFile)
 	}
 	if d.Config.MetricsListen != "" {
-		// Not /proc/self alone: the kernel replaces its inode when memory is short.
+		// /proc/self is not enough: the kernel replaces its inode when memory is short.
 		g.add("/proc", mayRead)
 	}
 	g.addKeys(d.Config)
@@ -129,7 +130,7 @@ func (d *service) grants() grants {
 	return g
 }
 
-// addKeys grants access to read the keys, and to write the daemon's own records. The keys directory is read-only.
+// addKeys grants access to read the keys and to write the daemon's observations and journal. The keys directory is read-only.
 func (g grants) addKeys(conf *config.Config) {
 	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root opens the directories in it
 	g.add(conf.KeysDir(), mayRead)
@@ -150,7 +151,7 @@ func (g grants) addKeys(conf *config.Config) {
 		}
 	}
 	names := []string{"hosted", "observed", "locks", "journal"}
-	// If a directory cannot be created, writing to it fails later, and that is logged.
+	// If a directory cannot be created, a later write fails, and the error is logged.
 	_ = setup.KeyStore(conf).MakeState(names...)
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)

@@ -17,7 +17,7 @@ import (
 	"signpost/internal/config"
 )
 
-// confinedAttempts returns what a confined daemon must not be able to do, and what it must be able to do.
+// confinedAttempts returns operations that must fail in a confined daemon, and operations that must succeed.
 func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
 	read := func(path string) func() error {
 		return func() error { _, err := os.ReadFile(path); return err }
@@ -46,7 +46,8 @@ func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
 		}
 }
 
-// TestConfineHelper is the other process of TestConfine: its attempts run in threads that it started before it was confined.
+// TestConfineHelper runs in the second process of TestConfine. Its attempts run in threads that were started before the process was
+// confined.
 func TestConfineHelper(t *testing.T) {
 	dir, ok := os.LookupEnv("SIGNPOST_CONFINE")
 	if !ok {
@@ -88,7 +89,8 @@ func TestConfineHelper(t *testing.T) {
 	}
 }
 
-// In a confined process, root's too, no thread reads or writes what the daemon does not need, runs a program, or changes a key.
+// The confinement applies to all threads, even in a process of root. No thread can read or write files that the daemon does not need,
+// run a program, or change a key.
 func TestConfine(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{"etc/signpost.toml": fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n", filepath.Join(dir, "state")),
@@ -106,7 +108,7 @@ func TestConfine(t *testing.T) {
 	c := exec.Command("/proc/self/exe", "-test.run=^TestConfineHelper$", "-test.v")
 	c.Env = append(os.Environ(), "SIGNPOST_CONFINE="+dir)
 	out, err := c.CombinedOutput()
-	// Its exit code has no meaning: it cannot delete its own temporary directory.
+	// The exit code of the process has no meaning, because the process cannot delete its temporary directory.
 	if !strings.Contains(string(out), "--- PASS: TestConfineHelper") || !strings.Contains(string(out), "msg=confined landlock_abi=") {
 		t.Errorf("%v\n%s", err, out)
 	}

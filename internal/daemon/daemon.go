@@ -27,7 +27,7 @@ import (
 // Options are the arguments of Run.
 type Options struct {
 	Config  *config.Config
-	File    string // of Config, which SIGHUP reloads; empty: SIGHUP reloads only the keys
+	File    string // the configuration file, which SIGHUP reloads; empty: SIGHUP reloads only the keys
 	Stderr  io.Writer
 	Version string // for the metric signpost_build_info
 	// Confine removes the access of the process to files that the daemon does not need. It cannot be undone.
@@ -57,7 +57,7 @@ type service struct {
 }
 
 func (d *service) run(ctx context.Context) error {
-	// First of all: an unhandled SIGHUP would end the process.
+	// This comes first, because an unhandled SIGHUP would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -81,7 +81,7 @@ func (d *service) run(ctx context.Context) error {
 	d.warn(conf)
 	if conf.Journal.Enabled {
 		d.journal = openJournal(conf, d.metrics, log)
-		defer d.journal.Close() // after the drain
+		defer d.journal.Close() // after the messages in progress are completed
 	}
 	first, err := d.build(conf, nil)
 	if err != nil {
@@ -135,7 +135,7 @@ func (d *service) run(ctx context.Context) error {
 	return err
 }
 
-// begin and broken use the current generation. A message keeps the generation with which it began.
+// begin and broken use the current generation. A message keeps the generation that was current when it began.
 func (d *service) begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {
 	m := d.now.Load().filter.Begin(ctx, s, e)
 	d.messages.Add(1)
@@ -146,7 +146,8 @@ func (d *service) broken(s milter.Session, e milter.Envelope) milter.Reply {
 	return d.now.Load().filter.Broken(s, e)
 }
 
-// warn logs expired entries, and warns if nothing acts on the tag of quarantined mail. It is called at the start and at each reload.
+// warn logs expired entries. It also warns if no filter acts on the tag of quarantined mail. It is called at the start and at each
+// reload.
 func (d *service) warn(conf *config.Config) {
 	if conf.TagUnhandled() {
 		d.log.Warn("dmarc.quarantine_handled is false: without a filter that acts on X-Signpost-Disposition, quarantined forgeries reach the inbox",
@@ -202,7 +203,7 @@ func mode(conf *config.Config) string {
 	return "enforce"
 }
 
-// addresses returns the addresses of the sockets, and their names in Postfix's parameters.
+// addresses returns the addresses of the sockets, and their names for Postfix's parameters.
 func addresses(listeners []net.Listener) (all []net.Addr, names string) {
 	for _, ln := range listeners {
 		all = append(all, ln.Addr())

@@ -11,8 +11,8 @@ import (
 	"signpost/internal/testdns"
 )
 
-// Mail from an accepted forwarder is tagged instead of rejected, and mail that an accepted list signed is accepted, until the date in
-// the file has passed. A file with an error changes nothing.
+// Until the date in the file has passed, mail from an accepted forwarder is tagged and not rejected. Mail that an accepted list signed
+// is accepted until then. A reload of a file with an error changes nothing.
 func TestAcceptedForwarders(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))

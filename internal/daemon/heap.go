@@ -7,7 +7,7 @@ import (
 	"runtime/metrics"
 )
 
-// Limits of the growth of the heap between two garbage collections: docs/decisions/garbage-collection.md.
+// These constants limit the growth of the heap between two garbage collections: docs/decisions/garbage-collection.md.
 const (
 	heapRoom   = 8 << 20 // bytes
 	maxPercent = 200     // GOGC of a very small heap
@@ -20,8 +20,8 @@ func gcPercent(live uint64) int {
 	return int(min(max(100*heapRoom/max(live, 1), minPercent), maxPercent))
 }
 
-// tuneCollection keeps the room for garbage at heapRoom, independent of the size of the heap, until ctx ends. It adjusts GOGC after each
-// collection. Otherwise, when a flood fills the DNS cache within a second, the GOGC of a small heap would allow several times as much.
+// tuneCollection keeps the room for garbage at heapRoom, independent of the size of the heap, until ctx ends. It adjusts GOGC after
+// each collection. Without this, a flood that fills the DNS cache within a second would allow several times as much garbage.
 func tuneCollection(ctx context.Context) {
 	collected := make(chan struct{}, 1)
 	notifyCollected(ctx, collected)
@@ -43,8 +43,8 @@ func tuneCollection(ctx context.Context) {
 	}
 }
 
-// notifyCollected sends to collected after each garbage collection until ctx ends. Each collection runs the cleanup of an
-// unreferenced object.
+// notifyCollected sends to the channel collected after each garbage collection, until ctx ends. It detects a collection by the cleanup
+// of an unreferenced object.
 func notifyCollected(ctx context.Context, collected chan<- struct{}) {
 	type unreferenced struct{ _ *int } // with a pointer, so that it is allocated alone
 	runtime.AddCleanup(new(unreferenced), func(ctx context.Context) {

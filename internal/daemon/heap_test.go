@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// The more is in use, the less of it may be added as garbage: a full DNS cache must not double the daemon.
+// The larger the heap, the smaller the percentage of garbage: a full DNS cache must not double the memory of the daemon.
 func TestHeapRoom(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
 		want int
 	}{{0, 200}, {2 << 20, 200}, {8 << 20, 100}, {16 << 20, 50}, {1 << 30, 25}} {
 		if got := gcPercent(c.live); got != c.want {
-			t.Errorf("%d octets in use: %d percent, want %d", c.live, got, c.want)
+			t.Errorf("%d bytes in use: %d percent, want %d", c.live, got, c.want)
 		}
 	}
 }
 
-// GOGC follows what is in use after each collection, not only from time to time.
+// GOGC is adjusted after each collection, not only at intervals.
 func TestHeapIsTuned(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	before := debug.SetGCPercent(100)

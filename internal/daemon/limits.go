@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// ownFiles is the number of open files for other purposes: sockets, the journal, the keys directory, log, metrics, and queries
-	// without a DNS slot (key checks, `. NS`).
+	// ownFiles is the number of open files for other purposes. These are sockets, the journal, the keys directory, log, metrics, and
+	// queries without a DNS slot (key checks, `. NS`).
 	ownFiles = 64
-	// slotShare determines the share of DNS lookups in the other files: one in slotShare. Milter connections get the rest. They need
-	// more: Postfix keeps a connection for each smtpd(8) process, and without one its client waits. A lookup waits for a slot for
-	// milliseconds only.
+	// slotShare divides the other files: DNS lookups get one file in slotShare, and milter connections get the rest. Milter connections
+	// need more files, because Postfix keeps a connection for each smtpd(8) process. If a process cannot get a connection, its client
+	// waits. A lookup waits only milliseconds for a slot.
 	slotShare = 3
 	// minConnections is the minimum number of milter connections.
 	minConnections = 8

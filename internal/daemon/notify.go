@@ -14,7 +14,7 @@ import (
 	"signpost/milter"
 )
 
-// notifyTimeout limits a notification: the queue of the service manager's socket may be full.
+// notifyTimeout limits the time for a notification, because the queue of the service manager's socket may be full.
 const notifyTimeout = 5 * time.Second
 
 // notify sends a state to the service manager, if there is one: sd_notify(3).
@@ -33,7 +33,7 @@ func (d *service) notify(state string) {
 	}
 }
 
-// reloading returns RELOADING=1 with the monotonic time, by which systemd distinguishes this reload from an earlier one.
+// reloading returns RELOADING=1 with the monotonic time. systemd uses the time to distinguish this reload from an earlier one.
 func reloading() string {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -58,8 +58,8 @@ func watchdogInterval() time.Duration {
 	return time.Duration(usec) * time.Microsecond / 2
 }
 
-// watchdog sends WATCHDOG=1 at each interval until ctx ends, if all sockets answer a milter negotiation. So a daemon that runs but does
-// not answer is restarted. The timeout of the negotiations is three quarters of the interval.
+// watchdog sends WATCHDOG=1 at each interval until ctx ends, if all sockets answer a milter negotiation. If the daemon runs but does
+// not answer, systemd therefore restarts it. The timeout of the negotiations is three quarters of the interval.
 func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 	for tick := time.Tick(interval); ; {
 		select {
@@ -75,8 +75,8 @@ func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// probe returns an error unless all sockets answer within timeout. It returns nil if all connections are in use: then a new one is not
-// answered, but a restart would lose the messages of the others.
+// probe returns an error unless all sockets answer within timeout. It returns nil if all connections are in use. In that case a new
+// connection is not answered, but a restart would interrupt the messages on the others.
 func (d *service) probe(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

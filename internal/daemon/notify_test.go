@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Notifications come in systemd's order; WATCHDOG=1 only while the sockets answer.
+// Notifications are sent in the order that systemd expects. WATCHDOG=1 is sent only while the sockets answer.
 func TestNotify(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -46,11 +46,11 @@ func TestNotify(t *testing.T) {
 	await("RELOADING=1\nMONOTONIC_USEC=")
 	await("READY=1\nSTATUS=observe")
 	if err := (&service{listeners: []net.Listener{silent(t)}, server: r.server}).probe(t.Context(), 50*time.Millisecond); err == nil {
-		t.Error("a socket that answers nothing passes the probe")
+		t.Error("the probe succeeds although a socket does not answer")
 	}
 }
 
-// A daemon notifies the service manager that started it, not one that its environment names later: it once sent its reload to the
+// A daemon notifies the service manager that started it, not one that is named later in its environment. A reload was once sent to the
 // socket of another test.
 func TestNotifyOwnManager(t *testing.T) {
 	r := start(t, "") // without a service manager
@@ -78,13 +78,13 @@ func TestNotifyOwnManager(t *testing.T) {
 	}
 }
 
-// While all connections are in use, the probe succeeds: the watchdog must not kill the daemon for its load.
+// The probe succeeds while all connections are in use, so that the watchdog does not stop a busy daemon.
 func TestWatchdogUnderLoad(t *testing.T) {
 	r := start(t, "")
-	for full := false; !full; { // one more than that: Serve holds a place for the next
+	for full := false; !full; { // one more than the limit, because Serve accepts one more
 		full = r.server.Full()
 		c, err := net.Dial("unix", filepath.Join(r.dir, "milter.sock"))
-		if errors.Is(err, syscall.EAGAIN) { // more at once than the system lets wait
+		if errors.Is(err, syscall.EAGAIN) { // the queue of the socket is full
 			time.Sleep(time.Millisecond)
 			continue
 		}
@@ -99,7 +99,7 @@ func TestWatchdogUnderLoad(t *testing.T) {
 	}
 }
 
-// silent listens and does not answer.
+// silent returns a listener that does not answer.
 func silent(t *testing.T) net.Listener {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -34,14 +34,14 @@ type generation struct {
 	filter   *filter.Filter
 }
 
-// restartKeys returns the configuration keys that need a restart: sockets stay open, and the state directory is in use. All other keys
-// take effect at a reload.
+// restartKeys returns the configuration keys that need a restart, because sockets stay open and the state directory is in use. All
+// other keys take effect at a reload.
 func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
-// build returns a new generation. It reuses the resolver of old, with its cache, and the key watcher, if their configuration is the same.
-// old is nil at the start.
+// build returns a new generation. The parameter old is the current one, or nil at the start. If the configuration of the resolver or of
+// the key watcher has not changed, build reuses it; the resolver keeps its cache.
 func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
 	g := &generation{conf: conf}
 	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
@@ -73,7 +73,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		return nil, err
 	}
 	g.checker = &keys.Checker{Authority: authority}
-	// The guard of the same keys keeps its observations; runGenerations sets its new checker.
+	// A guard of the same keys keeps its observations. runGenerations sets its new checker.
 	if old != nil && old.watcher == g.watcher {
 		g.guard = old.guard
 	} else {
@@ -114,8 +114,8 @@ func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// reload reads and checks the configuration and the keys, which then take effect in one step. After an error, the previous ones stay in
-// effect.
+// reload reads and checks the configuration and the keys. They take effect in one step. After an error, the previous configuration and
+// keys stay in effect.
 func (d *service) reload() {
 	d.notify(reloading())
 	err := d.hintConfined(d.next())

@@ -20,7 +20,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// lines is a log on which a test can wait.
+// lines is a log. A test can wait for a text in it.
 type lines struct {
 	mu   sync.Mutex
 	more *sync.Cond
@@ -40,7 +40,8 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// after waits for a text and returns the log up to the end of its line; the next call starts after it. The test's own timeout applies.
+// after waits for a text and returns the log up to the end of its line. The next call starts after that line. It waits until the
+// timeout of the test.
 func (l *lines) after(text string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,7 +88,7 @@ func start(t *testing.T, text string) *running {
 	return r
 }
 
-// write writes the configuration: what each daemon here needs, unless text sets the same key, and text.
+// write writes the configuration: text, and the settings that each daemon in these tests needs, except those that text sets.
 func (r *running) write(text string) {
 	base := ""
 	for _, line := range []string{
@@ -113,7 +114,8 @@ func (r *running) put(name, text string) {
 	}
 }
 
-// hangup writes the configuration, sends SIGHUP, and returns the log up to the end of the reload, and whether that succeeded.
+// hangup writes the configuration, sends SIGHUP, and waits for the end of the reload. It returns the log up to that point, and whether
+// the reload succeeded.
 func (r *running) hangup(text string) (log string, ok bool) {
 	r.write(text)
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
@@ -128,7 +130,7 @@ func (r *running) dial() *testmilter.MTA {
 	return m
 }
 
-// A message keeps the rules that it began with; the next one, on the same connection, has the new ones.
+// A message keeps the rules that were in effect when it began. The next message on the same connection has the new rules.
 func TestReloadUnderMail(t *testing.T) {
 	const hostile = "From\x00 ann@a.example\x00"
 	r := start(t, "")
@@ -146,14 +148,14 @@ func TestReloadUnderMail(t *testing.T) {
 	m.Send('N', "")
 	m.Send('E', "")
 	if a := m.Answers(); !strings.HasPrefix(a[len(a)-1], "y550") {
-		t.Errorf("the message under way was answered %q", a)
+		t.Errorf("the message in progress was answered %q", a)
 	}
 	if a := m.Message("", hostile, hostile); !strings.HasPrefix(a[len(a)-1], "c") && !strings.HasPrefix(a[len(a)-1], "a") {
 		t.Errorf("the next message was answered %q", a)
 	}
 }
 
-// A broken file, and keys that cannot be read, leave everything as it was.
+// If the configuration is invalid, or the keys cannot be read, a reload changes nothing.
 func TestReloadBroken(t *testing.T) {
 	r := start(t, "")
 	before := r.now.Load()
@@ -175,7 +177,7 @@ func TestReloadBroken(t *testing.T) {
 	}
 }
 
-// A reload reads conf.d again: new, changed and deleted files. One that is broken changes nothing.
+// A reload reads conf.d again, with new, changed and deleted files. If a file is invalid, the reload changes nothing.
 func TestReloadDropIns(t *testing.T) {
 	r := start(t, "[spf]\nfail = \"reject\"\n")
 	file := filepath.Join(r.dir, "conf.d", "a.toml")
@@ -207,8 +209,8 @@ func TestReloadDropIns(t *testing.T) {
 	reload("", "changed=\"authserv_id spf.fail\" mode=enforce", true)
 }
 
-// Each key of the configuration takes effect with a reload, or the log says that it needs a restart, or only dkimkey uses it, which
-// reads the file each time.
+// For each key of the configuration, one of three things is true. The key takes effect at a reload, the log states that it needs a
+// restart, or only dkimkey uses it. In the last case no reload is needed, because dkimkey reads the file each time it runs.
 func TestReloadEveryKey(t *testing.T) {
 	values := map[string]string{
 		"mode": `"observe"`, "listen": `["unix:/nowhere/s"]`, "socket_mode": `"0600"`, "socket_group": `"other"`, "authserv_id": `"mx.example"`,
@@ -233,7 +235,7 @@ func TestReloadEveryKey(t *testing.T) {
 	for _, key := range config.KeyNames() {
 		value, known := values[key]
 		if strings.HasPrefix(key, "keys.selectors.") || strings.HasPrefix(key, "publish.") && !known {
-			continue // logged as keys.selectors; how dkimkey publishes
+			continue // keys.selectors.X is logged as keys.selectors; only dkimkey uses publish.X
 		}
 		if !known {
 			value = someValue(t, key)
@@ -251,9 +253,9 @@ func TestReloadEveryKey(t *testing.T) {
 		restart := strings.Contains(log, "\""+key+": needs a restart\"")
 		effective := !reflect.DeepEqual(before, effect(r.now.Load()))
 		switch {
-		case strings.HasPrefix(key, "keys.") && key != "keys.resolver": // dkimkey's
+		case strings.HasPrefix(key, "keys.") && key != "keys.resolver": // used only by dkimkey
 			if restart || effective || !strings.Contains(log, "changed="+key) {
-				t.Errorf("%s is dkimkey's: %s", key, log)
+				t.Errorf("%s is used only by dkimkey, but the reload logs or changes something else: %s", key, log)
 			}
 		case restart == effective:
 			t.Errorf("%s: took effect %v, needs a restart %v; pass it on in internal/setup, or add it to restartKeys in reload.go: %s", key, effective, restart, log)
@@ -261,12 +263,12 @@ func TestReloadEveryKey(t *testing.T) {
 			t.Errorf("%s is not logged as changed: %s", key, log)
 		}
 		if log, ok := r.hangup(""); !ok || strings.Contains(log, "restart") || !reflect.DeepEqual(before, effect(r.now.Load())) {
-			t.Errorf("%s taken back: %s", key, log)
+			t.Errorf("%s: the previous configuration was not restored: %s", key, log)
 		}
 	}
 }
 
-// setting is a file that sets one key.
+// setting returns the text of a file that sets one key.
 func setting(key, value string) string {
 	if table, name, ok := strings.Cut(key, "."); ok {
 		return "[" + table + "]\n" + name + " = " + value + "\n"
@@ -274,7 +276,8 @@ func setting(key, value string) string {
 	return key + " = " + value + "\n"
 }
 
-// someValue returns a value of a key that is valid and not its default. The error for a wrong word names the right ones.
+// someValue returns a valid value of a key that is not its default. If the key has a list of words, they are in the error for an
+// unknown word.
 func someValue(t *testing.T, key string) string {
 	t.Helper()
 	values := []string{`true`, `false`, `3`, `3000`, `"30s"`, `"2h"`, `"3d"`, `"40MiB"`, `"127.0.0.1:6"`, `"/nowhere"`, `["192.0.2.1"]`, `["a.example"]`, `"?"`}
@@ -291,7 +294,7 @@ func someValue(t *testing.T, key string) string {
 	return ""
 }
 
-// effect is all by which two generations can act differently.
+// effect returns all values that can make two generations behave differently.
 func effect(g *generation) []any {
 	f := *g.filter
 	f.Keys, f.Resolver, f.Now, f.Log, f.Finished = nil, nil, nil, nil, nil

@@ -18,29 +18,29 @@ import (
 // Version is the version of a Record's JSON: docs/json.md. The journal decodes records of earlier versions.
 const Version = 2
 
-// Record is everything that is known about one message and what was done with it. Its JSON is flat, with the names of the log; the name
-// of a number has its unit. A Record shares memory with the message, its header and the DNS cache. It is immutable.
+// Record is everything that is known about one message and what was done with it. Its JSON is flat, with the names of the log. The name
+// of a number includes its unit. A Record is immutable, because it shares memory with the message, its header and the DNS cache.
 type Record struct {
 	Version int         `json:"v"`
-	Code    policy.Code `json:"code,omitempty"` // of the reason that decided, otherwise that of the role
+	Code    policy.Code `json:"code,omitempty"` // the code of the reason that decided; if there is none, the code of the role
 	policy.Assignment
 	policy.Verdict
 	policy.Evidence
 	Observe   bool          `json:"observe,omitempty"`   // in observe mode, Action is Accept
-	Would     policy.Action `json:"would,omitempty"`     // in observe mode: the action that was decided on, and not carried out
+	Would     policy.Action `json:"would,omitempty"`     // in observe mode: the action that enforce mode would take
 	Selectors []string      `json:"selectors,omitempty"` // of the keys that signed
 	Forged    int           `json:"forged_fields_removed,omitempty"`
 	Unnamed   int           `json:"unnamed_results_removed,omitempty"` // Authentication-Results without an authserv-id
 
 	DNSQueries int     `json:"dns_queries,omitempty"`
 	DNSMS      float64 `json:"dns_ms,omitempty"`
-	HandlerMS  float64 `json:"handler_ms"` // in the handlers, including the wait for DNS at the end
+	HandlerMS  float64 `json:"handler_ms"` // time in the handlers, including the wait for DNS at the end
 
 	Lookups  []dns.Lookup `json:"lookups,omitempty"`
-	Answered dns.Answered `json:"-"` // the same lookups, if Lookups is not filled in yet
+	Answered dns.Answered `json:"-"` // the lookups, while Lookups is still empty
 }
 
-// Decided returns the action that was decided on, whether or not it was carried out.
+// Decided returns the action that was decided on. In observe mode, that action was not taken.
 func (r *Record) Decided() policy.Action {
 	if r.Would != "" {
 		return r.Would
@@ -48,7 +48,7 @@ func (r *Record) Decided() policy.Action {
 	return r.Action
 }
 
-// Words returns the words of a closed set, such as policy.Actions, for flags and labels.
+// Words returns a set of named values, such as policy.Actions, as strings for flags and labels.
 func Words[T ~string](all []T) []string {
 	words := make([]string, len(all))
 	for i, w := range all {

@@ -1,5 +1,5 @@
 // Command demo demonstrates Signpost with a private Postfix, the daemon and a name server on loopback. It sends outbound and inbound
-// mail and shows what happens to it. It changes nothing on the system, and removes all its files at the end. `make demo` runs it.
+// mail and shows how the mail is handled. It changes nothing on the system, and removes all its files at the end. `make demo` runs it.
 package main
 
 import (
@@ -54,7 +54,7 @@ func demo(ctx context.Context) (err error) {
 	if err := receiving(ctx, w, signed); err != nil {
 		return err
 	}
-	say("the same daemon with mode = \"observe\", as in a first week beside existing filters")
+	say("the same daemon with mode = \"observe\", as in the first week, in parallel with existing filters")
 	if err := w.restart(ctx, "mode = \"observe\"\n"); err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func demo(ctx context.Context) (err error) {
 	for _, line := range w.summary {
 		fmt.Println(line)
 	}
-	fmt.Println("Each log line of the daemon above states what was done with one message, and why.")
+	fmt.Println("Each log line of the daemon above states the action for one message, and the reason.")
 	return nil
 }
 
@@ -129,14 +129,14 @@ func receiving(ctx context.Context, w *world, signed string) error {
 	w.sum("the same message, inbound       spf=pass dkim=pass dmarc=pass")
 
 	say("an unauthenticated client forges Ann's address; example.org has p=reject")
-	reply, err := w.refused(ctx, append(stranger(), "--h-From", "Ann <ann@example.org>", "--body", "Pay this.")...)
+	reply, err := w.refused(ctx, append(forger(), "--h-From", "Ann <ann@example.org>", "--body", "Pay this.")...)
 	if err != nil {
 		return err
 	}
 	w.sum("forged, p=reject                rejected: " + reply[:9] + ", with the reason in the reply")
 
 	say("an unauthenticated client forges results of this server")
-	mail, err = w.send(ctx, append(stranger(), "--h-From", "Eve <x@stranger.example>", "--body", "Trust me.",
+	mail, err = w.send(ctx, append(forger(), "--h-From", "Eve <x@stranger.example>", "--body", "Trust me.",
 		"--add-header", "Authentication-Results: mx.example.net; dmarc=pass header.from=bank.example",
 		"--add-header", "Authentication-Results: (hidden) MX.Example.NET 1; dkim=pass header.d=bank.example")...)
 	if err != nil {
@@ -145,10 +145,10 @@ func receiving(ctx context.Context, w *world, signed string) error {
 	if strings.Contains(mail, "bank.example") {
 		return fmt.Errorf("a forged result was not removed:\n%s", mail)
 	}
-	w.sum("forged Authentication-Results   both removed; ours is the topmost field")
+	w.sum("forged Authentication-Results   both removed; the field of this server is at the top")
 
 	say("an unauthenticated client forges an address of a domain with p=none")
-	if mail, err = w.send(ctx, append(stranger(), "--h-From", "a@none.example")...); err != nil {
+	if mail, err = w.send(ctx, append(forger(), "--h-From", "a@none.example")...); err != nil {
 		return err
 	}
 	if err := want(mail, "dmarc=fail", "policy.dmarc=none"); err != nil {
@@ -157,7 +157,7 @@ func receiving(ctx context.Context, w *world, signed string) error {
 	w.sum("forged, p=none                  delivered, with dmarc=fail in its results")
 
 	say("an unauthenticated client forges an address of a domain with p=quarantine")
-	if mail, err = w.send(ctx, append(stranger(), "--h-From", "a@quarantine.example")...); err != nil {
+	if mail, err = w.send(ctx, append(forger(), "--h-From", "a@quarantine.example")...); err != nil {
 		return err
 	}
 	if err := want(mail, "dmarc=fail", "X-Signpost-Disposition: quarantine; "); err != nil {
@@ -169,7 +169,7 @@ func receiving(ctx context.Context, w *world, signed string) error {
 
 func observing(ctx context.Context, w *world) error {
 	for _, author := range []string{"ann@example.org", "a@quarantine.example"} {
-		mail, err := w.send(ctx, append(stranger(), "--h-From", author)...)
+		mail, err := w.send(ctx, append(forger(), "--h-From", author)...)
 		if err != nil {
 			return err
 		}
@@ -180,11 +180,11 @@ func observing(ctx context.Context, w *world) error {
 			return fmt.Errorf("tagged in observe mode:\n%s", mail)
 		}
 	}
-	w.sum("both forgeries, observe mode    delivered; results with authserv-id observe.mx.example.net; the log states what would have been done")
+	w.sum("both forgeries, observe mode    delivered; results with authserv-id observe.mx.example.net; the log states the action of enforce mode")
 	return nil
 }
 
-func stranger() []string {
+func forger() []string {
 	return []string{"--xclient", "ADDR=203.0.113.9 NAME=mail.stranger.example", "--helo", "mail.stranger.example", "--from", "x@stranger.example"}
 }
 

@@ -116,7 +116,7 @@ func (w *world) send(ctx context.Context, args ...string) (string, error) {
 	return mail, nil
 }
 
-// bring sends an existing message, without the fields that its delivery added on top.
+// bring sends an existing message, without the fields that were added at the top when it was delivered.
 func (w *world) bring(ctx context.Context, mail string, args ...string) (string, error) {
 	_, mail, _ = strings.Cut(mail, "\nDKIM-Signature:")
 	file := filepath.Join(w.dir, "mail.eml")
@@ -140,13 +140,13 @@ func (w *world) refused(ctx context.Context, args ...string) (string, error) {
 
 // showResults prints the fields that Signpost wrote.
 func showResults(mail string) {
-	ours := false
+	written := false
 	header, _, _ := strings.Cut(mail, "\n\n")
 	for line := range strings.SplitSeq(header, "\n") {
 		if !strings.HasPrefix(line, "\t") {
-			ours = strings.HasPrefix(line, "Authentication-Results: ") || strings.HasPrefix(line, "X-Signpost-Disposition: ")
+			written = strings.HasPrefix(line, "Authentication-Results: ") || strings.HasPrefix(line, "X-Signpost-Disposition: ")
 		}
-		if ours {
+		if written {
 			fmt.Println(line)
 		}
 	}

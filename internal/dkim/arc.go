@@ -13,7 +13,7 @@ const (
 	ARCSealField      = "ARC-Seal"
 )
 
-// The same in lower case: the names of index, and of Chain.Field.
+// The same names in lower case, as index and Chain.Field use them.
 const (
 	arcResults   = "arc-authentication-results"
 	arcSignature = "arc-message-signature"
@@ -23,38 +23,38 @@ const (
 // None is the status of a message without an ARC set: RFC 8617 section 4.4.
 const None Status = "none"
 
-// Bounds on a chain. Together with maxKeyRecords they bound the public-key operations: each seal and each verified message signature
-// needs one for each key record. Verification ends at the first seal that fails. The 60 lookups that these bounds allow are fewer than
-// SPF may need.
+// Limits on a chain. Together with maxKeyRecords, they limit the number of public-key operations: each seal and each verified message
+// signature needs one for each key record. Verification ends at the first seal that fails. These limits allow 60 lookups, fewer than SPF
+// may need.
 const (
-	// MaxSets is how many sets a message may have: RFC 8617 section 4.2.1.
+	// MaxSets is the maximum number of sets in a message: RFC 8617 section 4.2.1.
 	MaxSets = 50
-	// maxMessageSignatures is how many message signatures are verified, the newest first. Each of them hashes the header again, so
-	// without this bound the cost would grow with the square of the message size. Only the newest one decides (RFC 8617 section 5.2
-	// step 4); the others determine header.oldest-pass. Honest chains have one to five.
+	// maxMessageSignatures is the maximum number of message signatures that are verified, the newest first. Each verification hashes the
+	// header again. Without this limit, the cost would grow with the square of the message size. Only the newest signature affects the
+	// status (RFC 8617 section 5.2 step 4); the others determine header.oldest-pass. Honest chains have one to five.
 	maxMessageSignatures = 10
 )
 
 // Chain is the result of validating a message's ARC sets: RFC 8617 section 5.2.
 type Chain struct {
 	Status     Status   `json:"status"`                // none, pass or fail
-	Cause      Cause    `json:"cause,omitempty"`       // why fail
-	Detail     string   `json:"detail,omitempty"`      // as the comment of Cause states
+	Cause      Cause    `json:"cause,omitempty"`       // why the status is fail
+	Detail     string   `json:"detail,omitempty"`      // described at the Cause
 	Field      string   `json:"field,omitempty"`       // the field that Cause is about, such as arc-seal; empty if it is about no single field
 	Instance   int      `json:"instance,omitempty"`    // i= of that field, if it can be read
 	KeyName    string   `json:"key_name,omitempty"`    // DNS name of the key record, if the key was looked up for that field
-	Temporary  bool     `json:"temporary,omitempty"`   // it fails because a key could not be looked up, perhaps for now only
-	Failed     string   `json:"failed,omitempty"`      // Temporary: the DNS name of that key
+	Temporary  bool     `json:"temporary,omitempty"`   // the chain fails because a key lookup failed; a retry may succeed
+	Failed     string   `json:"failed,omitempty"`      // the DNS name of that key, if Temporary
 	Sets       []Sealer `json:"sets,omitempty"`        // instance 1 first; empty if the sets are incomplete or malformed
-	OldestPass int      `json:"oldest_pass,omitempty"` // RFC 8617 section 5.2 step 5: the oldest set since which all message signatures verify; 0: all of them do
+	OldestPass int      `json:"oldest_pass,omitempty"` // RFC 8617 section 5.2 step 5: the message signatures of this and all later sets verify; 0: those of all sets do
 }
 
-// fail sets the fault that makes the chain fail.
+// fail sets the status to fail, and the fault that causes it.
 func (c *Chain) fail(f *setFault) {
 	c.Status, c.Cause, c.Detail, c.Field, c.Instance = Fail, f.Cause, f.Detail, f.field, f.instance
 }
 
-// Sealer is one set: its sealer and what the sealer states. It is not verified unless the chain passes.
+// Sealer is the sealer of one set, with the sealer's statements. They are verified only if the chain passes.
 type Sealer struct {
 	Instance   int    `json:"instance"`
 	Domain     string `json:"domain"`   // d= of the seal, lower-case A-labels
@@ -85,7 +85,7 @@ func (v *Verifier) Chain(now time.Time, key func(name string) ([]string, error))
 
 func (v *Verifier) verifyChain(out *Chain, now time.Time, key func(string) ([]string, error)) {
 	sets := v.chain.sets
-	// RFC 8617 section 5.2.1: every failure is permanent, one of DNS as well.
+	// RFC 8617 section 5.2.1: every failure is permanent, even a DNS failure.
 	fail := func(field string, n int, s *signature, status Status, fault *Fault) {
 		if status == TempError {
 			out.Temporary, out.Failed = true, s.keyName()
@@ -93,8 +93,7 @@ func (v *Verifier) verifyChain(out *Chain, now time.Time, key func(string) ([]st
 		out.KeyName = s.result.KeyName
 		out.fail(&setFault{*fault, field, n})
 	}
-	// Step 4: the newest message signature has to verify. It is checked before the seals, because a changed body is found without a
-	// key.
+	// Step 4: the newest message signature must verify. It is checked before the seals, because a changed body is detected without a key.
 	newest := sets[len(sets)-1].message
 	if status, fault := v.verify(newest, now, key); status != Pass {
 		fail(arcSignature, len(sets), newest, status, fault)
@@ -117,7 +116,8 @@ func (v *Verifier) verifyChain(out *Chain, now time.Time, key func(string) ([]st
 	out.OldestPass = v.oldestPass(now, key)
 }
 
-// oldestPass returns Chain.OldestPass: step 5 of RFC 8617 section 5.2. Sets beyond maxMessageSignatures count as failed.
+// oldestPass returns Chain.OldestPass: RFC 8617 section 5.2 step 5. Message signatures over the limit maxMessageSignatures count as
+// failed.
 func (v *Verifier) oldestPass(now time.Time, key func(string) ([]string, error)) int {
 	sets := v.chain.sets
 	for i := len(sets) - 2; i >= 0; i-- {
@@ -131,9 +131,9 @@ func (v *Verifier) oldestPass(now time.Time, key func(string) ([]string, error))
 	return 0
 }
 
-// sealSums returns the hash that each seal signs: of all sets up to its own (results, message signature and seal, always relaxed), with
-// the seal itself without its b= (RFC 8617 section 5.1.1). Each seal covers all that the previous one covers, so one running hash is
-// copied at each seal.
+// sealSums returns the hash that each seal signs (RFC 8617 section 5.1.1). The hash covers all sets up to the seal's own: results,
+// message signature and seal of each, always in relaxed form. The seal itself is hashed without the value of b=. Each seal covers
+// everything that the previous seal covers, so one running hash is cloned at each seal.
 func (v *Verifier) sealSums() [][sha256.Size]byte {
 	running := sha256.New()
 	sums := make([][sha256.Size]byte, len(v.chain.sets))
@@ -144,7 +144,7 @@ func (v *Verifier) sealSums() [][sha256.Size]byte {
 		buf = relaxed.appendField(buf[:0], s.seal.withoutValue())
 		// crypto/sha256 documents that its hashes can be cloned; it returns no error.
 		at, _ := running.(hash.Cloner).Clone()
-		at.Write(buf[:len(buf)-2]) // without its CRLF
+		at.Write(buf[:len(buf)-2]) // without the final CRLF
 		at.Sum(sums[i][:0])
 		buf = relaxed.appendField(buf[:0], s.seal.field)
 		running.Write(buf)

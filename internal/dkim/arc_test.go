@@ -29,7 +29,7 @@ func chainOf(t testing.TB, msg []byte, key func(string) ([]string, error)) Chain
 	return v.Chain(testTime(), key)
 }
 
-// addSets returns msg with n sets of one sealer on top of it.
+// addSets returns msg with n more sets of one sealer on top.
 func addSets(t testing.TB, msg []byte, n int, s testdkim.Sealer) []byte {
 	t.Helper()
 	for range n {
@@ -79,7 +79,7 @@ func TestChainWithoutDNS(t *testing.T) {
 }
 
 // The sealers are returned if all sets are complete. CoversFrom reports whether h= lists From.
-func TestChainTellsItsSealers(t *testing.T) {
+func TestChainSealers(t *testing.T) {
 	k := newKeys(t)
 	first, second := sealer(k.ed), sealer(k.ed)
 	second.Domain, second.Headers, second.Results = "Second.Example", "To", "mx.second.example; arc=pass"
@@ -97,7 +97,8 @@ func TestChainTellsItsSealers(t *testing.T) {
 	}
 }
 
-// RFC 8617 section 5.2 step 5: 0 if every message signature verifies; otherwise the oldest set since which all do.
+// RFC 8617 section 5.2 step 5: OldestPass is 0 if every message signature verifies. Otherwise it is the oldest instance from which on all
+// of them verify.
 func TestOldestPass(t *testing.T) {
 	k := newKeys(t)
 	records := zone(map[string]string{"s._domainkey.list.example": record(t, k.ed)})
@@ -105,7 +106,7 @@ func TestOldestPass(t *testing.T) {
 	for _, c := range []struct{ before, after, want int }{
 		{1, 1, 2}, {2, 1, 3}, {1, 3, 2},
 		{1, 0, 0}, {3, 0, 0}, {maxMessageSignatures, 0, 0},
-		// Sets beyond the bound are not verified.
+		// Sets over the limit are not verified.
 		{maxMessageSignatures + 2, 0, 3},
 	} {
 		msg := sealed(t, c.before, s)
@@ -118,7 +119,7 @@ func TestOldestPass(t *testing.T) {
 	}
 }
 
-// A malformed chain causes no lookup, and a chain of 50 sets at most one for each key.
+// A malformed chain causes no lookup. A chain of 50 sets causes at most one lookup for each key.
 func TestChainLookups(t *testing.T) {
 	k := newKeys(t)
 	names := func(msg []byte) int {
@@ -180,7 +181,7 @@ func BenchmarkChain(b *testing.B) {
 					b.Fatal(c.Cause)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(msg)), "ns/octet")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(msg)), "ns/byte")
 		})
 	}
 }

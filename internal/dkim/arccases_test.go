@@ -35,7 +35,7 @@ func TestARCCases(t *testing.T) {
 	}
 }
 
-// sealLine applies one line of the seal part.
+// sealLine applies one line of the part "seal".
 func (k caseKeys) sealLine(t *testing.T, msg []byte, line string) []byte {
 	t.Helper()
 	if strings.Contains(line, " ==> ") {
@@ -62,7 +62,7 @@ func (k caseKeys) sealLine(t *testing.T, msg []byte, line string) []byte {
 	return msg
 }
 
-// chainLines returns a chain in the form of the want part.
+// chainLines returns a chain in the form of the part "want".
 func chainLines(c Chain) string {
 	var b strings.Builder
 	b.WriteString(string(c.Status))

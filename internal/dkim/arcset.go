@@ -10,20 +10,20 @@ import (
 type set struct {
 	instance int
 	results  Field
-	payload  string // results after the instance
+	payload  string // ARC-Authentication-Results after the instance
 	message  *signature
 	seal     *signature
 	cv       string
 }
 
-// chain is the ARC sets of a message. If it has a fault, no signature is verified and no key is looked up.
+// chain contains the ARC sets of a message. If it has a fault, no signature is verified and no key is looked up.
 type chain struct {
-	sets  []*set    // instance 1 first; nil where a message has none
-	fault *setFault // why the chain fails before any signature is verified; nil: it does not
+	sets  []*set    // instance 1 first; nil for a missing instance
+	fault *setFault // a fault that is found before any signature is verified, or nil
 	whole bool      // each set has its three fields, and they can be parsed
 }
 
-// setFault is a fault of a field of a set, or of the sets together.
+// setFault is a fault of one field of a set, or of the sets as a whole.
 type setFault struct {
 	Fault
 	field    string // in lower case; "": of no single field
@@ -64,7 +64,7 @@ func readChain(fields []Field, x *index) chain {
 	if most := max(n, len(messages), len(results)); most > MaxSets {
 		return chain{fault: &setFault{Fault: Fault{TooManyARCSets, strconv.Itoa(most)}}}
 	}
-	// Step 3: each set has one of each field. If their numbers are equal and no instance is repeated, none is missing.
+	// Step 3: each set has one of each field. If the three fields occur equally often and no instance is repeated, none is missing.
 	if n != len(messages) || n != len(results) {
 		return chain{fault: &setFault{Fault: Fault{Cause: IncompleteARCSets}}}
 	}
@@ -107,7 +107,8 @@ func (c *chain) checkCV() *setFault {
 	return nil
 }
 
-// at returns the set of instance n, unless it has the field already. n is 0 for an instance that cannot be parsed.
+// at returns the set of instance n. It returns a fault if has reports that the set already has the field. n is 0 if the instance cannot
+// be parsed.
 func (c *chain) at(n int, has func(*set) bool) (*set, *Fault) {
 	switch {
 	case n == 0:
@@ -120,7 +121,7 @@ func (c *chain) at(n int, has func(*set) bool) (*set, *Fault) {
 	return c.sets[n-1], nil
 }
 
-// readInstance parses an instance: RFC 8617 section 4.2.1: one or two digits, from 1 to 50. 01 is 1. It returns 0 for other text.
+// readInstance parses an instance: one or two digits, from 1 to 50 (RFC 8617 section 4.2.1). 01 is 1. It returns 0 for other text.
 func readInstance(s string) int {
 	n, err := strconv.ParseUint(s, 10, 8)
 	if err != nil || len(s) > 2 || n > MaxSets {
@@ -129,7 +130,7 @@ func readInstance(s string) int {
 	return int(n)
 }
 
-// putResults adds an ARC-Authentication-Results field: RFC 8617 section 4.1.1: "i=1;" and the syntax of RFC 8601.
+// putResults adds an ARC-Authentication-Results field: "i=1;" followed by the syntax of RFC 8601 (RFC 8617 section 4.1.1).
 func (c *chain) putResults(_ int, f Field) (int, *Fault) {
 	head, payload, ok := strings.Cut(f.Value, ";")
 	name, value, hasValue := strings.Cut(head, "=")
@@ -175,8 +176,8 @@ func (s *signature) readMessage(tags map[string]string) *Fault {
 			return fault
 		}
 	}
-	// Section 4.1.2 forbids signing any ARC field. A signature that covers seals, which are added after it, cannot verify. Some signers
-	// sign the other two fields, which is accepted.
+	// Section 4.1.2 forbids signing any ARC field. Seals are added after the message signature, so a signature that covers them cannot
+	// verify. Some signers sign the other two fields, which is accepted here.
 	if s.covers(arcSeal) {
 		return &Fault{Cause: MessageSignatureCoversSeal}
 	}
@@ -200,7 +201,7 @@ func (c *chain) putSeal(_ int, f Field) (int, *Fault) {
 		return n, fault
 	}
 	s.seal = sig
-	// Section 4.1.3: what a seal covers is fixed; one with h= fails.
+	// Section 4.1.3: the fields that a seal covers are fixed. A seal with h= fails.
 	if _, ok := tags["h"]; ok {
 		return n, tagFault(ForbiddenTag, "h")
 	}
@@ -209,14 +210,14 @@ func (c *chain) putSeal(_ int, f Field) (int, *Fault) {
 	default:
 		return n, &Fault{Cause: InvalidChainValidation}
 	}
-	for _, name := range []string{"l", "x"} { // no tags of a seal
+	for _, name := range []string{"l", "x"} { // not tags of a seal
 		delete(tags, name)
 	}
 	return n, sig.readNumbers(tags)
 }
 
-// readSetField parses a message signature or a seal. Unlike DKIM-Signature, they have no v=, and i= is the instance (RFC 8617 section
-// 4.1.2). If the tags can be parsed, it returns them with a fault too.
+// readSetField parses a message signature or a seal. Unlike DKIM-Signature, these fields have no v=, and i= is the instance (RFC 8617
+// section 4.1.2). If the tags can be parsed, it returns them even with a fault.
 func readSetField(f Field) (*signature, map[string]string, *Fault) {
 	s := &signature{field: f, at: -1, limit: -1, time: -1, expiration: -1}
 	if len(f.Value) > MaxSignatureField {
@@ -237,7 +238,7 @@ func readSetField(f Field) (*signature, map[string]string, *Fault) {
 	return s, tags, fault
 }
 
-// readCommon reads the tags of DKIM that both fields have. i= is not among them.
+// readCommon reads the tags of DKIM that both fields have, except i=.
 func (s *signature) readCommon(tags map[string]string) *Fault {
 	if fault := s.readNames(tags); fault != nil {
 		return fault
@@ -247,7 +248,7 @@ func (s *signature) readCommon(tags map[string]string) *Fault {
 			return tagFault(MissingTag, name)
 		}
 	}
-	// In early drafts, a missing c= meant relaxed/relaxed. The validation suite and dkimpy still read it so.
+	// In early drafts, a missing c= meant relaxed/relaxed. The validation suite and dkimpy still read it that way.
 	if _, ok := tags["c"]; !ok {
 		tags["c"] = "relaxed/relaxed"
 	}

@@ -14,8 +14,8 @@ import (
 // suiteVar names a file of ValiMail's arc_test_suite, which is not part of the repository.
 const suiteVar = "ARC_SUITE"
 
-// RFC 8617 section 5.2, with ValiMail's cases. Their cv is empty if the newest sealer wrote cv=fail: such a chain fails by step 2.
-// testdata/arc covers the same rules without the file.
+// RFC 8617 section 5.2, with the cases of ValiMail's suite. The suite leaves cv empty if the newest sealer wrote cv=fail. Such a chain
+// fails in step 2. The cases in testdata/arc test the same rules without that file.
 func TestARCValidationSuite(t *testing.T) {
 	file := os.Getenv(suiteVar)
 	if file == "" {

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// perByte reports the cost of a byte. Linear code has the same cost at every size.
+// perByte reports the cost per byte. Linear code has the same cost per byte at every size.
 func perByte(b *testing.B, size int) {
 	b.SetBytes(int64(size))
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(size), "ns/byte")
 }
 
-// bodies are the texts for measuring the canonicalizations, the ordinary ones first.
+// bodies returns texts for measuring the canonicalizations, the ordinary ones first.
 func bodies() []struct{ name, text string } {
 	return []struct{ name, text string }{
 		{"attachment", strings.Repeat("A", 76) + "\r\n"},       // base64
@@ -22,8 +22,8 @@ func bodies() []struct{ name, text string } {
 		{"mixed", "Most lines of a letter have single spaces, and a length that varies.\r\nSome are short.  Some sentences\r\nare two spaces apart, as was the custom once,\r\nand paragraphs too:\r\n\r\n"},
 		{"flowed", strings.Repeat("eight or ", 8) + "\r\n"},                // lines that end with a space: RFC 3676
 		{"doubled", strings.Repeat("eight  or  ", 6) + "nine\r\n"},         // two spaces between words
-		{"indented", "\t\t" + strings.Repeat("eight or ", 6) + "nine\r\n"}, // as source text is
-		{"tabs", strings.Repeat("eight\tor\t", 8) + "nine\r\n"},            // as tables are
+		{"indented", "\t\t" + strings.Repeat("eight or ", 6) + "nine\r\n"}, // like source code
+		{"tabs", strings.Repeat("eight\tor\t", 8) + "nine\r\n"},            // like tables
 		{"spaces", " \t"}, // white space that may be trailing
 		{"blank", "\r\n"}, // go-msgauth needs 9 seconds for 4 MB of them
 		{"gaps", strings.Repeat("\r\n", 511) + "x\n"}, // blank lines before text
@@ -34,8 +34,8 @@ func bodies() []struct{ name, text string } {
 	}
 }
 
-// benchBody canonicalizes bodies of two sizes, in packets of the size that Postfix sends. Linear code has the same cost per byte at
-// both.
+// benchBody canonicalizes bodies of two sizes, in packets of the size that Postfix sends. Linear code has the same cost per byte at both
+// sizes.
 func benchBody(b *testing.B, c canon) {
 	for _, t := range bodies() {
 		for _, mb := range []int{1, 8} {
@@ -58,7 +58,7 @@ func benchBody(b *testing.B, c canon) {
 func BenchmarkBodySimple(b *testing.B)  { benchBody(b, simple) }
 func BenchmarkBodyRelaxed(b *testing.B) { benchBody(b, relaxed) }
 
-// The limit of the machine: SHA-256 alone.
+// BenchmarkBodyHash measures SHA-256 alone, the lower limit on this machine.
 func BenchmarkBodyHash(b *testing.B) {
 	data := bytes.Repeat([]byte("A"), 1<<20)
 	for b.Loop() {

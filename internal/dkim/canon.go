@@ -11,7 +11,7 @@ const (
 	canons // the number of algorithms
 )
 
-// appendField appends the canonical form of a header field, its CRLF included, to dst.
+// appendField appends the canonical form of a header field, including its CRLF, to dst.
 func (c canon) appendField(dst []byte, f Field) []byte {
 	if c == simple {
 		// Section 3.4.1: not changed in any way.
@@ -66,15 +66,15 @@ func appendRelaxedValue(dst []byte, v string) []byte {
 	return dst
 }
 
-// body canonicalizes one message body and hashes it. It keeps at most one buffer of the body: line ends that may be trailing are a
-// counter, white space that may be trailing is a flag. Text that needs no change is passed to the hash in long runs, not line by
-// line.
+// body canonicalizes one message body and hashes it. It keeps at most one buffer of the body. Line ends that may be trailing are only
+// counted, and white space that may be trailing only sets a flag. Text that needs no change is passed to the hash in long runs, not line
+// by line.
 type body struct {
 	canon canon
 	sink  sink
-	crlfs int  // line ends read and not written
+	crlfs int  // line ends that were read but not yet written
 	cr    bool // the last byte was CR; an LF may follow
-	wsp   bool // relaxed: white space read and not written
+	wsp   bool // relaxed: white space that was read but not yet written
 	any   bool // something was written
 }
 
@@ -140,7 +140,7 @@ func (b *body) writeRelaxed(p []byte) {
 	}
 }
 
-// dense is the number of unchanged bytes from which on searching for the next change is faster than copying byte by byte.
+// dense is the minimum number of unchanged bytes for which searching for the next change is faster than copying byte by byte.
 const dense = 24
 
 func afterSpace(p []byte) []byte {
@@ -160,10 +160,10 @@ func (b *body) lineEnds(n int) {
 	b.crlfs += n
 }
 
-// loneCR writes a CR without an LF: it is text.
+// loneCR writes a CR that no LF follows. Such a CR is text.
 func (b *body) loneCR() {
 	b.held()
-	b.sink.octet('\r')
+	b.sink.writeByte('\r')
 }
 
 // text writes the pending white space and line ends, and then p.
@@ -180,7 +180,7 @@ func (b *body) held() {
 		b.crlfs = 0
 	}
 	if b.wsp {
-		b.sink.octet(' ')
+		b.sink.writeByte(' ')
 		b.wsp = false
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// cutBody returns the hashes of a body and of its first bytes. It writes the body in parts, whose ends next chooses.
+// cutBody returns the hashes of a body and of its first bytes. It writes the body in parts; next returns the length of each part.
 func cutBody(c canon, data []byte, limits []int64, next func(left int) int) *sink {
 	b := &body{canon: c, sink: newSink(limits)}
 	for len(data) > 0 {
@@ -36,7 +36,7 @@ func checkBody(t *testing.T, c canon, data []byte, s *sink) {
 	}
 }
 
-// All short bodies of the bytes that the rules mention, at each offset within the eight bytes that are checked together.
+// All short bodies made of the bytes that the rules mention are tested, at each offset within the eight bytes that are checked at a time.
 func TestEveryShortBody(t *testing.T) {
 	const letters, length = "x \t\r\n", 5
 	for shift := range 9 {
@@ -94,10 +94,10 @@ func FuzzBodyCuts(f *testing.F) {
 		for _, c := range []canon{simple, relaxed} {
 			var data []byte
 			var cuts []int
-			for _, octet := range program[:min(len(program), 200)] {
-				piece := pieces[int(octet&0x7f)%len(pieces)]
+			for _, op := range program[:min(len(program), 200)] {
+				piece := pieces[int(op&0x7f)%len(pieces)]
 				data = append(data, piece...)
-				if octet >= 0x80 {
+				if op >= 0x80 {
 					cuts = append(cuts, len(piece))
 				} else if len(cuts) > 0 {
 					cuts[len(cuts)-1] += len(piece)
@@ -115,7 +115,7 @@ func FuzzBodyCuts(f *testing.F) {
 	})
 }
 
-// writes records what is hashed.
+// writes records the data that is hashed.
 type writes struct {
 	hash.Hash
 	all [][]byte
@@ -127,7 +127,7 @@ func (w *writes) Write(p []byte) (int, error) {
 }
 
 // A packet that canonicalization does not change is hashed without a copy.
-func TestWhatStandsIsNotCopied(t *testing.T) {
+func TestUnchangedTextIsNotCopied(t *testing.T) {
 	text := strings.Repeat(strings.Repeat("eight or ", 7)+"nine\r\n\r\n", 1000)
 	for _, c := range []canon{simple, relaxed} {
 		b := &body{canon: c, sink: newSink(nil)}

@@ -79,7 +79,7 @@ func TestCases(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no cases", err)
 	}
-	conformance.Add(t, "cases-dkim", "DKIM: %d cases of signatures, key records and canonicalisation (internal/dkim/testdata).", len(files))
+	conformance.Add(t, "cases-dkim", "DKIM: %d cases of signatures, key records and canonicalization (internal/dkim/testdata).", len(files))
 	keys := newCaseKeys(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
@@ -106,7 +106,7 @@ func readCase(t *testing.T, file string) map[string]string {
 		t.Fatal(err)
 	}
 	if len(bytes.TrimSpace(ar.Comment)) == 0 {
-		t.Error("the case does not say why it is there")
+		t.Error("the case does not state its purpose")
 	}
 	parts := map[string]string{"message": letter}
 	for _, f := range ar.Files {
@@ -152,8 +152,8 @@ func newCaseKeys(t *testing.T) caseKeys {
 	return caseKeys{newKeys(t), newKeys(t).rsa, short}
 }
 
-// signAndAlter adds a signature on top for each line of sign; that of the first line is uppermost. Then it makes the replacements of
-// alter, each at the first match.
+// signAndAlter adds a signature on top for each line of sign. The signature of the first line is the topmost. Then it makes the
+// replacements of alter, each at the first match.
 func (k caseKeys) signAndAlter(t *testing.T, msg []byte, sign, alter string) []byte {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(sign, "\n"), "\n")
@@ -181,7 +181,7 @@ func replaceFirst(t *testing.T, msg []byte, line string) []byte {
 	from, to, ok := strings.Cut(line, " ==> ")
 	from, to = unescape(from), unescape(to)
 	if !ok || !bytes.Contains(msg, []byte(from)) {
-		t.Fatalf("%q does not fit", line)
+		t.Fatalf("%q does not match the message", line)
 	}
 	return bytes.Replace(msg, []byte(from), []byte(to), 1)
 }
@@ -212,8 +212,8 @@ func (k caseKeys) zone(t *testing.T, text string) func(string) ([]string, error)
 	}
 }
 
-// fill replaces $RSA, $RSA-BARE, $RSA-NO-NULL, $ED, $ED-UNPADDED, $OTHER and $SHORT by public keys, and $RSA-512 and the like by
-// keys that have no private key.
+// fill replaces $RSA, $RSA-BARE, $RSA-NO-NULL, $ED, $ED-UNPADDED, $OTHER and $SHORT with public keys. It replaces $RSA-512 and the like
+// with public keys that have no private key.
 func (k caseKeys) fill(t *testing.T, txt string) string {
 	t.Helper()
 	txt = regexp.MustCompile(`\$RSA-(\d+)`).ReplaceAllStringFunc(txt, func(s string) string {

@@ -2,12 +2,12 @@ package dkim
 
 import "strings"
 
-// Cause is why a signature or an ARC chain does not pass, why a key record cannot be used, or why a message cannot be signed. It is a
-// word of JSON and the log. With spaces for its underscores it is a plain phrase. The comment of a cause states what Detail is; of the
-// others, Detail is empty.
+// Cause is the reason why a signature or an ARC chain does not pass, a key record cannot be used, or a message cannot be signed. The log
+// and JSON contain it. With spaces instead of underscores, it is an English phrase. The comment of a cause describes its Detail. If the
+// comment does not mention Detail, Detail is empty.
 type Cause string
 
-// The causes of a verification. The signature itself is well formed.
+// The causes of a verification. The signature field itself is well formed.
 const (
 	BodyHashMismatch        Cause = "body_hash_mismatch"         // the body was changed after signing
 	SignatureMismatch       Cause = "signature_mismatch"         // signed header fields were changed, or another key signed
@@ -15,7 +15,7 @@ const (
 	SignatureInFuture       Cause = "signature_in_future"        // Detail: t= (RFC 3339); empty after the year 9999
 	SignedLengthExceedsBody Cause = "signed_length_exceeds_body" // Detail: l=; the body is shorter
 	BodyPartlySigned        Cause = "body_partly_signed"         // Detail: the number of bytes that l= leaves unsigned
-	TooManySignatures       Cause = "too_many_signatures"        // Detail: their number; beyond MaxSignatures they are not verified
+	TooManySignatures       Cause = "too_many_signatures"        // Detail: their number; those over MaxSignatures are not verified
 )
 
 // The causes of the fields that carry signatures: DKIM-Signature, ARC-Message-Signature and ARC-Seal.
@@ -54,10 +54,10 @@ const (
 	ForbiddenTag               Cause = "forbidden_tag"                       // Detail: the tag; h= in an ARC-Seal
 	MessageSignatureCoversSeal Cause = "message_signature_covers_seal"       // RFC 8617 section 4.1.2
 	InvalidChainValidation     Cause = "invalid_chain_validation"            // cv= is not none, pass or fail
-	UnexpectedChainValidation  Cause = "unexpected_chain_validation"         // Detail: cv=, which is none in the first seal only
+	UnexpectedChainValidation  Cause = "unexpected_chain_validation"         // Detail: cv=; it must be none in the first seal, and in no other
 	SealerReportsBrokenChain   Cause = "sealer_reports_broken_chain"         // cv=fail
 	TooManyARCSets             Cause = "too_many_arc_sets"                   // Detail: their number, over MaxSets
-	IncompleteARCSets          Cause = "incomplete_arc_sets"                 // not as many of each of the three fields
+	IncompleteARCSets          Cause = "incomplete_arc_sets"                 // the three fields do not occur equally often
 	MissingInstance            Cause = "missing_instance"                    // ARC-Authentication-Results does not begin with i=
 	InvalidInstance            Cause = "invalid_instance"                    // i= is not a number from 1 to 50
 	InstanceExceedsSets        Cause = "instance_exceeds_number_of_arc_sets" // Detail: the number of sets
@@ -73,7 +73,7 @@ const (
 	KeyForbidsSubIdentity Cause = "key_record_forbids_subdomain_identity"
 )
 
-// The causes of ParseKeyRecord, besides typing errors.
+// The causes of ParseKeyRecord, except typing errors.
 const (
 	KeyRecordTooLong        Cause = "key_record_too_long" // Detail: its length in bytes, over MaxKeyRecord
 	KeyRecordTagWithoutSign Cause = "key_record_has_tag_without_equals_sign"
@@ -89,8 +89,8 @@ const (
 	KeyRecordUnknownType    Cause = "key_record_has_unknown_key_type"         // k=
 	KeyRecordBase64         Cause = "key_record_has_invalid_base64"           // p=
 	KeyRecordMalformedKey   Cause = "key_record_has_malformed_public_key"     // Detail: the type that it should have, rsa or ed25519
-	KeyTooShort             Cause = "key_too_short"                           // Detail: its bits, under MinRSABits
-	KeyTooLong              Cause = "key_too_long"                            // Detail: its bits, over MaxRSABits
+	KeyTooShort             Cause = "key_too_short"                           // Detail: its size in bits, under MinRSABits
+	KeyTooLong              Cause = "key_too_long"                            // Detail: its size in bits, over MaxRSABits
 )
 
 // The typing errors of key records: causes of ParseKeyRecord.
@@ -133,10 +133,10 @@ func Causes() []Cause {
 // Fault is an error with a cause.
 type Fault struct {
 	Cause  Cause
-	Detail string // one value; the comment of the cause states which
+	Detail string // one value, described at the Cause
 }
 
-// Error returns the words of the cause and the detail.
+// Error returns the cause as a phrase, and the detail.
 func (f *Fault) Error() string {
 	words := strings.ReplaceAll(string(f.Cause), "_", " ")
 	if f.Detail == "" {
@@ -145,7 +145,7 @@ func (f *Fault) Error() string {
 	return words + ": " + f.Detail
 }
 
-// maxTagDetail is the length in bytes of the longest tag name that a Detail contains whole. Registered names have up to two.
+// maxTagDetail is the length in bytes of the longest tag name that a Detail contains in full. Registered tag names have one or two bytes.
 const maxTagDetail = 32
 
 // tagFault returns a fault whose detail is a tag.

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// Each cause is a word in snake case, and occurs in a case or in a test of this file.
+// Each cause is in snake case, and occurs in a test case or in a test of this file.
 func TestCauses(t *testing.T) {
 	seen := map[Cause]bool{}
 	for _, dir := range []string{"testdata", "testdata/arc"} {
@@ -51,7 +51,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// keyRecordFaults are key records that cannot be used, and why.
+// keyRecordFaults returns key records that cannot be used, and their faults.
 func keyRecordFaults() map[string]Fault {
 	return map[string]Fault{
 		"v=DKIM1; k=rsa; hello":                {KeyRecordTagWithoutSign, ""},

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// CheckHeaders sets HeaderHolds, HoldsUntagged and HeaderOpen in results, which Results returned, for signatures whose domain within
-// accepts. They report whether the header is still as signed, although the signature does not pass. Only the signer can make such a
-// header. key is as for Results.
+// CheckHeaders sets HeaderHolds, HoldsUntagged and HeaderOpen in results, which Results returned. It does so for signatures whose domain
+// within accepts. These fields report whether the header is still as signed, although the signature does not pass. Only the signer can
+// make such a header. key is as for Results.
 func (v *Verifier) CheckHeaders(results []Result, within func(domain string) bool, key func(name string) ([]string, error)) {
 	for i, s := range v.sigs {
 		r := &results[i]
@@ -36,7 +36,8 @@ func (v *Verifier) CheckHeaders(results []Result, within func(domain string) boo
 	}
 }
 
-// headerHolds reports whether a signature verifies over fields, or could not be checked because its key could not be looked up.
+// headerHolds reports whether a signature verifies over fields. open reports that this is unknown, because the key could not be looked
+// up.
 func (v *Verifier) headerHolds(s *signature, fields []Field, key func(string) ([]string, error)) (holds, open bool) {
 	received := v.fields
 	v.fields = fields
@@ -45,8 +46,8 @@ func (v *Verifier) headerHolds(s *signature, fields []Field, key func(string) ([
 	return status == Pass, status == TempError
 }
 
-// maxTag is the length in bytes up to which text in brackets counts as a tag. Names of lists and warnings of gateways are shorter;
-// a longer one could be a message of its own in front of the author's Subject.
+// maxTag is the maximum length in bytes of text in brackets that counts as a tag. Names of lists and warnings of gateways are shorter. A
+// longer text could be a message of its own in front of the author's Subject.
 const maxTag = 64
 
 // untagged returns the fields as they were before a mailing list put its name in brackets into Subject: "[list] text", or
@@ -66,8 +67,8 @@ func (v *Verifier) untagged() ([]Field, bool) {
 	return fields, true
 }
 
-// SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message, and each of these
-// names at least once. They show a reader the author, the recipient, the subject and the time of a message.
+// SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message. h= must list each of these
+// names at least once. These fields show a reader the author, the recipient, the subject and the time of a message.
 func (v *Verifier) SignsIdentity(i int) bool {
 	for _, name := range []string{"from", "subject", "to", "date"} {
 		covered := 0

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A signature that verifies over the header, with or without a changed body, is distinguished from one whose header was changed as
-// well, and from one that another key made.
+// HeaderHolds is set if a signature verifies over the header, whether or not the body was changed. It is not set if the header was
+// changed too, or if another key made the signature.
 func TestHeaderHolds(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	other := make([]byte, ed25519.SeedSize)
@@ -23,7 +23,7 @@ func TestHeaderHolds(t *testing.T) {
 		"as it was":       {"text\r\n", " as it was", key, true}, // it passes
 		"a footer":        {"text\r\nfooter\r\n", " as it was", key, true},
 		"header and body": {"text\r\nfooter\r\n", " [list] as it was", key, false},
-		"another's key":   {"text\r\nfooter\r\n", " as it was", ed25519.NewKeyFromSeed(other), false},
+		"another key":     {"text\r\nfooter\r\n", " as it was", ed25519.NewKeyFromSeed(other), false},
 	} {
 		signer, err := NewSigner(header, []Key{{Domain: "example.com", Selector: "s", Signer: c.key}}, time.Now(), time.Hour)
 		if err != nil {
@@ -50,8 +50,8 @@ func TestHeaderHolds(t *testing.T) {
 	}
 }
 
-// A signature that verifies over the header without a list's name in Subject is distinguished from one whose header was changed in
-// another way, and from one that another key made. Its status remains fail.
+// HoldsUntagged is set if a signature verifies over the header without a list's name in Subject. It is not set if the header was changed
+// in another way, or if another key made the signature. The status remains fail.
 func TestHoldsUntagged(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	record, err := FormatKeyRecord(key.Public().(ed25519.PublicKey))
@@ -96,13 +96,13 @@ func TestHoldsUntagged(t *testing.T) {
 			t.Errorf("%s: %v %+v", name, got, results[0])
 		}
 		if results[0].HeaderHolds != (c.was == c.subject) {
-			t.Errorf("%s: the header as it is: %v", name, results[0].HeaderHolds)
+			t.Errorf("%s: HeaderHolds is %v", name, results[0].HeaderHolds)
 		}
 	}
 }
 
-// A signature whose key cannot be looked up is not verified over the header. HeaderOpen and the name of the key are set, whether or not
-// the body was changed and Results looked up the key.
+// A signature whose key cannot be looked up is not verified over the header. HeaderOpen and KeyName are set, even if the body was changed
+// and Results therefore did not look up the key.
 func TestHeaderOpen(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	broken := func(name string) ([]string, error) {
@@ -134,8 +134,8 @@ func TestHeaderOpen(t *testing.T) {
 	}
 }
 
-// A signature identifies a message to its reader if it covers every From, Subject, To and Date, at least one of each: a second field
-// of a name that it does not cover is what many readers show.
+// A signature identifies a message to its reader if it covers every From, Subject, To and Date field and lists each name at least once.
+// If it does not cover a second field of such a name, many mail programs show that field.
 func TestSignsIdentity(t *testing.T) {
 	const all = "from:to:subject:date"
 	for _, c := range []struct {
@@ -148,7 +148,7 @@ func TestSignsIdentity(t *testing.T) {
 		{"fields that are absent", all, "-to", true},
 		{"no Subject", "from:to:date", "", false},
 		{"no To", "from:subject:date", "", false},
-		{"no To, and none there", "from:subject:date", "-to", false},
+		{"no To in h=, and no To field", "from:subject:date", "-to", false},
 		{"no Date", "from:to:subject", "", false},
 		{"From alone", "from", "", false},
 		{"a second Subject", all, "subject", false},

@@ -1,9 +1,9 @@
 // Package dkim signs messages and verifies their signatures and ARC chains: RFC 6376 (STD 76), RFC 8301, RFC 8463 and RFC 8617.
 //
-// A [Signer] signs one message, a [Verifier] verifies all signatures of one message. Both get the header fields as a slice and
-// the body through Write, and keep nothing of the body. All signatures of a message share one canonicalization and one hash for
-// each body canonicalization. A [Result] is the outcome of one signature, a [Chain] that of the ARC sets; a [Cause] is why
-// either does not pass. The package uses no network and no clock: key records and the time are arguments.
+// A [Signer] signs one message, a [Verifier] verifies all signatures of one message. Both get the header fields as a slice and the body
+// through Write, and keep nothing of the body. All signatures of a message share one canonicalization and one hash for each body
+// canonicalization. A [Result] is the outcome of one signature, and a [Chain] is the outcome of the ARC sets. A [Cause] states why either
+// does not pass. The package uses no network and no clock: key records and the time are arguments.
 //
 //	v := dkim.NewVerifier(fields, []string{"example.org"})
 //	io.Copy(v, body)
@@ -17,16 +17,16 @@ import "time"
 // Field is one header field as received.
 type Field struct {
 	Name  string // up to the colon, as written
-	Value string // all that follows the colon, leading space included; CRLF inside folds, none at the end
+	Value string // everything after the colon, including the leading space; CRLF in folds, but not at the end
 }
 
 // SignatureField is the name of the header field that carries a signature.
 const SignatureField = "DKIM-Signature"
 
-// Status is the outcome of one signature, in the words of RFC 8601 section 2.7.1.
+// Status is the outcome of one signature, as in RFC 8601 section 2.7.1.
 type Status string
 
-// The words that a signature's Result can carry.
+// The values of Status for a signature.
 const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"      // the hash or the signature does not match
@@ -35,12 +35,12 @@ const (
 	PermError Status = "permerror" // malformed, expired, no usable key
 )
 
-// Bounds on the work that a message can cause. They are checked before the work is done.
+// Limits on the work that a message can cause. They are checked before the work is done.
 const (
-	// MaxSignatures is how many signatures of a message are verified; the others have the status Policy.
-	// RFC 6376 section 6.1 lets a verifier limit the number; honest mail has one to four.
+	// MaxSignatures is the maximum number of signatures of a message that are verified. The others have the status Policy. RFC 6376
+	// section 6.1 lets a verifier limit the number. Honest mail has one to four.
 	MaxSignatures = 8
-	// MaxSignedNames is how many names an h= may list. Each is searched for in the header; honest signers list 10 to 50.
+	// MaxSignedNames is the maximum number of names in h=. Each is searched for in the header. Honest signers list 10 to 50.
 	MaxSignedNames = 200
 	// MaxSignatureField is the size in bytes of the longest signature field that is parsed.
 	MaxSignatureField = 32 << 10
@@ -50,7 +50,8 @@ const (
 	MaxRSABits = 8192
 	// MaxKeyRecord is the size in bytes of the longest key record that is parsed.
 	MaxKeyRecord = 16 << 10
-	// maxKeyRecords is how many TXT records at one selector are tried; RFC 6376 section 3.6.2.2 leaves several undefined.
+	// maxKeyRecords is the maximum number of TXT records at one selector that are tried. RFC 6376 section 3.6.2.2 does not define the
+	// result for several.
 	maxKeyRecords = 4
 	// clockSkew is how far a signer's clock and ours may differ before t= or x= makes a signature fail.
 	clockSkew = time.Hour
@@ -59,11 +60,11 @@ const (
 // Result is the result of verifying one signature.
 type Result struct {
 	Status    Status   `json:"status"`
-	Cause     Cause    `json:"cause,omitempty"`     // why not pass
-	Detail    string   `json:"detail,omitempty"`    // as the comment of Cause states
+	Cause     Cause    `json:"cause,omitempty"`     // why the status is not pass
+	Detail    string   `json:"detail,omitempty"`    // described at the Cause
 	Domain    string   `json:"domain,omitempty"`    // d=, lower-case A-labels; empty if it could not be read
 	Selector  string   `json:"selector,omitempty"`  // s=, lower-case A-labels
-	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= where it is absent
+	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= if i= is absent
 	Algorithm string   `json:"algorithm,omitempty"` // a=, such as "rsa-sha256"
 	KeyBits   int      `json:"key_bits,omitempty"`  // size of the public key that was used; 0 if none was
 	Testing   bool     `json:"testing,omitempty"`   // the key record has t=y: RFC 6376 section 3.6.1
@@ -72,15 +73,15 @@ type Result struct {
 	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
 	KeyRecord string   `json:"key_record,omitempty"`
 
-	// HeaderHolds reports that the signature verifies over the header as received. HoldsUntagged reports that it does once a
-	// leading [tag] is removed from Subject, where mailing lists put one. HeaderOpen reports that the key could not be looked
-	// up, so that neither is known. CheckHeaders sets them.
+	// HeaderHolds reports that the signature verifies over the header as received. HoldsUntagged reports that it verifies after a leading
+	// [tag] is removed from Subject; mailing lists insert such tags. HeaderOpen reports that neither is known, because the key could not
+	// be looked up. CheckHeaders sets all three.
 	HeaderHolds   bool `json:"header_verifies,omitempty"`
 	HoldsUntagged bool `json:"header_verifies_untagged,omitempty"`
 	HeaderOpen    bool `json:"header_unknown,omitempty"`
 }
 
-// set sets the outcome. fault is nil if it is Pass.
+// set sets the outcome. fault is nil if status is Pass.
 func (r *Result) set(status Status, fault *Fault) {
 	r.Status = status
 	if fault != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// forge signs a message with any tag list. It replaces $BH and $SIG, and appends b= if there is no $SIG. It simulates any signer.
+// forge signs a message with any tag list, to simulate any signer. It replaces $BH and $SIG. It appends b= if there is no $SIG.
 func forge(t testing.TB, msg []byte, signer crypto.Signer, tags string) []byte {
 	t.Helper()
 	fields, body := splitMessage(t, msg)
@@ -125,7 +125,7 @@ func TestBodySums(t *testing.T) {
 				}
 				b.close()
 				if sum := sha256.Sum256([]byte(want)); string(b.sink.total) != string(sum[:]) || b.sink.length != int64(len(want)) {
-					t.Errorf("%s, canonicalisation %d, pieces of %d: want the sum of %q", c.name, canon, n, want)
+					t.Errorf("%s, canonicalization %d, pieces of %d: want the sum of %q", c.name, canon, n, want)
 				}
 			}
 		}

@@ -13,25 +13,25 @@ import (
 )
 
 // knownDifference returns why two correct verifiers may differ on a message, or "". Each reason is a rule that go-msgauth lacks or a
-// limit of ours. If one applies, ours must be the stricter one or right by the RFC.
+// limit of Signpost. If a reason applies, Signpost's result must be the stricter one, or the one that the RFC requires.
 func knownDifference(ours Result, theirs error) string {
 	switch {
 	case ours.Status == Policy:
-		return "l= that leaves body unsigned, or a bound, is policy here"
+		return "an l= that leaves body unsigned, or a limit, has the result policy here"
 	case ours.Status == Pass && theirs != nil && strings.Contains(theirs.Error(), "insecure body length"):
-		return "go-msgauth refuses an l= that covers the whole body"
+		return "go-msgauth rejects an l= that covers the whole body"
 	case ours.Cause == KeyForbidsSubIdentity:
 		return "go-msgauth does not know the flag t=s"
 	case ours.Status == Pass && theirs != nil && strings.Contains(theirs.Error(), "domain mismatch"):
-		return "go-msgauth compares i= and d= by octets (RFC 6376 section 3.5: domain names)"
+		return "go-msgauth compares i= and d= byte by byte, not as domain names (RFC 6376 section 3.5)"
 	case ours.Cause == SignatureInFuture, ours.Cause == ExpirationNotAfterSigning:
-		return "go-msgauth does not look at t="
+		return "go-msgauth does not check t="
 	case theirs != nil && strings.Contains(theirs.Error(), "expired"), ours.Cause == SignatureExpired:
-		return "go-msgauth has the wall clock and no skew"
+		return "go-msgauth uses the wall clock and allows no skew"
 	case slices.Contains([]Cause{DuplicateTag, MalformedTagName, InvalidCharacterInTag, KeyRecordDuplicateTag, KeyRecordTagName, KeyRecordCharacter}, ours.Cause):
-		return "go-msgauth takes tag lists that RFC 6376 section 3.2 does not"
+		return "go-msgauth accepts tag lists that RFC 6376 section 3.2 does not allow"
 	case ours.Cause == SignedLengthExceedsBody:
-		return "go-msgauth takes an l= that is longer than the body"
+		return "go-msgauth accepts an l= that is longer than the body"
 	}
 	return ""
 }
@@ -99,7 +99,7 @@ func compareWithMsgauth(t *testing.T, signed []byte, records map[string]string) 
 	}
 	ours := verifyIn(t, signed, 7, time.Now(), lookup)
 	if len(ours) != len(theirs) {
-		t.Fatalf("we see %d signatures, go-msgauth %d:\n%q", len(ours), len(theirs), signed)
+		t.Fatalf("Signpost finds %d signatures, go-msgauth %d:\n%q", len(ours), len(theirs), signed)
 	}
 	for i, o := range ours {
 		if (o.Status == Pass) != (theirs[i].Err == nil) && knownDifference(o, theirs[i].Err) == "" {

@@ -54,7 +54,7 @@ func FuzzBody(f *testing.F) {
 			}
 			b.close()
 			if want := sha256.Sum256(slowBody(c, data)); !bytes.Equal(b.sink.total, want[:]) {
-				t.Fatalf("canonicalisation %d of %q", c, data)
+				t.Fatalf("canonicalization %d of %q", c, data)
 			}
 		}
 	})

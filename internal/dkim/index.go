@@ -4,9 +4,9 @@ import "strings"
 
 // index finds the fields of a header by name. It needs a few allocations, whatever the number of fields.
 type index struct {
-	ids   map[string]int // of the names, in lower case and without white space before the colon
-	last  []int          // for each name the lowest field that has it
-	above []int          // for each field the next one above it that has its name, or -1
+	ids   map[string]int // index into last, by name in lower case and without white space before the colon
+	last  []int          // for each name, its lowest field
+	above []int          // for each field, the next field above it with the same name, or -1
 }
 
 func newIndex(fields []Field) index {
@@ -16,7 +16,7 @@ func newIndex(fields []Field) index {
 	for _, f := range fields {
 		size += len(f.Name)
 	}
-	// All names are parts of one string. Until above is filled in, it has the end of each name.
+	// All names are parts of one string. Until above has its final values, it contains the index at which each name ends in that string.
 	joined := make([]byte, 0, size)
 	for i, f := range fields {
 		joined = appendName(joined, f.Name)
@@ -47,7 +47,7 @@ func appendName(dst []byte, name string) []byte {
 	return appendLower(dst, name)
 }
 
-// lowest returns the lowest field of a name, in lower case, or -1.
+// lowest returns the index of the lowest field with a name, or -1. The name is in lower case.
 func (x *index) lowest(name string) int {
 	if id, ok := x.ids[name]; ok {
 		return x.last[id]
@@ -55,7 +55,7 @@ func (x *index) lowest(name string) int {
 	return -1
 }
 
-// all returns the fields of a name, in lower case, from top to bottom.
+// all returns the indexes of all fields with a name, from top to bottom. The name is in lower case.
 func (x *index) all(name string) []int {
 	n := 0
 	for i := x.lowest(name); i >= 0; i = x.above[i] {

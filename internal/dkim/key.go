@@ -26,7 +26,7 @@ type KeyRecord struct {
 	public  crypto.PublicKey
 }
 
-// ParseKeyRecord parses a TXT record, its strings joined. The error is a *Fault.
+// ParseKeyRecord parses a TXT record whose strings are joined. The error is a *Fault.
 func ParseKeyRecord(txt string) (*KeyRecord, error) {
 	k, fault := parseKeyRecord(txt)
 	if fault != nil {
@@ -68,7 +68,7 @@ func parseKeyRecord(txt string) (*KeyRecord, *Fault) {
 	}
 	k := &KeyRecord{Type: "rsa", Testing: listHas(tags["t"], "y"), Strict: listHas(tags["t"], "s")}
 	if t, ok := tags["k"]; ok {
-		// Values are case-sensitive (section 3.2), and other verifiers refuse k=RSA too.
+		// Values are case-sensitive (section 3.2), and other verifiers reject k=RSA too.
 		if k.Type = t; t != "rsa" && t != "ed25519" {
 			return nil, mistyped(txt, tags, unknownType(t))
 		}
@@ -83,7 +83,7 @@ func parseKeyRecord(txt string) (*KeyRecord, *Fault) {
 	return k, nil
 }
 
-// ofKeyRecord returns what a fault of parseTags is called in a key record.
+// ofKeyRecord converts a fault of parseTags to the corresponding fault of a key record.
 func ofKeyRecord(f *Fault) *Fault {
 	cause := KeyRecordTagName
 	switch f.Cause {
@@ -104,7 +104,7 @@ func unknownType(k string) *Fault {
 	return &Fault{Cause: KeyRecordUnknownType}
 }
 
-// wrongHash finds what owners write into h= instead of sha256: the algorithm of a signature, or other case.
+// wrongHash returns the fault of an h= without sha256. Some owners write a signature algorithm, such as rsa-sha256, or use capitals.
 func wrongHash(h string) *Fault {
 	for item := range strings.SplitSeq(h, ":") {
 		if item = trimFWS(item); strings.TrimPrefix(strings.ToLower(item), "rsa-") == "sha256" {
@@ -114,8 +114,8 @@ func wrongHash(h string) *Fault {
 	return &Fault{Cause: KeyRecordForbidsSHA256}
 }
 
-// mistyped returns the typing error that the record shows and that caused fault. Otherwise it returns fault. tags is nil
-// if the record is not a list of tags.
+// mistyped returns the typing error in the record that caused fault. If it finds none, it returns fault. tags is nil if the record is not
+// a list of tags.
 func mistyped(txt string, tags map[string]string, fault *Fault) *Fault {
 	host := strings.TrimSuffix(trimFWS(txt), ".")
 	if _, err := domain.Parse(host); err == nil && strings.Contains(host, ".") {
@@ -168,9 +168,9 @@ func (k *KeyRecord) setPublic(data []byte) *Fault {
 	}
 }
 
-// parseRSA parses the forms that are in use: SubjectPublicKeyInfo, and the bare RSAPublicKey of section 3.6.1 (erratum
-// 3017). RFC 3279 section 2.3.1 requires NULL parameters in the former; some key generators omit them, which changes
-// nothing about the key, and OpenSSL accepts it.
+// parseRSA parses the two forms in use: SubjectPublicKeyInfo, and the bare RSAPublicKey of section 3.6.1 (erratum 3017). RFC 3279 section
+// 2.3.1 requires NULL parameters in SubjectPublicKeyInfo. Some key generators omit them. Such a record is accepted, because the key is
+// the same and OpenSSL accepts it.
 func parseRSA(data []byte) (*rsa.PublicKey, error) {
 	if key, err := x509.ParsePKIXPublicKey(data); err == nil {
 		if r, ok := key.(*rsa.PublicKey); ok {

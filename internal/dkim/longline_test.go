@@ -20,8 +20,8 @@ func brokenByPostfix(msg string) string {
 	return strings.Join(out, "\r\n")
 }
 
-// A line of 998 bytes without CRLF is the longest that RFC 5322 section 2.1.1 allows. What LongLines finds is what breaks the
-// signature, and an over-long field that need not be signed breaks none.
+// A line of 998 bytes without CRLF is the longest that RFC 5322 section 2.1.1 allows. The signature breaks if and only if LongLines finds
+// a long line that is signed. A long field that need not be signed is left unsigned and breaks no signature.
 func TestLongLines(t *testing.T) {
 	k := newKeys(t)
 	rec := zone(map[string]string{"r1._domainkey.example.org": record(t, k.rsa)})

@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// maxMangledName is the length in bytes of the longest name that is read in a mangled field: that of a domain name. The
+	// maxMangledName is the length in bytes of the longest name that is read in a mangled field: the maximum length of a domain name. The
 	// time to convert U-labels grows with the square of the length.
 	maxMangledName = 253
-	// maxMangledTags is how often d= or s= is tried in a mangled field, for the same reason.
+	// maxMangledTags is the maximum number of d= or s= that are tried in a mangled field, for the same reason.
 	maxMangledTags = 4
 )
 
-// readMangled searches a field that cannot be parsed for d= and s=, so that its result still names the signer. The status is
-// already set: nothing is verified under such a name.
+// readMangled searches a field that cannot be parsed for d= and s=, so that its result still names the signer. The status is already set,
+// so no signature is verified with such a name.
 func (s *signature) readMangled() {
 	value := s.field.Value[:min(len(s.field.Value), MaxSignatureField)]
 	if strings.Contains(value, "=?") {
 		value = decodeWords(value)
 	}
 	if s.result.Domain == "" {
-		s.result.Domain = mangledName(value, 'd', 2) // a single label is what remains of a name that was cut in two
+		s.result.Domain = mangledName(value, 'd', 2) // a single label is probably a part of a name that was cut in two
 	}
 	if s.result.Selector == "" {
 		s.result.Selector = mangledName(value, 's', 1)
@@ -73,8 +73,8 @@ func mangledName(value string, tag byte, labels int) string {
 	return ""
 }
 
-// unmangle reads a name with a final dot, in quotes or brackets, after an "@", folded, with control characters in it, or
-// followed by other text. It returns "" if there is none with at least the given number of labels.
+// unmangle reads a name with a final dot, in quotes or brackets, after an "@", folded, with control characters in it, or followed by
+// other text. It returns "" if it finds no name with at least the given number of labels.
 func unmangle(text string, labels int) string {
 	text = text[indexName(text, true):]
 	whole := strings.Map(func(r rune) rune {
@@ -100,8 +100,8 @@ func unmangle(text string, labels int) string {
 	return ""
 }
 
-// indexName returns the index of the first byte that can be part of an address without quotes, or of the first that cannot; or the
-// length.
+// indexName returns the index of the first byte that can be part of an unquoted address. With part = false, it returns the index of the
+// first byte that cannot. If there is none, it returns the length of s.
 func indexName(s string, part bool) int {
 	for i := range len(s) {
 		if (s[i] > ' ' && s[i] != 0x7f && strings.IndexByte(`"'<>()[],:;\`, s[i]) < 0) == part {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxHeader bounds the header that ReadMessage accepts, in bytes, and so the length of a line.
+// maxHeader limits the size in bytes of the header that ReadMessage accepts. So it also limits the length of a line.
 const maxHeader = 4 << 20
 
 const readSize = 64 << 10
@@ -18,7 +18,7 @@ const readSize = 64 << 10
 // ReadMessage splits a message with LF or CRLF line ends into its fields and a reader of its body with CRLF line ends, as on the
 // wire. The error names the line that is not a header field. A "From " line of an mbox is ignored.
 func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
-	// An endless line, as of a device, must not be read as a whole.
+	// An endless line, as in a device file, must not be read into memory.
 	bounded := &io.LimitedReader{R: r, N: maxHeader + 2*readSize}
 	defer func() { bounded.N = math.MaxInt64 }()
 	br := bufio.NewReaderSize(bounded, readSize)
@@ -55,7 +55,8 @@ func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	}
 }
 
-// CRLF returns text with the line ends of the wire. Its own are LF, as Postfix passes folds to milters, or CRLF.
+// CRLF returns text with CRLF line ends, as on the wire. The line ends of text may be CRLF, or LF as in folds that Postfix passes to
+// milters.
 func CRLF(text string) string {
 	if !strings.Contains(text, "\n") {
 		return text
@@ -70,7 +71,7 @@ func (f Field) Wire() string { return f.Name + ":" + CRLF(f.Value) + "\r\n" }
 type crlfReader struct {
 	r    io.Reader
 	last byte
-	rest []byte // converted and not read yet
+	rest []byte // converted, but not read yet
 	buf  [32 << 10]byte
 }
 

@@ -68,7 +68,8 @@ func signed(t testing.TB) (fields []Field, body []byte, records []string) {
 	return append(signatures, fields...), body, []string{record(t, keys[0].Signer)}
 }
 
-// The cost of a message without RSA does not grow by accident: a body causes no allocation, and a header a fixed number.
+// TestAllocations detects an unintended rise in the cost of a message, apart from RSA. A body causes no allocation, and a header causes a
+// fixed number.
 func TestAllocations(t *testing.T) {
 	fields, text, records := signed(t)
 	odd := []byte(" \t\r\n\r\n \r")
@@ -78,7 +79,7 @@ func TestAllocations(t *testing.T) {
 			b.Write(text)
 			b.Write(odd)
 		}); n != 0 {
-			t.Errorf("canonicalisation %d: %v for a body", c, n)
+			t.Errorf("canonicalization %d: %v for a body", c, n)
 		}
 	}
 	unsigned, _, keys := ordinary(t)
@@ -124,7 +125,7 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// The share of RSA in the two benchmarks above.
+// BenchmarkBareVerify measures the share of RSA in BenchmarkVerify, and BenchmarkBareSign that in BenchmarkSign.
 func BenchmarkBareVerify(b *testing.B) {
 	_, _, keys := ordinary(b)
 	key := keys[0].Signer.(*rsa.PrivateKey)

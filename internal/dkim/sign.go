@@ -34,12 +34,12 @@ func (k Key) Algorithm() string {
 	return ""
 }
 
-// oversigning states when h= lists a name once more than the message has fields of it, so that an added field breaks the signature
+// oversigning states when h= lists a name once more than the message has fields of that name. An added field then breaks the signature
 // (RFC 6376 sections 5.4.2 and 8.15).
 type oversigning uint8
 
 const (
-	always    oversigning = iota // also if the message has none
+	always    oversigning = iota // even if the message has no such field
 	ifPresent                    // if the message has one; relays add a missing field
 	never                        // lists and resenders may add such fields
 )
@@ -82,8 +82,8 @@ type Signer struct {
 	expire time.Duration
 }
 
-// NewSigner returns a Signer for a message with these header fields (top to bottom). t= is now, x= is now plus expire; there is no x=
-// if expire is 0. The error wraps a *Fault.
+// NewSigner returns a Signer for a message with these header fields (top to bottom). t= is now, and x= is now plus expire. If expire is
+// 0, there is no x=. The error wraps a *Fault.
 func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) (*Signer, error) {
 	for _, k := range keys {
 		if k.Algorithm() == "" {
@@ -144,8 +144,8 @@ func (s *Signer) Write(p []byte) (int, error) {
 	return s.body.Write(p)
 }
 
-// Absent returns the names of missing fields that every message should have: Date and Message-ID (RFC 5322 section 3.6). They are not
-// signed as absent, because relays add them.
+// Absent returns the names of missing fields that every message should have: Date and Message-ID (RFC 5322 section 3.6). h= does not list
+// a missing field of these names, because relays add such fields.
 func (s *Signer) Absent() []string { return s.absent }
 
 // LongLines returns the lines longer than MaxLine of the header and of the body so far.

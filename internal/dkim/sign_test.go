@@ -17,7 +17,7 @@ import (
 	"signpost/internal/conformance"
 )
 
-// sign adds our signatures on top of a message; that of the first key is uppermost.
+// sign adds our signatures on top of a message. The signature of the first key is the topmost.
 func sign(t testing.TB, msg []byte, keys ...Key) []byte {
 	t.Helper()
 	fields, body := splitMessage(t, msg)
@@ -96,8 +96,8 @@ func TestSignedHeaderIsClosed(t *testing.T) {
 	}
 }
 
-// A missing field that a relay adds (RFC 6409 section 8) does not break the signature. A second one does, and so does a first one of a
-// name that relays do not add. go-msgauth agrees.
+// A missing field that a relay adds (RFC 6409 section 8) does not break the signature. A second field of that name does. So does any
+// field of a name that relays do not add. go-msgauth returns the same results.
 func TestFieldsThatRelaysAdd(t *testing.T) {
 	k := newKeys(t)
 	records := map[string]string{"r1._domainkey.example.org": record(t, k.rsa)}
@@ -153,7 +153,7 @@ func TestTooManyFieldsToSign(t *testing.T) {
 	}
 }
 
-// The limit on signatures: those of the Author Domain are verified in any position, and those over the limit are "policy".
+// Signatures of the Author Domain are verified in any position. Signatures over the limit have the result policy.
 func TestSignatureCap(t *testing.T) {
 	k := newKeys(t)
 	msg := crlf(letter)
@@ -304,9 +304,9 @@ func TestSameVerdictAsMsgauth(t *testing.T) {
 		}
 		count[ours.Status == Pass]++
 	}
-	conformance.Add(t, "dkim-msgauth", "DKIM: go-msgauth gives the same verdict on %d generated messages: %d pass, %d do not.", count[true]+count[false], count[true], count[false])
+	conformance.Add(t, "dkim-msgauth", "DKIM: go-msgauth has the same result for %d generated messages: %d pass, %d do not pass.", count[true]+count[false], count[true], count[false])
 	if count[true] < 500 || count[false] < 300 {
-		t.Errorf("the generator is not worth much: %v", count)
+		t.Errorf("the generator does not make enough of both kinds: %v", count)
 	}
 }
 

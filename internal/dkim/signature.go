@@ -11,7 +11,7 @@ import (
 // signature is a parsed signature field. It can be verified unless its result has a Status.
 type signature struct {
 	field  Field
-	at     int // its index among the fields that it may cover; -1: it is none of them
+	at     int // its index among the fields that it may cover, or -1 if it is not one of them
 	result Result
 
 	keyType  string // "rsa" or "ed25519"
@@ -93,7 +93,7 @@ func (s *signature) keyName() string {
 // covers reports whether h= lists a field. name is in lower case.
 func (s *signature) covers(name string) bool { return slices.Contains(s.result.Headers, name) }
 
-// readNames reads d=, s=, b= and i=. It is called first, so that the result of a malformed signature has its domain.
+// readNames reads d=, s=, b= and i=. It is called first, so that even the result of a malformed signature names its domain.
 func (s *signature) readNames(tags map[string]string) *Fault {
 	var err error
 	if d := tags["d"]; d != "" {
@@ -132,7 +132,7 @@ func (s *signature) readNames(tags map[string]string) *Fault {
 }
 
 func (s *signature) readAlgorithms(tags map[string]string) *Fault {
-	// Section 3.2 makes values case-sensitive, but the ABNF of a=, c= and q= does not. OpenDKIM and Mail::DKIM ignore case.
+	// Section 3.2 makes values case-sensitive, but the ABNF of a=, c= and q= is not case-sensitive. OpenDKIM and Mail::DKIM ignore case.
 	switch a := strings.ToLower(tags["a"]); a {
 	case "rsa-sha256", "ed25519-sha256":
 		s.result.Algorithm = a
@@ -143,7 +143,7 @@ func (s *signature) readAlgorithms(tags map[string]string) *Fault {
 	default:
 		return &Fault{Cause: UnknownAlgorithm}
 	}
-	// Section 3.5: "c=relaxed" means relaxed/simple, and a missing c= means simple/simple. If c= is present, neither part is empty.
+	// Section 3.5: "c=relaxed" means relaxed/simple, and a missing c= means simple/simple. If c= is present, neither part may be empty.
 	c, ok := tags["c"]
 	header, body, both := strings.Cut(strings.ToLower(c), "/")
 	if ok && header == "" || both && body == "" {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The benchmark signs alternately a message of 4 KiB with RSA-2048 and only a hash, so that both run under the same load. The minimum of each
-// counts, because other load only adds time. x-bare is the ratio of the two.
+// BenchmarkSignature alternates between signing a message of 4 KiB and signing only a hash, both with RSA-2048, so that both run under
+// the same load. The minimum of each time is used, because other load only adds time. x-bare is the ratio of the two minimums.
 func BenchmarkSignature(b *testing.B) {
 	key := newKeys(b).rsa
 	fields, _ := splitMessage(b, crlf(letter))

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// sink hashes the canonical body. It keeps the hash at each length in limits, so that any number of signatures with an l= needs one
-// pass.
+// sink hashes the canonical body. It keeps the hash at each length in limits, so one pass is sufficient for any number of signatures with
+// l=.
 type sink struct {
 	hash   hash.Hash
 	length int64   // bytes hashed
@@ -56,14 +56,15 @@ func (s *sink) lineEnds(n int) {
 	}
 }
 
-func (s *sink) octet(c byte) {
+func (s *sink) writeByte(c byte) {
 	if len(s.buf) == cap(s.buf) {
 		s.flush()
 	}
 	s.buf = append(s.buf, c)
 }
 
-// room returns n bytes of the buffer to write to, at most sinkBuffer. take states how many of them were written.
+// room returns n bytes of the buffer for writing. n is at most sinkBuffer. The caller then passes the number of bytes that it wrote to
+// take.
 func (s *sink) room(n int) []byte {
 	if len(s.buf)+n > cap(s.buf) {
 		s.flush()

@@ -36,7 +36,7 @@ func parseTags(s string) (map[string]string, *Fault) {
 	return tags, nil
 }
 
-// fws is the bytes of folding white space.
+// fws contains the bytes of folding white space.
 const fws = " \t\r\n"
 
 func isFWS(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }

@@ -6,9 +6,9 @@ import (
 	"math/bits"
 )
 
-// verbatim returns how many bytes of p relaxed canonicalization does not change: words with single spaces between them, and lines
-// that end in CRLF. p begins with text, so there is at least one. The last one is text, because white space and line ends after it
-// may be trailing.
+// verbatim returns the number of bytes at the start of p that relaxed canonicalization does not change. These bytes are words with single
+// spaces between them, and lines that end in CRLF. p begins with text, so the number is at least 1. The last of these bytes is text,
+// because white space and line ends after it may be trailing.
 func verbatim(p []byte) int {
 	n := changes(p)
 	if p[n-1] == ' ' || n > 1 && n == len(p) && p[n-1] == '\r' { // an LF may follow
@@ -44,8 +44,8 @@ func withoutLineEnds(p []byte) int {
 	return n
 }
 
-// changes returns the index of the first byte after p[0] that canonicalization changes, or len(p). It checks eight bytes at a time;
-// the result for each is the top bit of its place in a number.
+// changes returns the index of the first byte after p[0] that canonicalization changes, or len(p). It checks eight bytes at a time, as
+// one number. The result for each byte is the top bit at its position in that number.
 func changes(p []byte) int {
 	const (
 		ones = 0x0101010101010101
@@ -57,7 +57,7 @@ func changes(p []byte) int {
 		before, here := binary.LittleEndian.Uint64(q), binary.LittleEndian.Uint64(q[1:])
 		space := before ^ ones*' '
 		// A byte is a candidate if it is at most a tab, or if it follows a space and is above an LF and at most a space. A subtraction
-		// may borrow from the next place: then a VT is no candidate, which is correct, or there is a needless candidate.
+		// may borrow from the next byte. Then a VT is not a candidate, which is correct, or there is an unnecessary candidate.
 		look := ((here-ones*(' '+1))&^(here-ones*('\n'+1))&(space-ones)&^space | (here - ones*('\t'+1))) &^ here & top
 		if look == 0 {
 			i += 8
@@ -88,8 +88,8 @@ func changesAt(p []byte, i int) bool {
 	return false
 }
 
-// squeeze writes the first line of p, up to its CR, byte by byte, each run of white space as one space. It returns the number of bytes
-// of p that it read, and whether it changed any of them.
+// squeeze writes the first line of p up to its CR, byte by byte. It writes each run of white space as one space. It returns the number of
+// bytes of p that it read, and whether it changed any of them.
 func (b *body) squeeze(p []byte) (taken int, changed bool) {
 	p = p[:min(len(p), sinkBuffer)]
 	if i := bytes.IndexByte(p, '\r'); i >= 0 {
@@ -98,7 +98,7 @@ func (b *body) squeeze(p []byte) (taken int, changed bool) {
 	to := b.sink.room(len(p))
 	n, was, tabs := 0, 0, 0
 	for _, c := range p {
-		// Arithmetic without branches, because branches would be mispredicted at each word.
+		// Arithmetic is used instead of branches, because the processor would mispredict branches at each word.
 		is := 0
 		if c == ' ' {
 			is = 1

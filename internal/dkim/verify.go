@@ -23,12 +23,12 @@ type Verifier struct {
 	bodies [canons]*body // nil if no signature needs it
 	ended  bool          // the bodies are closed
 	buf    []byte        // for the canonical header
-	next   []int         // as index.last, while headerSum reads fields from the bottom up
+	next   []int         // for headerSum: the next field of each name, from the bottom up
 }
 
-// NewVerifier parses the signatures among a message's header fields (top to bottom). If there are more than MaxSignatures, those that
-// could align with one of the authors' domains have priority, then those of the domain in List-Id, then the upper ones. All of this is
-// known without DNS.
+// NewVerifier parses the signatures among a message's header fields (top to bottom). At most MaxSignatures are verified. Signatures that
+// could align with one of the authors' domains have priority, then those of the domain in List-Id, then the topmost ones. This choice
+// needs no DNS.
 func NewVerifier(fields []Field, authors []string) *Verifier {
 	v := &Verifier{fields: fields, index: newIndex(fields)}
 	at := v.index.all("dkim-signature")
@@ -146,8 +146,8 @@ func (v *Verifier) Write(p []byte) (int, error) {
 }
 
 // Results ends the message and returns one Result for each DKIM-Signature field, top to bottom. key returns the TXT records of a name,
-// each with its strings joined. Its error is a *net.DNSError with IsNotFound if there is none, a *net.DNSError that is not temporary if
-// the answer cannot be used, and any other error if the lookup failed.
+// each with its strings joined. If there are none, its error is a *net.DNSError with IsNotFound. If the answer cannot be used, its error
+// is a *net.DNSError that is not temporary. Any other error means that the lookup failed.
 func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error)) []Result {
 	v.end()
 	results := make([]Result, len(v.sigs))
@@ -160,8 +160,8 @@ func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error
 	return results
 }
 
-// Passing ends the message and verifies the signatures whose domain is one of those that among accepts. It returns the domains
-// whose signature passes. Results verifies the others. key is as for Results.
+// Passing ends the message and verifies the signatures whose domain among accepts. It returns the domains whose signature passes. Results
+// verifies the others. key is as for Results.
 func (v *Verifier) Passing(now time.Time, among func(domain string) bool, key func(name string) ([]string, error)) (domains []string) {
 	v.end()
 	for _, s := range v.sigs {
@@ -188,8 +188,8 @@ func (v *Verifier) end() {
 	}
 }
 
-// verify returns the result of a signature. It first checks what needs no key: a message that was changed fails whatever DNS answers, so
-// that an unreachable name server cannot turn a forgery into a temperror.
+// verify returns the result of a signature. It first does the checks that need no key. A changed message fails whatever DNS answers, so
+// an unreachable name server cannot turn a forgery into a temperror.
 func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]string, error)) (Status, *Fault) {
 	if fault := s.untimely(now); fault != nil {
 		return PermError, fault
@@ -209,7 +209,7 @@ func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]strin
 	status, fault := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
 	s.headerGood = status == Pass
 	if status == Pass && s.limit >= 0 && s.limit < sink.length {
-		// The attacks of May 2024: anyone could append text to a message with l= in the signer's name.
+		// The attacks of May 2024: anyone could append text to a message signed with l=, and the signature still verified.
 		return Policy, &Fault{BodyPartlySigned, strconv.FormatInt(sink.length-s.limit, 10)}
 	}
 	return status, fault
@@ -256,8 +256,8 @@ func (s *signature) tryKeys(key func(string) ([]string, error), header func() [s
 		return PermError, &Fault{Cause: KeyRecordMissing}
 	}
 	sum := header()
-	// Section 3.6.2.2 leaves several records undefined. Trying each makes the verdict independent of their order. The result
-	// keeps the record that the cause is about.
+	// Section 3.6.2.2 does not define the result for several records. Each record is tried, so that the verdict does not depend on their
+	// order. The result keeps the record that the cause is about.
 	status, fault := PermError, (*Fault)(nil)
 	for _, txt := range records[:min(len(records), maxKeyRecords)] {
 		k, st, f := s.tryKey(txt, sum)

@@ -6,13 +6,13 @@ import (
 	"signpost/internal/domain"
 )
 
-// parser reads the mailbox-list of a From field: RFC 5322 section 3.6.2, with the groups of RFC 6854 and the UTF-8 of
-// RFC 6532. Of the obsolete syntax of section 4.4 it accepts empty list elements and misplaced dots in a local part. A
-// source route or a comment inside a domain is an error, because programs disagree on them.
+// parser reads the mailbox-list of a From field: RFC 5322 section 3.6.2, with the groups of RFC 6854 and the UTF-8 of RFC 6532. Of the
+// obsolete syntax of section 4.4, it accepts empty list elements and misplaced dots in a local part. A source route or a comment inside a
+// domain is an error, because programs read them differently.
 type parser struct {
 	s       string
 	i       int
-	word    int // end of the last word that words has read
+	word    int // end of the last word that the method words has read
 	domains []string
 }
 
@@ -26,7 +26,7 @@ func (p *parser) list(group bool) error {
 			return err
 		}
 		switch c := p.peek(); {
-		case c == ',': // an empty element: RFC 5322 section 4.4 MUST
+		case c == ',': // an empty element, which RFC 5322 section 4.4 requires parsers to accept
 			p.i++
 			continue
 		case c == ';' && group, c == 0 && !group:
@@ -48,7 +48,7 @@ func (p *parser) list(group bool) error {
 	}
 }
 
-// peek returns the next byte, 0 at the end. The text contains no NUL, because unfold refuses control characters.
+// peek returns the next byte, or 0 at the end. The text contains no NUL, because unfold rejects control characters.
 func (p *parser) peek() byte {
 	if p.i < len(p.s) {
 		return p.s[p.i]
@@ -56,7 +56,7 @@ func (p *parser) peek() byte {
 	return 0
 }
 
-// address reads one mailbox or, outside of a group, one group. list reads what follows.
+// address reads one mailbox or, outside of a group, one group. list reads the text after it.
 func (p *parser) address(inGroup bool) error {
 	words, err := p.words()
 	if err != nil {
@@ -84,8 +84,8 @@ func (p *parser) address(inGroup bool) error {
 			return err
 		}
 		if p.peek() == '<' {
-			// ann@example.org <ann@example.org>, with an unquoted display name, is common. It is unambiguous if both have the
-			// same domain.
+			// A display name that is an unquoted address, as in ann@example.org <ann@example.org>, is common. It is unambiguous if both
+			// addresses have the same domain.
 			return p.angle(domain)
 		}
 		p.domains = append(p.domains, domain)
@@ -179,8 +179,8 @@ func (p *parser) blank() error {
 	return onlyWords(p.s[start:p.i])
 }
 
-// onlyWords returns an error if comments inside an address contain more than letters, digits and hyphens. A program that
-// does not know comments could take the rest, such as a dot or an @, for a part of the address.
+// onlyWords returns an error if comments inside an address contain anything other than letters, digits and hyphens. A program that does
+// not know comments could read other characters, such as a dot or an @, as part of the address.
 func onlyWords(comments string) error {
 	for i := range len(comments) {
 		c := comments[i]
@@ -207,9 +207,9 @@ func plainLocal(s string) bool {
 	return atoms != ""
 }
 
-// words reads atoms, dots, quoted strings and comments, as they occur in a display name or before an "@". It returns the
-// text up to the last word, and sets p.word to the end of that word. Unquoted square brackets are wrong in a display name,
-// but no reader sees an address in them.
+// words reads atoms, dots, quoted strings and comments, as they occur in a display name or before an "@". It returns the text up to the
+// last word, and sets p.word to the end of that word. It accepts unquoted square brackets. They are wrong in a display name, but no
+// program reads an address in them.
 func (p *parser) words() (string, error) {
 	start := p.i
 	p.word = p.i

@@ -1,5 +1,5 @@
-// Package dmarc finds the Author Domain of a message and the policy of its Domain Owner, and reports whether the message satisfies
-// it: RFC 9989.
+// Package dmarc finds the Author Domain of a message and the policy of its Domain Owner. It reports whether the message satisfies that
+// policy: RFC 9989.
 //
 // [ReadAuthor] parses the From fields. [Discover] finds the policy of one Author Domain by the DNS Tree Walk, and its
 // [Discovery] compares the identifiers that DKIM and SPF authenticated. The [Result] has the status and its [Cause]. [Explain]
@@ -24,15 +24,16 @@ import (
 // lookups. Honest mail has one.
 const MaxAuthorDomains = 4
 
-// Author is the author of a message by its From fields: RFC 9989 section 5.3.1.
+// Author is the author of a message according to its From fields: RFC 9989 section 5.3.1.
 type Author struct {
 	Domains []string `json:"header_from,omitempty"` // lower-case A-labels, each once, in the order of the field
-	Cause   Cause    `json:"from_cause,omitempty"`  // why it is not certain who wrote the message: one of AuthorCauses
-	Detail  string   `json:"from_detail,omitempty"` // the comment of Cause states which value
+	Cause   Cause    `json:"from_cause,omitempty"`  // why the author is not certain: one of AuthorCauses
+	Detail  string   `json:"from_detail,omitempty"` // described at the Cause
 }
 
 // ReadAuthor parses the values of all From fields of a message. If two programs could read different domains, the Author has a Cause and
-// no Domains: no field, several fields, or syntax outside RFC 5322 section 3.4 that could hide or change the address.
+// no Domains. This is so if there are no or several From fields, or if the syntax is outside RFC 5322 section 3.4 and could hide or
+// change the address.
 func ReadAuthor(values []string) Author {
 	switch len(values) {
 	case 0:

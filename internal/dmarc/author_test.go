@@ -192,7 +192,7 @@ func TestReadAuthorFields(t *testing.T) {
 	}
 }
 
-// Each cause occurs in a case. FromHiddenField is set where the fields are read.
+// Each cause occurs in a case. FromHiddenField is not set here, but in package filter.
 func TestEachAuthorCauseOccurs(t *testing.T) {
 	seen := map[Cause]bool{FromMissing: true, FromSeveral: true, FromHiddenField: true}
 	for _, c := range authorCases() {
@@ -209,8 +209,8 @@ func TestEachAuthorCauseOccurs(t *testing.T) {
 	}
 }
 
-// Every From field yields either domains that are safe to look up or a cause. Where net/mail, an independent parser, reads
-// one address, it is not an address of another domain.
+// Every From field has either domains that are safe to look up or a cause. If net/mail, an independent parser, reads one address, that
+// address is not in another domain.
 func FuzzReadAuthor(f *testing.F) {
 	f.Add("Ann (x) <ann@example.org>, \"b\" <c@d.example>")
 	f.Add("g: a@b.example;")

@@ -6,28 +6,28 @@ import (
 	"strings"
 )
 
-// Cause is why a Result is not a pass, what is wrong with a record, or why a From field has no Author Domain. With spaces for its
-// underscores it is a plain phrase.
+// Cause is the reason why a Result is not a pass, a record is faulty, or a From field has no Author Domain. With spaces instead of
+// underscores, it is an English phrase.
 type Cause string
 
 // The causes of a Result. Unless stated otherwise, Detail is empty.
 const (
 	NoRecord                  Cause = "no_record"                    // no DMARC record applies to the domain
 	NoAlignedIdentifierPassed Cause = "no_aligned_identifier_passed" // the message fails
-	PolicyTagMissing          Cause = "policy_tag_missing"           // the record has no p; in a Result, it has no valid rua either
-	PolicyTagInvalid          Cause = "policy_tag_invalid"           // p, sp or np has no valid policy; in a Result, there is no valid rua either. Detail: see Fault
+	PolicyTagMissing          Cause = "policy_tag_missing"           // the record has no p; in a Result, also no valid rua
+	PolicyTagInvalid          Cause = "policy_tag_invalid"           // p, sp or np has no valid policy; in a Result, there is also no valid rua. Detail: see Fault
 	PolicyLookupFailed        Cause = "policy_lookup_failed"         // temperror. Detail: the DNS status
 	PolicyLookupUnusable      Cause = "policy_lookup_unusable"       // a DNS answer that a retry does not change. Detail: the DNS status
-	OrganizationLookupFailed  Cause = "organization_lookup_failed"   // of IdentifierDomain, or of Domain if that is empty. Detail: the DNS status
+	OrganizationLookupFailed  Cause = "organization_lookup_failed"   // of IdentifierDomain or, if that is empty, of Domain. Detail: the DNS status
 	KeyLookupFailed           Cause = "key_lookup_failed"            // the DKIM key of IdentifierDomain
 	SPFLookupFailed           Cause = "spf_lookup_failed"            // the SPF check of IdentifierDomain
 )
 
-// The causes of a Step without a valid record, which a Result does not have.
+// The causes of a Step without a valid record. A Result never has one of them.
 const (
-	SeveralRecords   Cause = "several_records"   // they count as none. Detail: how many
-	VersionMissing   Cause = "version_missing"   // no TXT record begins with v=DMARC1, in these letters
-	SemicolonMissing Cause = "semicolon_missing" // Detail: what follows v=DMARC1 instead
+	SeveralRecords   Cause = "several_records"   // they count as no record. Detail: their number
+	VersionMissing   Cause = "version_missing"   // no TXT record begins with v=DMARC1 in exactly this case
+	SemicolonMissing Cause = "semicolon_missing" // Detail: the text after v=DMARC1
 )
 
 // Causes returns the causes of results, records and steps. Those of a From field are AuthorCauses.
@@ -45,8 +45,8 @@ const (
 	FromTooManyDomains         Cause = "from_too_many_domains"         // more than MaxAuthorDomains. Detail: their number
 	FromHiddenField            Cause = "from_hidden_field"             // a header field hides another one after a stray line end
 	FromWithoutAddress         Cause = "from_without_address"          // no address at all
-	FromNameWithoutAddress     Cause = "from_name_without_address"     // a display name without one
-	FromBracketsWithoutAddress Cause = "from_brackets_without_address" // angle brackets without one
+	FromNameWithoutAddress     Cause = "from_name_without_address"     // a display name without an address
+	FromBracketsWithoutAddress Cause = "from_brackets_without_address" // angle brackets without an address
 	FromControlCharacter       Cause = "from_control_character"
 	FromNameHidesAddress       Cause = "from_name_hides_address" // encoded words that decode to a NUL, or to a line end and an address
 	FromUnquotedColon          Cause = "from_unquoted_colon"
@@ -60,14 +60,14 @@ const (
 	FromQuotedStringUnclosed   Cause = "from_quoted_string_unclosed"
 	FromCommentUnclosed        Cause = "from_comment_unclosed"
 	FromCommentsTooDeep        Cause = "from_comments_too_deep"  // more than maxComment levels
-	FromCommentInAddress       Cause = "from_comment_in_address" // one with more than words
+	FromCommentInAddress       Cause = "from_comment_in_address" // a comment with more than words
 	FromTextAfterAddress       Cause = "from_text_after_address"
-	FromTwoAddresses           Cause = "from_two_addresses" // instead of one
+	FromTwoAddresses           Cause = "from_two_addresses" // two addresses instead of one
 	FromSourceRoute            Cause = "from_source_route"
-	FromAddressLiteral         Cause = "from_address_literal" // instead of a domain
+	FromAddressLiteral         Cause = "from_address_literal" // an address literal instead of a domain
 	FromInvalidDomain          Cause = "from_invalid_domain"
 	FromMalformedLocalPart     Cause = "from_malformed_local_part"
-	FromDeceptiveLocalPart     Cause = "from_deceptive_local_part" // mail programs may display another one
+	FromDeceptiveLocalPart     Cause = "from_deceptive_local_part" // mail programs may display another local part
 )
 
 // AuthorCauses returns the causes of an Author.
@@ -82,8 +82,8 @@ func AuthorCauses() []Cause {
 	}
 }
 
-// Fault is what is wrong with a record or a From field. In a record, Detail of PolicyTagInvalid is the tag as written, such as
-// "p=rejct", or "p=" if the value is long or contains unusual characters.
+// Fault is an error in a record or a From field. In a record, Detail of PolicyTagInvalid is the tag as written, such as "p=rejct". It is
+// only "p=" if the value is long or contains unusual characters.
 type Fault struct {
 	Cause  Cause  `json:"cause"`
 	Detail string `json:"detail,omitempty"`
@@ -97,7 +97,7 @@ func (f *Fault) Error() string {
 	return s
 }
 
-// causeOf returns the Cause of a *Fault, empty for other errors.
+// causeOf returns the Cause of a *Fault, or "" for other errors.
 func causeOf(err error) Cause {
 	var f *Fault
 	if errors.As(err, &f) {
@@ -106,7 +106,7 @@ func causeOf(err error) Cause {
 	return ""
 }
 
-// dnsStatus returns the DNS status of a lookup's error, empty if it has none.
+// dnsStatus returns the DNS status of a lookup's error, or "" if it has none.
 func dnsStatus(err error) string {
 	var dns *net.DNSError
 	if errors.As(err, &dns) {

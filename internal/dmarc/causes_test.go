@@ -9,7 +9,8 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// faulty has one TXT record for each name. Lookups of names that begin with slow fail, and those that begin with odd are unusable.
+// faulty has one TXT record for each name. Lookups of names that begin with slow fail. The answers for names that begin with odd cannot
+// be used.
 type faulty map[string]string
 
 func (f faulty) LookupTXT(_ context.Context, name string) ([]string, error) {
@@ -34,7 +35,7 @@ func (f faulty) Exists(_ context.Context, name string) (bool, error) {
 
 func (f faulty) Remembered(string) []string { return nil }
 
-// resultCase is an evaluation. want has Status, Cause, Detail, IdentifierDomain and Failed.
+// resultCase is one evaluation and its result. want has Status, Cause, Detail, IdentifierDomain and Failed.
 type resultCase struct {
 	author string
 	id     dmarc.Identifier
@@ -80,7 +81,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// Each step of a walk has the outcome of its lookup.
+// Each step of a walk contains the outcome of its lookup.
 func TestExplain(t *testing.T) {
 	zone := faultyZone()
 	zone["a.slow.np.example"], zone["np.example"], zone["example"] = "", "v=DMARC1; p=none; np=reject", "x|v=DMARC1; p=none|v=DMARC1; p=none"
@@ -124,7 +125,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// The text of a Fault is its cause in words, and its detail.
+// The text of a Fault is its cause as a phrase, and its detail.
 func TestFaultError(t *testing.T) {
 	if got := (&dmarc.Fault{Cause: dmarc.PolicyTagInvalid, Detail: "p=rejct"}).Error(); got != "policy tag invalid: p=rejct" {
 		t.Error(got)

@@ -8,19 +8,19 @@ import (
 	"signpost/internal/domain"
 )
 
-// Status is the outcome, in the words of RFC 9989 section 9.2.
+// Status is the outcome, as in RFC 9989 section 9.2.
 type Status string
 
-// The words that a Result can carry.
+// The values of Status in a Result.
 const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"
 	None      Status = "none"      // no policy is published, or its record has no effect
 	TempError Status = "temperror" // a lookup failed that could have led to a pass
-	PermError Status = "permerror" // a DNS answer that is unusable and that a retry does not change
+	PermError Status = "permerror" // a DNS answer cannot be used, and a retry would not change it
 )
 
-// Method is how an identifier was authenticated.
+// Method is the way in which an identifier was authenticated.
 type Method string
 
 // The methods. In Result.FailedMethod, DNS means DMARC's own lookups.
@@ -34,8 +34,8 @@ const (
 type Identifier struct {
 	Method Method
 	Domain string // lower-case A-labels
-	Open   bool   // it could not be checked (temperror); otherwise it passed
-	Failed string // Open: the DNS name whose lookup failed
+	Open   bool   // the identifier could not be checked (temperror); otherwise it passed
+	Failed string // if Open, the DNS name whose lookup failed
 }
 
 // AlignedIdentifier is a domain that DKIM or SPF authenticated and that is aligned with the Author Domain.
@@ -48,30 +48,30 @@ type AlignedIdentifier struct {
 type Result struct {
 	Status       Status `json:"status"`
 	Domain       string `json:"domain"`                  // Author Domain
-	OrgDomain    string `json:"org_domain,omitempty"`    // empty if it was not needed or could not be found
-	PolicyDomain string `json:"policy_domain,omitempty"` // of the record
+	OrgDomain    string `json:"org_domain,omitempty"`    // empty if it was not needed or not found
+	PolicyDomain string `json:"policy_domain,omitempty"` // the domain of the record
 	Record       string `json:"record,omitempty"`
-	Tag          string `json:"tag,omitempty"`       // p, sp or np: which one applies
-	Published    Policy `json:"published,omitempty"` // its value
+	Tag          string `json:"tag,omitempty"`       // the tag that applies: p, sp or np
+	Published    Policy `json:"published,omitempty"` // the value of that tag
 	Policy       Policy `json:"policy,omitempty"`    // Published, or the milder policy that t=y requests
 	Testing      bool   `json:"testing,omitempty"`   // t=y
 
-	Aligned *AlignedIdentifier `json:"aligned,omitempty"` // pass, or a temperror that would be one: what passed and is aligned
+	Aligned *AlignedIdentifier `json:"aligned,omitempty"` // the identifier that passed and is aligned; for a pass, or a temperror that would be a pass
 
 	Cause            Cause  `json:"cause,omitempty"`             // why the Status is not pass
-	Detail           string `json:"detail,omitempty"`            // the comment of Cause states which value
-	IdentifierDomain string `json:"identifier_domain,omitempty"` // temperror: of the identifier that could not be checked or compared
+	Detail           string `json:"detail,omitempty"`            // described at the Cause
+	IdentifierDomain string `json:"identifier_domain,omitempty"` // temperror: the domain of the identifier that could not be checked or compared
 	Failed           string `json:"failed,omitempty"`            // temperror and PolicyLookupUnusable: the DNS name whose lookup failed first
 
 	// Assumed is the status that a temperror would have if the lookups that failed had found nothing: pass, fail or none.
 	Assumed Status `json:"assumed,omitempty"`
 	// Remembered reports that the policy is from an earlier answer, because its lookup failed.
 	Remembered bool `json:"remembered,omitempty"`
-	// Fault is why a record without p=none counts as p=none. It is nil for other records.
+	// Fault states why a record without p=none counts as p=none. It is nil for other records.
 	Fault *Fault `json:"record_fault,omitempty"`
 }
 
-// FailedMethod returns the method whose lookup failed, empty if none failed.
+// FailedMethod returns the method whose lookup failed, or "" if none failed.
 func (r Result) FailedMethod() Method {
 	switch r.Cause {
 	case PolicyLookupFailed, PolicyLookupUnusable, OrganizationLookupFailed:
@@ -89,7 +89,7 @@ func (r Result) Unauthenticated() bool {
 	return r.Status == Fail || r.Status == TempError && r.Assumed == Fail
 }
 
-// AsIf returns the result as if a domain that publishes p=none had published another policy. Other results are unchanged.
+// AsIf returns the result that a domain with p=none would have with another policy. Other results are unchanged.
 func (r Result) AsIf(p Policy) Result {
 	if r.Published != PolicyNone {
 		return r
@@ -105,18 +105,18 @@ func (r Result) AsIf(p Policy) Result {
 type Discovery struct {
 	resolver Resolver
 	record   *Record
-	failed   *failure // a lookup of the policy failed temporarily; what was found applies as if it had found nothing
+	failed   *failure // a temporary failure in the lookup of the policy; the lookup counts as one that found nothing
 	declared bool
 	walked   *walked // from the Author Domain, nil until it is needed
 	result   Result
 }
 
-// MaxQueries is the maximum number of queries of a Discovery, including those for the Organizational Domain: a walk, and the query
-// whether the domain exists.
+// MaxQueries is the maximum number of queries of a Discovery, including those for the Organizational Domain: those of one walk, and one
+// query whether the domain exists.
 const MaxQueries = maxWalk + 2
 
-// Discover finds the policy of an Author Domain: RFC 9989 section 4.10.1. A lookup that fails temporarily counts as one that finds
-// nothing, so that a policy above the name or a remembered policy still applies.
+// Discover finds the policy of an Author Domain: RFC 9989 section 4.10.1. A lookup that fails temporarily counts as one that found
+// nothing. So a policy of a parent domain or a remembered policy still applies.
 func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 	d := &Discovery{resolver: r, result: Result{Domain: author}}
 	var own walked
@@ -134,8 +134,8 @@ func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 		d.none(w)
 		return d
 	}
-	// The record at the Organizational Domain applies or, if it has none, that of the public suffix above, which ended the walk.
-	// Records between them and the author are not used.
+	// The record at the Organizational Domain applies. If there is none, that of the public suffix above it applies, at which the walk
+	// ended. Records between these domains and the author are not used.
 	use := w.found[len(w.found)-1]
 	for _, f := range w.found {
 		if f.domain == d.result.OrgDomain {
@@ -192,7 +192,7 @@ func (d *Discovery) none(w *walked) {
 	r := &d.result
 	switch {
 	case w.failed != nil:
-		r.OrgDomain = "" // a guess
+		r.OrgDomain = "" // not reliable, because a lookup failed
 		d.temporary(PolicyLookupFailed, w.failed, None)
 	case w.unusable != nil:
 		r.Status, r.Cause, r.Detail, r.Failed = PermError, PolicyLookupUnusable, dnsStatus(w.unusable.err), w.unusable.name
@@ -201,13 +201,13 @@ func (d *Discovery) none(w *walked) {
 	}
 }
 
-// temporary makes the result a temperror. assumed is the status if the lookup that failed had found nothing.
+// temporary sets the result to temperror. assumed is the status that would apply if the failed lookup had found nothing.
 func (d *Discovery) temporary(cause Cause, f *failure, assumed Status) {
 	r := &d.result
 	r.Status, r.Cause, r.Detail, r.Failed, r.Assumed = TempError, cause, dnsStatus(f.err), strings.TrimSuffix(f.name, "."), assumed
 }
 
-// organizational finds the author's Organizational Domain. It makes the walk only once.
+// organizational finds the author's Organizational Domain. It does the walk only once.
 func (d *Discovery) organizational(ctx context.Context) *walked {
 	if d.walked == nil {
 		w := walk(ctx, d.resolver, d.result.Domain)
@@ -217,13 +217,13 @@ func (d *Discovery) organizational(ctx context.Context) *walked {
 	return d.walked
 }
 
-// Evaluate compares a message's identifiers with the policy: RFC 9989 sections 4.4 and 5.3. r answers the walks from the
-// identifiers. It may be called once.
+// Evaluate compares a message's identifiers with the policy: RFC 9989 sections 4.4 and 5.3. r does the lookups of the walks from the
+// identifiers. Evaluate must be called at most once.
 func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) Result {
 	if d.result.Status != "" {
 		return d.result
 	}
-	var open *Identifier   // could be aligned and could not be checked
+	var open *Identifier   // could be aligned, but could not be checked
 	var likely *Identifier // passed, and is aligned as far as the lookups that succeeded show
 	var openWhy, likelyWhy *failure
 	for _, same := range []bool{true, false} { // equal names first: they need no walk
@@ -251,7 +251,7 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 			}
 		}
 	}
-	d.organizational(ctx) // the evidence about relays needs it
+	d.organizational(ctx) // the checks for relays need it
 	switch {
 	case likely != nil:
 		d.result.Aligned = &AlignedIdentifier{likely.Method, likely.Domain}
@@ -275,8 +275,8 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 	return d.result
 }
 
-// aligned reports whether a name other than the Author Domain is aligned with it: section 4.10.2. A lookup that failed counts as one
-// that found nothing. doubt is a failure that could change the result.
+// aligned reports whether a name other than the Author Domain is aligned with it: section 4.10.2. A failed lookup counts as one that
+// found nothing. doubt is a failure that could change the result.
 func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (aligned bool, doubt *failure) {
 	if id.Method == DKIM && d.record.StrictDKIM || id.Method == SPF && d.record.StrictSPF {
 		return false, nil
@@ -287,18 +287,18 @@ func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (ali
 		own = nil
 	}
 	org := d.result.OrgDomain
-	// A name's Organizational Domain is the name itself or a parent: a name that is not below the author's cannot share it.
-	// An Organizational Domain of a single label that does not declare itself is a registry's without psd=y. Its subdomains
-	// belong to different owners (section 11.8).
+	// A name's Organizational Domain is the name itself or a parent. So only a name within the author's Organizational Domain can have
+	// the same one. A record at a single label without psd= is that of a registry that omits psd=y. Its subdomains belong to different
+	// owners (section 11.8).
 	if !domain.Within(id.Domain, org) || !d.declared && !strings.Contains(org, ".") {
 		return false, own
 	}
 	if id.Open {
-		return true, nil // it could be aligned; a walk would not decide more
+		return true, nil // it could be aligned; a walk is not needed
 	}
 	w := walk(ctx, r, id.Domain)
 	if w.incomplete {
-		return false, nil // neither aligned nor in doubt: a sender chooses how many identifiers a message has
+		return false, nil // neither aligned nor in doubt, because a sender can add any number of identifiers to reach the limit
 	}
 	other, _ := organizational(id.Domain, w.found)
 	return other == org, cmp.Or(own, w.failed)

@@ -21,8 +21,8 @@ import (
 	"signpost/internal/testdns"
 )
 
-// Each file of testdata has DNS records and lines of cases: Author Domain, identifiers and the expected result. "queries" lists all
-// queries of the cases, in their order.
+// Each file of testdata has DNS records and lines of cases. A case is an Author Domain, identifiers and the expected result. "queries"
+// lists all queries of the cases, in their order.
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) < 10 {
@@ -71,7 +71,7 @@ func evaluate(t *testing.T, view *dns.View, given []string) string {
 		method, rest, _ := strings.Cut(word, "=")
 		status, domain, ok := strings.Cut(rest, ":")
 		if !ok || status != "pass" && status != "temperror" {
-			t.Fatalf("%q is no identifier", word)
+			t.Fatalf("%q is not an identifier", word)
 		}
 		ids = append(ids, dmarc.Identifier{Method: dmarc.Method(method), Domain: domain, Open: status == "temperror"})
 	}
@@ -104,7 +104,7 @@ func evaluate(t *testing.T, view *dns.View, given []string) string {
 	return strings.Join(words, " ")
 }
 
-// The number of queries is bounded for names of any length and any number of identifiers.
+// The number of queries is limited for names of any length and any number of identifiers.
 func TestQueriesAreBounded(t *testing.T) {
 	server, err := testdns.Start("_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n")
 	if err != nil {
@@ -136,7 +136,7 @@ func TestReportURIs(t *testing.T) {
 	}
 }
 
-// stepCase is the TXT record of example.org. The step is without Name and Record.
+// stepCase is a TXT record of example.org and the expected step, without Name and Record.
 type stepCase struct {
 	txt  string
 	step dmarc.Step
@@ -166,7 +166,7 @@ func stepCases() []stepCase {
 	}
 }
 
-// A record that has no or another effect has a cause, which shows a wrong value only if it is harmless.
+// A record without effect or with a different effect has a cause. The cause shows a wrong value only if the value is harmless.
 func TestRecordFaults(t *testing.T) {
 	for _, c := range stepCases() {
 		zone := texts{"_dmarc.example.org": c.txt}
@@ -214,7 +214,7 @@ func (t texts) Exists(context.Context, string) (bool, error) { return true, nil 
 
 func (t texts) Remembered(string) []string { return nil }
 
-// Each DMARC record has one of the three policies.
+// Each DMARC record has a p that is one of the three policies.
 func FuzzParseRecord(f *testing.F) {
 	f.Add("v=DMARC1; p=reject; sp=none; rua=mailto:a@example.org")
 	f.Add("v = DMARC1 ; p = x")

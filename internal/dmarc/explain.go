@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Outcome is what a Step found.
+// Outcome is the result of a Step.
 type Outcome string
 
 // The outcomes. The last two are those of the lookup that decides between np and sp.
 const (
-	RecordFound         Outcome = "record"                // Cause: why a record without p=none counts as p=none
-	RecordWithoutEffect Outcome = "record_without_effect" // Cause: why
-	RecordNone          Outcome = "no_record"             // Cause, if it has a value: why its TXT records are none
+	RecordFound         Outcome = "record"                // Cause, if set: why a record without p=none counts as p=none
+	RecordWithoutEffect Outcome = "record_without_effect" // Cause: why it has no effect
+	RecordNone          Outcome = "no_record"             // Cause, if set: why its TXT records are not DMARC records
 	LookupFailed        Outcome = "lookup_failed"         // Detail: the DNS status
 	NameExists          Outcome = "name_exists"           // np does not apply
 	NameMissing         Outcome = "name_missing"          // np applies
@@ -30,15 +30,15 @@ func Outcomes() []Outcome {
 // Step is one lookup of a walk, for signpost dmarc and explain.
 type Step struct {
 	Name    string  `json:"name"`
-	Record  string  `json:"record,omitempty"` // the record, or with SemicolonMissing the TXT record that is almost one
+	Record  string  `json:"record,omitempty"` // the record; with SemicolonMissing, the TXT record that is almost a DMARC record
 	Outcome Outcome `json:"outcome"`
 	PSD     string  `json:"psd,omitempty"`    // y or n: psd=y and psd=n end the walk
 	Cause   Cause   `json:"cause,omitempty"`  // see Outcome
 	Detail  string  `json:"detail,omitempty"` // see Cause and Outcome
 }
 
-// Explain finds the policy for an Author Domain as it is found for a message, and its Organizational Domain, whether or not
-// it is needed. Its Status is empty if there is a policy.
+// Explain finds the policy for an Author Domain in the same way as for a message. It also finds the Organizational Domain, even if the
+// policy does not need it. The Status is empty if there is a policy.
 func Explain(ctx context.Context, r Resolver, author string) (Result, []Step) {
 	t := &tracer{resolver: r, steps: []Step{}}
 	d := Discover(ctx, t, author)

@@ -8,12 +8,12 @@ import (
 // escape begins the shift sequences of ISO-2022-JP: RFC 1468.
 const escape = "\x1b"
 
-// looseDomain reads a field that the grammar refuses because of its display name, such as
+// looseDomain reads a field that the grammar rejects because of its display name, such as
 //
 //	Acme, Inc. <news@example.org>
 //
-// It accepts one address in angle brackets at the end of the field, and no other @ anywhere (RFC 7103 section 7). However another
-// program reads the name, it then finds no address of another domain.
+// It accepts one address in angle brackets at the end of the field, if there is no other @ anywhere (RFC 7103 section 7). So no program
+// can read an address of another domain, however it reads the display name.
 func looseDomain(text string) (domain string, ok bool) {
 	text = strings.TrimRight(text, " \t")
 	open := strings.LastIndexByte(text, '<')
@@ -31,8 +31,8 @@ func looseDomain(text string) (domain string, ok bool) {
 	return p.domains[0], true
 }
 
-// unshift removes the Japanese text of ISO-2022-JP, whose bytes look like ASCII punctuation. ok is false if s contains
-// another escape sequence, or does not end in ASCII.
+// unshift removes the Japanese text of ISO-2022-JP, because its bytes look like ASCII punctuation. ok is false if s contains another
+// escape sequence, or does not end in ASCII.
 func unshift(s string) (ascii string, ok bool) {
 	var b strings.Builder
 	first, rest, shifted := strings.Cut(s, escape)

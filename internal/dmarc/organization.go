@@ -8,7 +8,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2), and the names whose records the walk found,
+// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2). met are the names whose records the walk found,
 // longest first.
 func Organization(ctx context.Context, r Resolver, from string) (domain string, met []string, err error) {
 	w := walk(ctx, r, from)
@@ -22,17 +22,17 @@ func Organization(ctx context.Context, r Resolver, from string) (domain string, 
 	return domain, met, nil
 }
 
-// Found returns the policy before identifiers are compared. Its Status is empty if there is one.
+// Found returns the policy before identifiers are compared. Its Status is empty if there is a policy.
 func (d *Discovery) Found() Result { return d.result }
 
-// SameOrganization reports whether two domains belong to one organization: they are equal or have the same Organizational
-// Domain. Many domains of mailing lists publish no record; then it suffices that one domain is below the other. If a lookup
-// fails, same is false and failed is its DNS name.
+// SameOrganization reports whether two domains belong to one organization: they are equal or have the same Organizational Domain. Many
+// domains of mailing lists publish no record. If neither walk finds a record, it is sufficient that one domain is below the other. If a
+// lookup fails, same is false and failed is its DNS name.
 func SameOrganization(ctx context.Context, r Resolver, a, b string) (same bool, failed string) {
 	if a == b {
 		return true, ""
 	}
-	if common(a, b) < 2 { // they share the TLD at most
+	if common(a, b) < 2 { // they have at most the TLD in common
 		return false, ""
 	}
 	x, y := walk(ctx, r, a), walk(ctx, r, b)

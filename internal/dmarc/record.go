@@ -8,7 +8,7 @@ import (
 // Policy is the handling that a Domain Owner requests: RFC 9989 section 4.7.
 type Policy string
 
-// The policies, from the mildest on.
+// The policies, the mildest first.
 const (
 	PolicyNone       Policy = "none"
 	PolicyQuarantine Policy = "quarantine"
@@ -19,18 +19,18 @@ const (
 type Record struct {
 	Text       string
 	P          Policy
-	SP, NP     Policy // empty: as the next of np, sp, p
+	SP, NP     Policy // if np is empty, sp applies; if sp is empty, p
 	StrictDKIM bool   // adkim=s
 	StrictSPF  bool   // aspf=s
 	PSD        byte   // 'y', 'n' or 'u'
 	Testing    bool   // t=y
 	RUA, RUF   []string
-	Fault      *Fault // what is wrong with p, sp or np, nil if nothing is: PolicyTagMissing or PolicyTagInvalid
-	Broken     bool   // the record has no effect because of Fault (section 4.10.1); otherwise it counts as p=none
+	Fault      *Fault // the error in p, sp or np: PolicyTagMissing or PolicyTagInvalid; nil if there is none
+	Broken     bool   // because of Fault, the record has no effect (section 4.10.1); with a Fault and Broken = false, it counts as p=none
 }
 
-// ParseRecord parses a TXT record, its strings joined. ok is false if it is not a DMARC record: v=DMARC1 must be first, in
-// these letters. The first of duplicate tags counts; unknown tags, pct, rf and ri are ignored.
+// ParseRecord parses a TXT record whose strings are joined. ok is false if it is not a DMARC record, which must begin with v=DMARC1 in
+// exactly this case. If a tag is repeated, the first one counts. Unknown tags, pct, rf and ri are ignored.
 func ParseRecord(txt string) (r *Record, ok bool) {
 	parts := strings.Split(txt, ";")
 	name, version, _ := strings.Cut(parts[0], "=")
@@ -75,8 +75,8 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		r.PSD = psd[0]
 	}
 	r.RUA, r.RUF = reportURIs(tags["rua"]), reportURIs(tags["ruf"])
-	// Section 4.10.1: with a valid rua the record counts as p=none, otherwise there is no DMARC processing. An absent p is
-	// p=none by section 4.7 and does not affect sp and np.
+	// Section 4.10.1: with a valid rua, the record counts as p=none. Without one, there is no DMARC processing. By section 4.7, an absent
+	// p means p=none and does not affect sp and np.
 	switch {
 	case r.Fault == nil:
 		return r, true
@@ -89,10 +89,10 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 	return r, true
 }
 
-// maxShown is the length in bytes of the longest wrong value that a Fault shows: enough for a misspelt policy.
+// maxShown is the length in bytes of the longest wrong value that a Fault shows. It is sufficient for a misspelt policy.
 const maxShown = 20
 
-// shown returns a wrong value if it is short and needs no quoting in a results field, and otherwise nothing.
+// shown returns a wrong value if it is short and needs no quoting in Authentication-Results, and otherwise "".
 func shown(value string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(" .,:=_-", r)
@@ -103,7 +103,7 @@ func shown(value string) string {
 	return value
 }
 
-// nearMiss returns what follows v=DMARC1 in a TXT record where a semicolon belongs, or the empty string.
+// nearMiss returns the text that follows v=DMARC1 in a TXT record instead of a semicolon, or "".
 func nearMiss(txt string) string {
 	name, rest, ok := strings.Cut(txt, "=")
 	after, version := strings.CutPrefix(strings.TrimLeft(rest, " \t"), "DMARC1")
@@ -142,7 +142,7 @@ func (p Policy) stricter(q Policy) bool {
 	return p == PolicyReject && q != PolicyReject || p == PolicyQuarantine && q == PolicyNone
 }
 
-// soften returns the policy that applies with t=y: section 4.7.
+// soften returns the milder policy that t=y requests: section 4.7.
 func (p Policy) soften() Policy {
 	if p == PolicyReject {
 		return PolicyQuarantine

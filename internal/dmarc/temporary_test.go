@@ -9,7 +9,7 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// stub is a Resolver with DMARC records. A name in broken cannot be looked up; remembered has the records of earlier answers.
+// stub is a Resolver with DMARC records. Lookups of the names in broken fail. remembered has the records of earlier answers.
 type stub struct {
 	records    map[string]string
 	remembered map[string]string
@@ -37,8 +37,8 @@ func (s *stub) Remembered(name string) []string {
 	return nil
 }
 
-// Two domains are of one organization if they have one Organizational Domain or, without any record, if one is below the other. A
-// lookup that fails answers nothing.
+// Two domains belong to one organization if they have the same Organizational Domain. If neither has a record, they do if one is below
+// the other. If a lookup fails, the result is unknown.
 func TestSameOrganization(t *testing.T) {
 	const none, apart, suffix = "v=DMARC1; p=none", "v=DMARC1; p=none; psd=n", "v=DMARC1; p=none; psd=y"
 	for _, c := range []struct {
@@ -49,11 +49,11 @@ func TestSameOrganization(t *testing.T) {
 	}{
 		{"example.net", "example.net", stub{broken: []string{"_dmarc.example.net"}}, true, ""},
 		{"example.net", "example.org", stub{}, false, ""},
-		{"one.example", "two.example", stub{broken: []string{"_dmarc.one.example"}}, false, ""}, // they share the TLD at most
+		{"one.example", "two.example", stub{broken: []string{"_dmarc.one.example"}}, false, ""}, // they have at most the TLD in common
 		{"net", "example.net", stub{}, false, ""},
 		{"lists.example.net", "example.net", stub{}, true, ""},
 		{"example.net", "talk.lists.example.net", stub{}, true, ""},
-		{"a.example.net", "b.example.net", stub{}, false, ""}, // neither is below the other, and no record joins them
+		{"a.example.net", "b.example.net", stub{}, false, ""}, // neither is below the other, and there is no common record
 		{"xexample.net", "example.net", stub{}, false, ""},
 		{"a.example.net", "b.example.net", stub{records: map[string]string{"_dmarc.example.net": none}}, true, ""},
 		{"lists.example.net", "example.net", stub{records: map[string]string{"_dmarc.example.net": none}}, true, ""},
@@ -74,8 +74,8 @@ func TestSameOrganization(t *testing.T) {
 	}
 }
 
-// A record of an earlier answer applies where its lookup fails: the result is a temperror that assumes what the record leads to. It
-// is never used where the lookup succeeds.
+// If a lookup fails, the record of an earlier answer applies. The result is a temperror that assumes the status that this record causes.
+// The earlier record is never used if the lookup succeeds.
 func TestRemembered(t *testing.T) {
 	const reject, none, long = "v=DMARC1; p=reject", "v=DMARC1; p=none", "a.b.c.d.e.f.example.com" // long has eight labels
 	pass := []dmarc.Identifier{{Method: dmarc.DKIM, Domain: "example.com"}}
@@ -100,7 +100,7 @@ func TestRemembered(t *testing.T) {
 			other, dmarc.None, "", "", "", false},
 		{"the record was changed", "example.com", stub{remembered: map[string]string{"_dmarc.example.com": reject}, records: map[string]string{"_dmarc.example.com": none}},
 			other, dmarc.Fail, "", dmarc.PolicyNone, "example.com", false},
-		{"what is remembered is no DMARC record", "example.com", stub{remembered: map[string]string{"_dmarc.example.com": "x"}, broken: []string{"_dmarc.example.com"}},
+		{"the remembered record is not a DMARC record", "example.com", stub{remembered: map[string]string{"_dmarc.example.com": "x"}, broken: []string{"_dmarc.example.com"}},
 			other, dmarc.TempError, dmarc.None, "", "", false},
 		{"a name below", "mail.example.com", stub{remembered: map[string]string{"_dmarc.example.com": reject}, broken: []string{"_dmarc.mail.example.com", "_dmarc.example.com"}},
 			other, dmarc.TempError, dmarc.Fail, dmarc.PolicyReject, "example.com", true},

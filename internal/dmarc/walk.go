@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// Resolver answers the lookups. Errors are *net.DNSError; IsNotFound means that there is no such record.
+// Resolver does the lookups. Errors are *net.DNSError. IsNotFound means that there is no such record.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	// Exists reports whether the name itself exists. It returns false only for NXDOMAIN.
 	Exists(ctx context.Context, name string) (bool, error)
-	// Remembered returns the DMARC records of an earlier answer whose TTL is over, nil if none is kept. They are used only
-	// where the lookup fails.
+	// Remembered returns the DMARC records of an earlier answer whose TTL has expired, or nil if none is kept. They are used only if the
+	// lookup fails.
 	Remembered(name string) []string
 }
 
-// maxWalk is the largest number of labels of a name above the start of a walk: RFC 9989 section 4.10, step 4.
+// maxWalk is the maximum number of labels of a name in a walk, except its start: RFC 9989 section 4.10, step 4.
 const maxWalk = 7
 
 // found is a record that a walk found.
@@ -27,7 +27,7 @@ type found struct {
 	record *Record
 }
 
-// NotAsked is the error of a lookup that was not made, because the message has reached its limit of queries.
+// NotAsked is the error of a lookup that was not made because the message has reached its limit of queries.
 type NotAsked struct{}
 
 func (NotAsked) Error() string { return "not looked up: the message has reached its limit of queries" }
@@ -41,18 +41,18 @@ type failure struct {
 // walked is the result of a walk.
 type walked struct {
 	found      []found  // longest name first
-	failed     *failure // the first lookup that failed temporarily; the walk continued as if it had found nothing
-	unusable   *failure // the first answer that is unusable and stays so, such as one beyond the bounds; it counts as none
+	failed     *failure // the first lookup that failed temporarily; it counts as one that found nothing
+	unusable   *failure // the first answer that cannot be used, now or later, such as one over a size limit; it counts as no record
 	remembered bool     // a record in found is from an earlier answer, because its lookup failed
-	incomplete bool     // it ended at the limit of queries: what was found shows nothing
+	incomplete bool     // the walk reached the limit of queries, so found is not conclusive
 }
 
-// lookup returns the DMARC record of one name, nil if there is none. Several at one name count as none: section 4.10, step 2.
+// lookup returns the DMARC record of one name, or nil if there is none. Several records at one name count as none: section 4.10, step 2.
 func (w *walked) lookup(ctx context.Context, r Resolver, domain string) *Record {
 	name := "_dmarc." + domain
 	txts, err := r.LookupTXT(ctx, name)
 	var dns *net.DNSError
-	earlier := false // txts are of an earlier answer
+	earlier := false // txts are from an earlier answer
 	switch {
 	case err == nil:
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -88,7 +88,7 @@ func permanent(err error) bool {
 	return ok && !t.Temporary()
 }
 
-// parent returns the next name of a walk: one label less, at most seven labels, and "" after the last.
+// parent returns the next name of a walk: one label less and at most seven labels. After the last name, it returns "".
 func parent(domain string) string {
 	for {
 		_, rest, _ := strings.Cut(domain, ".")
@@ -115,15 +115,15 @@ func walk(ctx context.Context, r Resolver, from string) walked {
 	return w
 }
 
-// organizational returns the Organizational Domain of the start of a walk: section 4.10.2. declared reports whether a record
-// declares it: its own (psd=n), or that of the public suffix above it.
+// organizational returns the Organizational Domain of the start of a walk: section 4.10.2. declared reports whether a record states it:
+// its own with psd=n, or that of the public suffix above it with psd=y.
 func organizational(start string, all []found) (domain string, declared bool) {
 	for _, f := range all {
 		switch {
 		case f.record.PSD == 'n':
 			return f.domain, true
 		case f.record.PSD == 'y' && f.domain != start:
-			// One label more than the public suffix, counted in the start: the walk may have skipped that name.
+			// One label more than the public suffix, taken from the start, because the walk may have skipped that name.
 			rest := strings.TrimSuffix(start, "."+f.domain)
 			return rest[strings.LastIndexByte(rest, '.')+1:] + "." + f.domain, true
 		}
@@ -134,13 +134,13 @@ func organizational(start string, all []found) (domain string, declared bool) {
 	return start, false
 }
 
-// nearTop is how many of its last labels a walk is sure to visit, however long its name is: under a public suffix of one or two
-// labels, the Organizational Domain is among them.
+// nearTop is the number of labels, counted from the right, at which every walk looks up a record, however long its start is. Under a
+// public suffix of one or two labels, the Organizational Domain has at most this number.
 const nearTop = 3
 
-// Likely returns the names whose TXT records a walk from a domain is likely to look up, four at most: its own and those of the
-// last labels. A caller may prefetch them, so that they take the time of one lookup. Prefetching all eight levels of a long name
-// would be more queries than it is worth.
+// Likely returns the names whose TXT records a walk from a domain is likely to look up, at most four: its own and those nearest to the
+// TLD. If a caller prefetches them, they take the time of one lookup. Not all eight levels of a long name are returned, because that
+// would cause too many queries.
 func Likely(domain string) []string {
 	names := []string{"_dmarc." + domain}
 	for at := parent(domain); at != ""; at = parent(at) {

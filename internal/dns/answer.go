@@ -15,11 +15,11 @@ import (
 
 // Limits of answers.
 const (
-	// maxText is the maximum size of all TXT records of a name together, in bytes: several times the largest key record.
+	// maxText is the maximum total size of the TXT records of a name, in bytes: several times the largest key record.
 	maxText = 16 << 10
-	// maxRecords is the maximum number of records of a name and type. The limits of SPF are 10.
+	// maxRecords is the maximum number of records of one name and type. The limits of SPF are 10.
 	maxRecords = 100
-	// maxTTL is the maximum time in the cache, so that a mistaken TTL of years has an effect for a day only.
+	// maxTTL is the maximum time of an answer in the cache, so that a mistaken TTL of years has an effect for only a day.
 	maxTTL = 24 * time.Hour
 	// maxNegativeTTL is the maximum time of a negative answer in the cache. RFC 2308 section 5 recommends one to three hours, but new
 	// records should be seen sooner.
@@ -32,9 +32,9 @@ type answer struct {
 	absent    bool          // the name does not exist: NXDOMAIN (RFC 8020)
 	authentic bool          // the AD bit
 	ttl       time.Duration // 0: not to be cached
-	lack      bool          // err is a lack of resources on this host, not a DNS failure
-	policy    *list.Element // of Resolver.policies: the records that Remembered returns; may be nil
-	used      time.Time     // when a use of policy was last noted; guarded by Resolver.mu
+	lack      bool          // err means a lack of resources on this host, not a DNS failure
+	policy    *list.Element // element of Resolver.policies with the records that Remembered returns; may be nil
+	used      time.Time     // when policy was last marked as used; guarded by Resolver.mu
 
 	text  []string // TXT, the strings of each record joined
 	addrs []netip.Addr
@@ -45,8 +45,8 @@ type answer struct {
 	short atomic.Pointer[short] // the result of shortened, after its first call
 }
 
-// read returns the answer to a question from a reply for the name at. If the reply ends with aliases, target is the end of these, and the
-// answer has no records.
+// read returns the answer to a question from a reply for the name at. If the reply has only aliases, target is the name to which the last
+// of them points, and the answer has no records.
 func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return failed(q, rcodeStatus(m.Rcode)), ""
@@ -103,7 +103,7 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 		return a, name // the server did not follow the aliases
 	}
 	if len(m.Answer) > 0 && name == at && soa < 0 && m.Rcode == dns.RcodeSuccess {
-		// Only records of other types: that is not a negative answer (RFC 2308 section 2.2).
+		// Only records of other types: this is not a negative answer (RFC 2308 section 2.2).
 		return failed(q, UnrelatedAnswer), ""
 	}
 	a.err = &net.DNSError{Err: string(NoData), Name: q.name, IsNotFound: true}
@@ -112,10 +112,10 @@ func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 		a.err.Err = string(NXDomain)
 	}
 	if soa < 0 {
-		a.ttl = 0 // RFC 2308 section 5: without an SOA it is not cached
+		a.ttl = 0 // RFC 2308 section 5: an answer without an SOA is not cached
 		return a, ""
 	}
-	// RFC 2308 section 3: the smaller one of the TTL and the MINIMUM of the SOA.
+	// RFC 2308 section 3: the lower of the TTL and the MINIMUM of the SOA.
 	rr := m.Ns[soa].(*dns.SOA)
 	a.keepFor(rr.Hdr.Ttl)
 	a.keepFor(rr.Minttl)
@@ -133,7 +133,7 @@ func aliasOf(name string, m *dns.Msg) *dns.CNAME {
 	return nil
 }
 
-// keepFor reduces the TTL of an answer to that of a record. RFC 2181 section 8: a TTL with the top bit set is 0.
+// keepFor reduces the TTL of an answer to that of a record, if that is lower. RFC 2181 section 8: a TTL with the top bit set is 0.
 func (a *answer) keepFor(ttl uint32) {
 	if ttl >= 1<<31 {
 		ttl = 0
@@ -173,7 +173,7 @@ func joinText(parts []string) string {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// bytes returns the approximate memory of an answer in bytes, with its shortened form.
+// bytes returns the approximate memory of an answer in bytes, including its shortened form.
 func (a *answer) bytes() int {
 	n := 256 + 48*(len(a.text)+len(a.names)) + 96*(len(a.addrs)+len(a.mx))
 	for _, s := range a.text {
@@ -194,7 +194,7 @@ func (a *answer) bytes() int {
 // maxString is the maximum length of one string in a TXT record: RFC 1035 section 3.3.14.
 const maxString = 255
 
-// SplitTXT returns a text as the strings of a TXT record, which has at least one.
+// SplitTXT splits a text into the strings of a TXT record. It returns at least one string.
 func SplitTXT(text string) []string {
 	var all []string
 	for len(text) > maxString {

@@ -13,8 +13,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Each question is told of once: with what became of it where servers were asked, and as cached where not.
-func TestTell(t *testing.T) {
+// The observer is called once for each question: with the outcome of the query, or as cached if no query was sent.
+func TestObserver(t *testing.T) {
 	z := zone(t, "a. 60 IN TXT a\na. 60 IN MX 1 b.")
 	told := make(chan string, 10)
 	r := newResolver(func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
@@ -28,7 +28,7 @@ func TestTell(t *testing.T) {
 	}, time.Minute, time.Now, slog.New(slog.DiscardHandler))
 	r.SetObserver(func(a Asked) { told <- fmt.Sprint(a.Type, " ", a.Outcome, " ", a.Took > 0) })
 	v := r.View(netip.Addr{})
-	for range 2 { // the second time the message knows
+	for range 2 { // the second time, the message already has the answer
 		_, _ = v.LookupTXT(t.Context(), "a")
 	}
 	_, _ = v.LookupMX(t.Context(), "a")

@@ -17,9 +17,9 @@ import (
 // Authority finds the authoritative name servers of a name and queries each of them directly, so that the answers do not come from a
 // cache.
 type Authority struct {
-	Resolver *Resolver // to find the name servers
+	Resolver *Resolver // used to find the name servers
 	Port     uint16    // of the name servers; 53 except in tests
-	// Known are the servers in the configuration, with their ports, which replace Port.
+	// Known are the name servers in the configuration. Their ports are used instead of Port.
 	Known   []netip.AddrPort
 	Timeout time.Duration
 }
@@ -35,7 +35,7 @@ func (a *Authority) port(addr netip.Addr) uint16 {
 
 // Place is where the TXT records of a name are: the end of its aliases, the zone and its name servers.
 type Place struct {
-	Name        string        // the end of the aliases, with its final dot
+	Name        string        // the name at the end of the aliases, with its final dot
 	Alias       bool          // the name has an alias
 	AliasTTL    time.Duration // the longest TTL of the aliases
 	Zone        string        // with its final dot
@@ -45,7 +45,7 @@ type Place struct {
 	Hops        []Hop // the aliases, in their order
 }
 
-// Hop is an alias, and the name servers of the zone that holds it.
+// Hop is an alias, and the name servers of the zone that contains it.
 type Hop struct {
 	Name, Target string // with their final dots
 	Servers      []NameServer
@@ -57,12 +57,12 @@ type NameServer struct {
 	Addr netip.AddrPort
 }
 
-// Served is the result of a query to one name server. If NoRoute is true, this host cannot reach any address of that family: Err is not a
-// fault of the zone.
+// Served is the result of a query to one name server. If NoRoute is true, this host cannot reach any address of that family, so Err is
+// not a fault of the zone.
 type Served struct {
 	Server  NameServer
 	Text    []string // nil: the server has no TXT record
-	Target  string   // of an alias; empty: the server has none
+	Target  string   // of an alias; empty: the server has no alias
 	TTL     time.Duration
 	NoRoute bool
 	Err     error
@@ -116,8 +116,8 @@ func (a *Authority) Find(ctx context.Context, name string) (Place, error) {
 	return p, err
 }
 
-// findZone finds the zone of p.Name, and its name servers. It queries the SOA of the name and of the names above, and takes it from the answer
-// or from the authority section of a negative answer.
+// findZone finds the zone of p.Name, and its name servers. It queries the SOA of the name and of its parents. The SOA is in the answer,
+// or in the authority section of a negative answer.
 func (a *Authority) findZone(ctx context.Context, p *Place) error {
 	for at := p.Name; at != "."; {
 		m, err := a.Resolver.exchange(ctx, at, dns.TypeSOA)
@@ -239,7 +239,7 @@ func side(servers []NameServer, ask func(NameServer) Served) []Served {
 			return nil
 		})
 	}
-	_ = asking.Wait() // each error is in its Served
+	_ = asking.Wait() // each Served has its own error
 	return all
 }
 

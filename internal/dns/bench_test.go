@@ -12,7 +12,7 @@ import (
 	"signpost/internal/testdns"
 )
 
-// benchNames is how many names a cache holds that is asked.
+// benchNames is the number of names in the cache that is measured.
 const benchNames = 1000
 
 func started(b *testing.B, zone string) *dns.Resolver {
@@ -26,7 +26,7 @@ func started(b *testing.B, zone string) *dns.Resolver {
 		Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
-// What the cache answers: three questions of one message, as SPF, DKIM and DMARC have them.
+// BenchmarkWarm measures cached answers: three questions of one message, as for SPF, DKIM and DMARC.
 func BenchmarkWarm(b *testing.B) {
 	var zone strings.Builder
 	names := make([]string, benchNames)
@@ -63,7 +63,7 @@ func BenchmarkWarm(b *testing.B) {
 	})
 }
 
-// What a name server has to be asked for, which here has no delay of its own.
+// BenchmarkCold measures lookups that need a query to a name server. The server here has no delay.
 func BenchmarkCold(b *testing.B) {
 	r := started(b, "a.example. 0 TXT \"v=spf1 -all\"\n")
 	b.ReportAllocs()

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A9: when file descriptors run out, reserved lookups say so, and work again once there are some.
+// If there are no free file descriptors, reserved lookups report this. They work again as soon as descriptors are free.
 func TestDescriptorsRunOut(t *testing.T) {
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -26,7 +26,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(os.DevNull) // its number is about how many are open
+	file, err := os.Open(os.DevNull) // its number is about the number of open descriptors
 	if err != nil {
 		t.Fatal(err)
 	}

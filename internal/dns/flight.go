@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// flight is a lookup in progress. All callers with the same question share it. It has its own timeout. A caller leaves when its own context
-// ends; the last one to leave ends the flight.
+// flight is a lookup in progress. All callers with the same question share it. It has its own timeout. A caller leaves when its own
+// context ends. When the last caller leaves, the flight ends.
 type flight struct {
 	question question
 	began    time.Time
@@ -15,15 +15,15 @@ type flight struct {
 	answer   *answer // set before done is closed
 
 	// Guarded by Resolver.mu.
-	asker   asker // the client to which the slot is assigned
-	joined  asker // the client, of all callers, to which the slot is assigned if the flight has to wait again
+	asker   asker // the client whose share of the slots the flight uses
+	joined  asker // the client that asker becomes if the flight must wait again; see better
 	state   flightState
 	callers int
-	expires time.Time          // of its wait for a slot
-	timer   *time.Timer        // while waiting: calls waited
+	expires time.Time          // the end of its wait for a slot
+	timer   *time.Timer        // while waiting: calls the method waited
 	started time.Time          // while underWay: when its query began
 	cancel  context.CancelFunc // while underWay: ends the query
-	query   int                // number of its queries: a flight that lost its slot makes another one later
+	query   int                // number of its queries; a flight that lost its slot sends another query later
 }
 
 type flightState int
@@ -85,7 +85,7 @@ func (r *Resolver) makeRoom(f *flight) {
 	}
 }
 
-// waited is called while a flight waits: it tries again to free a slot, or fails the flight after its timeout.
+// waited is called at intervals while a flight waits. It tries again to free a slot, or fails the flight after its timeout.
 func (r *Resolver) waited(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,7 +99,7 @@ func (r *Resolver) waited(f *flight) {
 	}
 }
 
-// yield takes the slot of a flight, which waits again. Call it with mu held.
+// yield takes the slot from a flight, which then waits again. Call it with mu held.
 func (r *Resolver) yield(f *flight) {
 	f.cancel()
 	f.query++
@@ -124,7 +124,7 @@ func (r *Resolver) join(f *flight, by asker) {
 	r.requeue(f)
 }
 
-// requeue moves a waiting flight to the queue of the asker that join found. Call it with mu held.
+// requeue moves a waiting flight to the queue of its asker joined. Call it with mu held.
 func (r *Resolver) requeue(f *flight) {
 	if f.state == waiting && f.asker != f.joined {
 		r.slots.leave(f)
@@ -165,7 +165,7 @@ func (r *Resolver) giveUp(f *flight) {
 	r.observe(f.question, Exhausted, r.limit)
 }
 
-// promote makes a flight a reserved one.
+// promote makes a flight reserved.
 func (r *Resolver) promote(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,7 +183,7 @@ func (r *Resolver) gaveUp(f *flight) *answer {
 	return failed(f.question, Timeout)
 }
 
-// leave removes a caller, and ends the flight if it was the last one.
+// leave removes a caller from a flight, and ends the flight if there are no other callers.
 func (r *Resolver) leave(f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,8 +199,8 @@ func (r *Resolver) leave(f *flight) {
 	f.cancel()
 }
 
-// fly queries the servers. Then it stores the answer and frees the slot, even after a panic. It does neither if the flight lost its slot in
-// the meantime.
+// fly queries the servers. Then it stores the answer and frees the slot, even after a panic. If the flight has lost its slot in the
+// meantime, it does neither.
 func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 	start := time.Now()
 	q := f.question

@@ -14,14 +14,14 @@ type Lookup struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
 	Status Status `json:"status"`
-	// Records are raw texts of TXT, addresses of A and AAAA, "10 mx.example.org." of MX, and names with their final dot of PTR and CNAME.
-	// They may be shared with the cache: do not change them.
+	// Records contains raw text for TXT, addresses for A and AAAA, "10 mx.example.org." for MX, and names with their final dot for PTR
+	// and CNAME. It may be shared with the cache, so do not change it.
 	Records   []string `json:"records,omitempty"`
 	TTL       uint32   `json:"ttl_s,omitempty"`  // in seconds, as received, at most a day
 	Authentic bool     `json:"dnssec,omitempty"` // the resolver validated it by DNSSEC
 	Cached    bool     `json:"cached,omitempty"`
 	Took      Millis   `json:"query_ms,omitempty"`  // 0 from the cache
-	Cut       int      `json:"cut_bytes,omitempty"` // bytes of all records, if Records lacks some; see Incomplete
+	Cut       int      `json:"cut_bytes,omitempty"` // total bytes of all records, if some are missing in Records; see Incomplete
 }
 
 // Millis is a duration whose JSON is a number of milliseconds with at most two decimals.
@@ -46,7 +46,7 @@ func (m *Millis) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Failed reports whether the lookup failed: the answer is neither records nor NXDOMAIN or NODATA.
+// Failed reports whether the lookup failed: the outcome is neither records nor NXDOMAIN nor NODATA.
 func (l Lookup) Failed() bool {
 	return l.Status != NoError && !l.Status.notFound() && l.Status != Forgotten
 }
@@ -85,18 +85,19 @@ func (a *answer) records() []string {
 	return all
 }
 
-// MaxShortened is the maximum size of a shortened answer, in bytes. The journal stores shortened answers: two rows of this size fit into a page
-// of 4 KiB. Policies and keys in use are shorter.
+// MaxShortened is the maximum size of a shortened answer, in bytes. The journal stores shortened answers. Two rows of this size fit into
+// a page of 4 KiB. Policies and keys in use are shorter.
 const MaxShortened = 2000
 
 const (
-	// noteRoom is the room for a note on what is missing.
+	// noteRoom is the room for a note on missing records.
 	noteRoom = 64
-	// recordRoom is the overhead of each record in the text that has all records of an answer.
+	// recordRoom is the overhead of each record in the text that contains all records of an answer.
 	recordRoom = 5
 )
 
-// Shorten returns the text of a record, cut to MaxShortened bytes. A text that was cut begins with a note that has its size.
+// Shorten returns the text of a record, cut to MaxShortened bytes. If the text was cut, it begins with a note that states the original
+// size.
 func Shorten(text string) string {
 	if len(text) <= MaxShortened {
 		return text
@@ -104,8 +105,8 @@ func Shorten(text string) string {
 	return fmt.Sprintf("(cut, %d bytes) ", len(text)) + strings.ToValidUTF8(text[:MaxShortened-noteRoom], "")
 }
 
-// Shorten returns l with at most MaxShortened bytes of records. It omits TXT records without a version tag first, because no policy is
-// among them. If that is not enough, it omits all records: with a part of them, the checks of a message would have other results.
+// Shorten returns l with at most MaxShortened bytes of records. It first omits TXT records without a version tag, because these are not
+// policies. If that is not enough, it omits all records, because with a part of them the checks of a message would have other results.
 func (l Lookup) Shorten() Lookup {
 	records, whole := shorten(l.Records, l.Type == "TXT")
 	l.Records, l.Cut = records, max(l.Cut, whole)
@@ -116,7 +117,7 @@ func (l Lookup) Shorten() Lookup {
 // a version tag is not incomplete.
 func (l Lookup) Incomplete() bool { return l.Cut > 0 && len(l.Records) == 0 || l.Status == Forgotten }
 
-// shorten returns the records that are kept, and the bytes of all if some are not.
+// shorten returns the records that are kept. If some are not, whole is the number of bytes of all records.
 func shorten(records []string, text bool) (kept []string, whole int) {
 	for _, r := range records {
 		whole += len(r)

@@ -9,16 +9,17 @@ import (
 )
 
 const (
-	// policyMemory is how long a DMARC record is remembered beyond its TTL. Longer outages of name servers are rare, and a domain that
-	// withdrew its policy should not be subject to it for longer.
+	// policyMemory is the time beyond its TTL for which a DMARC record is remembered. Few outages of name servers are longer. A domain
+	// that withdrew its policy should not be subject to it for a longer time.
 	policyMemory = 7 * 24 * time.Hour
 	// maxPolicy limits the bytes that are remembered for one name. Published records have one or two hundred.
 	maxPolicy = 2 << 10
-	// maxPolicies limits the bytes that are remembered for all names: some ten thousand names. The least recently used names are
-	// forgotten first. An attacker needs some hundred messages with many such domains to displace the names of rare mail. If a lookup
-	// of these then fails, it is as if no policy had been seen before.
+	// maxPolicies limits the bytes that are remembered for all names: about ten thousand names. The least recently used names are
+	// forgotten first. An attacker needs a few hundred messages with many domains each to displace names that are rarely used. If a
+	// lookup of such a name then fails, its policy counts as never seen.
 	maxPolicies = 4 << 20
-	// useInterval is the minimum time between two notes of the use of a cached answer: noting each use would delay each message.
+	// useInterval is the minimum time between two updates of the time of use of a cached answer. Updating it at each use would delay each
+	// message.
 	useInterval = time.Minute
 	// policyOverhead is the approximate memory of a remembered name in addition to its texts, in bytes.
 	policyOverhead = 256
@@ -26,8 +27,8 @@ const (
 	policyLabel = "_dmarc."
 )
 
-// learn remembers the DMARC records of an answer from the network, and forgets them if the name no longer has any. A failed lookup changes
-// nothing. Call it with mu held.
+// learn remembers the DMARC records of an answer from the network. If the name no longer has any, learn forgets the earlier ones. A
+// failed lookup changes nothing. Call it with mu held.
 func (r *Resolver) learn(q question, a *answer, now time.Time) {
 	if q.qtype != dns.TypeTXT || !strings.HasPrefix(q.name, policyLabel) || a.err != nil && !a.err.IsNotFound {
 		return
@@ -50,7 +51,7 @@ func (r *Resolver) learn(q question, a *answer, now time.Time) {
 func (r *Resolver) use(a *answer, now time.Time) {
 	if a != nil && a.policy != nil && now.Sub(a.used) > useInterval {
 		a.used = now
-		r.policies.order.MoveToFront(a.policy) // which does nothing if it was removed
+		r.policies.order.MoveToFront(a.policy) // no effect if it was removed
 	}
 }
 
@@ -61,9 +62,9 @@ func isPolicy(text string) bool {
 	return strings.EqualFold(strings.TrimRight(name, " \t"), "v") && strings.Trim(version, " \t") == "DMARC1"
 }
 
-// Remembered returns the DMARC records of the last answer for name that had any. They are kept for 7 days beyond their TTL.
-// It returns nil if none are kept: name does not begin with _dmarc., has not been looked up, or a later answer had no such
-// record. A lookup that fails changes nothing.
+// Remembered returns the DMARC records of the last answer for name that had any. They are kept for 7 days beyond their TTL. It returns
+// nil if none are kept: name does not begin with _dmarc., has not been looked up, or has no such record according to a later answer. A
+// failed lookup changes nothing.
 func (v *View) Remembered(name string) []string {
 	full, err := canonical(name)
 	if err != nil {

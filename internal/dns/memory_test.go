@@ -14,8 +14,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A policy that was seen once is remembered for 7 days beyond its TTL, through failures of all kinds, and no longer than its
-// owner publishes one.
+// A policy is remembered for 7 days beyond its TTL, even if lookups fail in any way. It is forgotten when the owner no longer publishes
+// one.
 func TestRemembered(t *testing.T) {
 	const day = 24 * time.Hour
 	const policy = `_dmarc.a.example. 3600 IN TXT "v=DMARC1; p=reject"` + "\n"
@@ -32,7 +32,7 @@ func TestRemembered(t *testing.T) {
 		{"the name is gone", policy, "b.example. IN TXT x", "_dmarc.a.example", 2 * time.Hour, "[]"},
 		{"the record is gone", policy, "_dmarc.a.example. IN A 192.0.2.1", "_dmarc.a.example", 2 * time.Hour, "[]"},
 		{"the record is another one", policy, `_dmarc.a.example. IN TXT "v=DMARC1; p=none"`, "_dmarc.a.example", 2 * time.Hour, `["v=DMARC1; p=none"]`},
-		{"the record is no policy any more", policy, `_dmarc.a.example. IN TXT "v=spf1 -all"`, "_dmarc.a.example", 2 * time.Hour, "[]"},
+		{"the record is no longer a policy", policy, `_dmarc.a.example. IN TXT "v=spf1 -all"`, "_dmarc.a.example", 2 * time.Hour, "[]"},
 		{"TTL 0", strings.Replace(policy, "3600", "0", 1), "", "_dmarc.a.example", 7*day - 1, `["v=DMARC1; p=reject"]`},
 		{"an alias", "_dmarc.a.example. CNAME x.example.\nx.example. TXT \"v=DMARC1; p=reject\"", "", "_dmarc.a.example", 2 * time.Hour, `["v=DMARC1; p=reject"]`},
 		{"several records", policy + "_dmarc.a.example. 3600 TXT verification=1\n_dmarc.a.example. 3600 TXT \"v = DMARC1 ;p=none\"", "", "_dmarc.a.example", 0,
@@ -67,14 +67,15 @@ func TestRemembered(t *testing.T) {
 					}
 				}
 				if got := Recall(v.Answered().Lookups()).Remembered(c.name); got != nil {
-					t.Errorf("a recalled message remembers %q", got)
+					t.Errorf("a view of Recall remembers %q", got)
 				}
 			})
 		})
 	}
 }
 
-// The memory is bounded. A flood of other names leaves the policies that are in use, also from the cache.
+// The memory is limited. If many other names are looked up, the policies that are in use are kept, even if their answers come from the
+// cache.
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := zone(t, "_dmarc.used.example. 86400 IN TXT \"v=DMARC1; p=reject\"")
@@ -90,19 +91,19 @@ func TestMemoryIsBounded(t *testing.T) {
 		for i := range 1000 {
 			_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "_dmarc.used.example")
 			_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), fmt.Sprintf("_dmarc.n%d.example", i))
-			time.Sleep(useInterval / 10) // 50 names fit in
+			time.Sleep(useInterval / 10) // the limit is about 50 names
 		}
 		if p := &r.policies; p.size > p.max || p.size < p.max/2 || len(p.entries) != p.order.Len() {
 			t.Errorf("%d bytes in %d entries", p.size, len(p.entries))
 		}
 		v := r.View(netip.Addr{})
 		if v.Remembered("_dmarc.used.example") == nil || v.Remembered("_dmarc.n0.example") != nil {
-			t.Error("the name in use was forgotten before one that is not")
+			t.Error("the name in use was forgotten before an unused one")
 		}
 	})
 }
 
-// A lookup that the message's limit prevented is a temporary error like others, and can be told from them.
+// A lookup that the limit of the message prevented returns a temporary error, which OverLimit distinguishes from others.
 func TestOverLimit(t *testing.T) {
 	v := zone(t, "a. 60 IN TXT a").Resolver(time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	_, err := v.Limit(0).LookupTXT(t.Context(), "a")

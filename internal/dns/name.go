@@ -20,7 +20,7 @@ func canonical(name string) (string, error) {
 	if strings.Contains("."+name, "..") {
 		return "", errors.New("not a domain name")
 	}
-	// All bytes but dots are literal, because SPF macros insert text that a sender chooses.
+	// All bytes except dots are literal, because SPF macros insert text that a sender chooses.
 	var text strings.Builder
 	for i := range len(name) {
 		if strings.IndexByte(`\"(); @`, name[i]) >= 0 {
@@ -32,9 +32,9 @@ func canonical(name string) (string, error) {
 	return respell(text.String())
 }
 
-// hostLike reports whether a name is a DNS name without bytes that zone files escape, as almost all names are.
+// hostLike reports whether a name is a DNS name without bytes that zone files escape. Almost all names are.
 func hostLike(name string) bool {
-	const maxName, maxLabel = 253, 63 // RFC 1035 section 2.3.4, less the final dot and the root
+	const maxName, maxLabel = 253, 63 // RFC 1035 section 2.3.4, without the final dot and the root
 	label := 0
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -51,7 +51,8 @@ func hostLike(name string) bool {
 	return label > 0 && len(name) <= maxName
 }
 
-// respell converts a name in any zone-file spelling into canonical form: the one of a name that the library read from the network.
+// respell converts a name from any zone-file spelling to canonical form: the spelling in which the library returns names from the
+// network.
 func respell(text string) (string, error) {
 	var wire [256]byte
 	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)

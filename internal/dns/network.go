@@ -17,8 +17,8 @@ import (
 const (
 	// udpSize is the maximum size of a UDP answer that queries announce, in bytes: no path fragments it (DNS flag day 2020).
 	udpSize = 1232
-	// tries is how often a query is sent to one server within its timeout, because UDP loses packets. All tries use the same socket and
-	// ID, so that a late answer to an earlier one is accepted.
+	// tries is the number of times that a query is sent to one server within its timeout, because UDP loses packets. All tries use the
+	// same socket and ID, so that a late answer to an earlier try is accepted.
 	tries = 3
 )
 
@@ -73,7 +73,7 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	first := 0
 	if len(n.servers) > 1 {
 		first = n.preference.get()
-		// If the server has not replied when the query is sent again, the check begins without waiting for the timeout.
+		// If the server has not replied when the query is sent again, the check of the server begins without waiting for the timeout.
 		late := time.AfterFunc(n.timeout/tries, func() { n.preference.suspect(first) })
 		defer late.Stop()
 	}
@@ -101,7 +101,8 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	}
 	switch {
 	case lack != nil && (reply == nil || !errors.Is(lack, syscall.EADDRNOTAVAIL)):
-		// The server that could not be queried might have answered. A host without IPv6 returns EADDRNOTAVAIL for ::1.
+		// Another server might have answered, but this host has no resources for a query. A host without IPv6 returns EADDRNOTAVAIL for
+		// ::1.
 		return nil, lack
 	case reply != nil:
 		return reply, nil
@@ -132,15 +133,15 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	switch {
 	case err == nil:
 		return m, nil
-	case isLack(err): // before the timeouts: EAGAIN reports that it is one
+	case isLack(err): // before the check for a timeout, because EAGAIN also counts as a timeout
 	case ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout():
 		return nil, &queryError{status: Timeout}
 	}
 	return nil, queryErrorOf(err)
 }
 
-// byUDP queries a server over UDP, with a new socket for each query: an unpredictable source port prevents forged answers (RFC 5452 section
-// 9.2). When ctx ends, it sets a deadline in the past, because the library has no contexts.
+// byUDP queries a server over UDP. It uses a new socket for each query, because an unpredictable source port prevents forged answers (RFC
+// 5452 section 9.2). The library has no contexts, so byUDP sets a deadline in the past when ctx ends.
 func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, end time.Time) (*dns.Msg, error) {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {
@@ -158,7 +159,7 @@ func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, 
 		if err := c.SetDeadline(next); err != nil {
 			return nil, err
 		}
-		if ctx.Err() != nil { // checked after SetDeadline, which may have replaced the deadline in the past
+		if ctx.Err() != nil { // checked after SetDeadline, because it may have replaced the deadline in the past
 			return nil, ctx.Err()
 		}
 		m, err := query(conn, q)

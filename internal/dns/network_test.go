@@ -37,7 +37,7 @@ func resolver(timeout time.Duration, servers ...string) *dns.Resolver {
 	return dns.New(o)
 }
 
-// kind says what sort of error it is. SPF's library takes anything but a bare *net.DNSError for a permanent error.
+// kind returns the kind of an error. The SPF library treats every error except an unwrapped *net.DNSError as permanent.
 func kind(err error) string {
 	e, ok := err.(*net.DNSError)
 	switch {
@@ -127,7 +127,7 @@ broken.example. 60 IN TXT "never seen"
 	if _, err := v.LookupA(t.Context(), "many.example"); kind(err) != "permanent" {
 		t.Error(err)
 	}
-	// RFC 8020: a name exists if it has records, or names below it, or an alias; whatever is asked for.
+	// RFC 8020: a name exists if it has records, an alias, or names below it, whatever type is looked up.
 	for name, want := range map[string]bool{
 		"mail.example": true, "empty.example": true, "alias.example": true, "dangling.example": true,
 		"none.example": false, "below.none.example": false,
@@ -141,7 +141,7 @@ broken.example. 60 IN TXT "never seen"
 	}
 }
 
-// A server that is silent, one that refuses connections and one that answers SERVFAIL are passed over.
+// If a server does not reply, refuses connections or answers SERVFAIL, the next server is queried.
 func TestSeveralServers(t *testing.T) {
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -164,7 +164,7 @@ func TestSeveralServers(t *testing.T) {
 	}
 }
 
-// A11: what fails at the preferred server is asked at the next one, and everything else still at the preferred server.
+// A lookup that fails at the preferred server is sent to the next server. All other lookups still go to the preferred server.
 func TestFailureKeepsPreference(t *testing.T) {
 	const records = "a.example. 0 IN TXT here\nb.servfail.example. 0 IN TXT here\nb.refused.example. 0 IN TXT here\nb.timeout.example. 0 IN TXT here\n"
 	first := server(t, records+";fault *.servfail.example SERVFAIL\n;fault *.refused.example REFUSED\n;fault *.timeout.example TIMEOUT\n")
@@ -179,11 +179,11 @@ func TestFailureKeepsPreference(t *testing.T) {
 		}
 	}
 	if asked := second.Queries(); slices.Contains(asked, "a.example TXT") || log.Len() != 0 {
-		t.Errorf("the second server was asked for %q\n%s", asked, &log)
+		t.Errorf("the second server got the queries %q\n%s", asked, &log)
 	}
 }
 
-// A11: a preferred server that answers nothing costs its timeout for the first lookups only.
+// If the preferred server never answers, only the first lookups wait for its timeout.
 func TestDeadServer(t *testing.T) {
 	for _, fault := range []string{"TIMEOUT", "SERVFAIL"} {
 		dead := server(t, ";fault *. "+fault+"\n;fault . "+fault+"\n")
@@ -206,12 +206,12 @@ func TestDeadServer(t *testing.T) {
 			ask()
 		}
 		if n := len(dead.Queries()); n != before || failovers.Load() != 1 {
-			t.Errorf("%s: the dead server was asked %d times again; %d failovers", fault, n-before, failovers.Load())
+			t.Errorf("%s: the dead server got %d more queries; %d failovers", fault, n-before, failovers.Load())
 		}
 	}
 }
 
-// A lookup whose query gets no answer shows what happened to it.
+// A lookup without an answer has a status that states the cause.
 func TestStatusOfQueries(t *testing.T) {
 	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -255,7 +255,7 @@ func TestStatusOfQueries(t *testing.T) {
 	}
 }
 
-// A packet that is lost is sent again, from the same socket under the same ID.
+// A packet that is lost is sent again, from the same socket and with the same ID.
 func TestResend(t *testing.T) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -280,7 +280,7 @@ func TestResend(t *testing.T) {
 			_, _ = c.Write(buf[:k])
 			k, _ = c.Read(buf)
 			c.Close()
-			// Before the answer comes what others would like to be it: of another ID, of another name, garbage.
+			// Forged answers arrive before the true one: with another ID, with another name, and malformed.
 			forged := append([]byte{buf[0] ^ 1}, buf[1:k]...)
 			_, _ = conn.WriteTo(forged, from)
 			other := append([]byte(nil), buf[:k]...)
@@ -296,7 +296,7 @@ func TestResend(t *testing.T) {
 	}
 }
 
-// Who asks leaves when its context ends, however long the server takes.
+// A caller returns when its context ends, even if the server has not answered.
 func TestCancel(t *testing.T) {
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

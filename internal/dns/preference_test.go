@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// fakeServers is a network of servers whose answer to `. NS` a test sets: an Rcode, or -1 for none.
+// fakeServers returns a network of servers whose answers to `. NS` are set by the test: an Rcode, or -1 for no reply.
 func fakeServers(rcodes ...int) (n *network, set func(server, rcode int), log *bytes.Buffer, failovers *int) {
 	log, failovers = &bytes.Buffer{}, new(int)
 	o := Options{Log: slog.New(slog.NewTextHandler(log, nil)), FailedOver: func() { *failovers++ }}
@@ -39,8 +39,8 @@ func fakeServers(rcodes ...int) (n *network, set func(server, rcode int), log *b
 	return n, func(server, rcode int) { now[server].Store(int32(rcode)) }, log, failovers
 }
 
-// A11: only `. NS` moves the preference: to the next server that does better, with one ERROR line, and back when the first
-// one answers again.
+// Only `. NS` changes the preference. The next server with a better result becomes preferred, with one ERROR line. When the first server
+// answers again, it becomes preferred again.
 func TestPreference(t *testing.T) {
 	const none = -1
 	for _, c := range []struct {
@@ -54,7 +54,7 @@ func TestPreference(t *testing.T) {
 		{"SERVFAIL", []int{dns.RcodeServerFailure, dns.RcodeSuccess}, 1, 1},
 		{"REFUSED", []int{dns.RcodeRefused, dns.RcodeSuccess}, 1, 1},
 		{"no reply", []int{none, dns.RcodeSuccess}, 1, 1},
-		{"no reply, the next one neither", []int{none, none, dns.RcodeSuccess}, 2, 1},
+		{"no reply, nor from the next one", []int{none, none, dns.RcodeSuccess}, 2, 1},
 		{"no reply, the next one refuses", []int{none, dns.RcodeRefused}, 1, 1},
 		{"no server answers", []int{none, none}, 0, 1},
 		{"all servers fail", []int{dns.RcodeServerFailure, dns.RcodeServerFailure}, 0, 1},
@@ -89,7 +89,7 @@ func TestPreference(t *testing.T) {
 	}
 }
 
-// RootAnswers asks once for all who ask at the same time and shortly afterwards, needs no slot, and takes no failure for an
+// RootAnswers sends one query for all callers at the same time and shortly afterwards. It needs no slot. An error of the server is not an
 // answer.
 func TestRootAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

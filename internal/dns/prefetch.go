@@ -17,7 +17,7 @@ const (
 	AAAA = Type(dns.TypeAAAA)
 )
 
-// Limits on the concurrent lookups of one message, above which no more are prefetched. Each lookup needs a socket.
+// Limits on the concurrent lookups of one message. If they are reached, no more lookups are prefetched. Each lookup needs a socket.
 const (
 	// maxPrefetch is the limit for lookups that are not reserved. An ordinary message makes about ten; an SPF record may name a hundred
 	// hosts.
@@ -27,7 +27,7 @@ const (
 )
 
 // Prefetch starts a lookup that will probably be needed, and does not wait. A later lookup of the same name uses its answer. The prefetch
-// counts against the limit of this view, even if it is not needed later. It does nothing if too many lookups of the message are in
+// counts against the limit of this view, even if its answer is not used. Prefetch does nothing if too many lookups of the message are in
 // progress. ctx ends the lookup.
 func (v *View) Prefetch(ctx context.Context, t Type, name string) {
 	full, err := canonical(name)
@@ -39,7 +39,7 @@ func (v *View) Prefetch(ctx context.Context, t Type, name string) {
 	}
 }
 
-// full reports whether no more lookups may be prefetched for now.
+// full reports whether no more lookups may be prefetched at present.
 func (v *View) full() bool {
 	s := v.shared
 	s.mu.Lock()

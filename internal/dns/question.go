@@ -14,20 +14,21 @@ type shared struct {
 	client   netip.Addr
 
 	mu        sync.Mutex
-	asked     []asked   // a list, because an ordinary message has three to ten questions, and none more than 205
+	asked     []asked   // a list, because an ordinary message has three to ten questions, and no message more than 205
 	open      openCount // lookups in progress
 	since     time.Time // when open became non-zero
 	spent     time.Duration
 	exhausted bool // see Exhausted
 }
 
-// openCount counts the reserved lookups in progress, and the others.
+// openCount counts the reserved and the other lookups in progress.
 type openCount struct{ reserved, others int }
 
 // usualQuestions is the initial capacity of shared.asked.
 const usualQuestions = 4
 
-// asked is one question of a message. It is turned into a Lookup only when needed, because that takes longer than a cached lookup.
+// asked is one question of a message. It is converted to a Lookup only when needed, because the conversion takes longer than a cached
+// lookup.
 type asked struct {
 	question
 	name     string  // as the caller wrote it
@@ -44,7 +45,7 @@ func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
 	full, err := canonical(name)
 	q := question{full, qtype}
 	if err != nil {
-		// RFC 7208 section 4.8: a name that cannot be looked up is one that does not exist.
+		// RFC 7208 section 4.8: a name that cannot be looked up counts as one that does not exist.
 		return &answer{absent: true, err: &net.DNSError{Err: string(InvalidName), Name: name, IsNotFound: true}}
 	}
 	a, at, f, _ := v.take(ctx, name, q, true)
@@ -59,8 +60,8 @@ func (v *View) lookup(ctx context.Context, name string, qtype uint16) *answer {
 	return a
 }
 
-// take returns the answer to a question if there is one already. Otherwise it returns the flight that will have it, and
-// whether that flight began here. If wait is true, the caller must call await for a flight.
+// take returns the answer to a question if the message or the cache has it. Otherwise it returns the flight that will have the answer,
+// and whether that flight began here. If wait is true and take returns a flight, the caller must call await.
 func (v *View) take(ctx context.Context, name string, q question, wait bool) (a *answer, at int, f *flight, began bool) {
 	s := v.shared
 	s.mu.Lock()
@@ -114,12 +115,12 @@ func (v *View) take(ctx context.Context, name string, q question, wait bool) (a 
 	return mine.answer, len(s.asked) - 1, mine.flight, true
 }
 
-// retries reports whether a lookup that got no slot is repeated: a reserved one may get a slot.
+// retries reports whether a lookup that got no slot is repeated. A reserved lookup is repeated if the earlier one was not reserved.
 func (v *View) retries(known *asked) bool {
 	return v.reserved && !known.reserved && known.answer.lack
 }
 
-// promote makes a lookup in progress a reserved one.
+// promote makes a lookup in progress reserved.
 func (s *shared) promote(known *asked) {
 	if known.reserved {
 		return
@@ -137,7 +138,7 @@ func (o *openCount) of(reserved bool) *int {
 	return &o.others
 }
 
-// over reports whether the time for a lookup is over.
+// over reports whether the time of a lookup has ended.
 func (v *View) over(ctx context.Context) bool {
 	return ctx.Err() != nil || !v.end.IsZero() && !time.Now().Before(v.end)
 }
@@ -147,7 +148,7 @@ func (v *View) miss(q question) *answer {
 	return failed(q, NotLookedUp)
 }
 
-// await waits for the answer to the question at index at, which take returned, until ctx ends.
+// await waits until ctx ends for the answer to a question. at is the index of the question that take returned.
 func (v *View) await(ctx context.Context, at int, f *flight) *answer {
 	s := v.shared
 	if !v.end.IsZero() {

@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// What a message was told is told again by the record of it, errors included, and nothing else is.
+// A view of recorded lookups returns the same answers and errors as the view of the message, and no others.
 func TestRecall(t *testing.T) {
 	z := zone(t, `text.example. TXT "v=spf1 \"a\\\" -all, x" "second"
 text.example. TXT "a comma, \"quoted\""
@@ -60,9 +60,9 @@ addr.example. MX 20 mx2.addr.example.
 		}
 	}
 	if again.Missed() {
-		t.Error("it would have asked somebody")
+		t.Error("a lookup would have needed a query")
 	}
 	if _, err := again.LookupTXT(t.Context(), "other.example"); err == nil || !again.Missed() {
-		t.Error("what was not asked is known:", err)
+		t.Error("a lookup that was not recorded has an answer:", err)
 	}
 }

@@ -1,17 +1,17 @@
 // Package dns makes the DNS lookups of mail authentication: a stub resolver with a cache on top of miekg/dns. It queries recursive
 // resolvers, which follow delegations and validate DNSSEC.
 //
-// A [Resolver] is shared by all messages and has the cache. A [View] is for one message: it limits the lookups, and repeats an
-// answer if a question is repeated. A [Lookup] is the record of one lookup, and [Recall] makes a View of recorded lookups. An
-// [Authority] queries the authoritative name servers of a zone.
+// A [Resolver] is shared by all messages and has the cache. A [View] is for one message. It limits the lookups, and returns the same
+// answer to a repeated question. A [Lookup] is the record of one lookup, and [Recall] makes a View of recorded lookups. An [Authority]
+// queries the authoritative name servers of a zone.
 //
 //	resolver := dns.New(dns.Options{Servers: servers, Timeout: 5 * time.Second, Now: time.Now, Log: log})
 //	view := resolver.View(client)
 //	records, err := view.LookupTXT(ctx, "_dmarc.example.org")
 //
-// Each lookup fails with a bare *net.DNSError: IsNotFound if there is no such record, IsTemporary if no answer came or the
-// servers failed, and neither if the answer exceeds a bound. Its Err is a [Status]. [OverLimit] and View.Exhausted report two
-// causes that are local.
+// A lookup fails with a *net.DNSError that is not wrapped. IsNotFound means that there is no such record. IsTemporary means that no
+// answer came or the servers failed. An error with neither means that the answer exceeds a limit. Its Err is a [Status]. [OverLimit] and
+// View.Exhausted report two causes on this host.
 package dns
 
 import (
@@ -43,7 +43,7 @@ type Options struct {
 // Resolver makes lookups for all messages, each of which uses a View. It is safe for concurrent use.
 type Resolver struct {
 	ask   func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
-	limit time.Duration // of a flight, and of its wait for a slot
+	limit time.Duration // maximum time of a flight, and of its wait for a slot
 	now   func() time.Time
 	log   *slog.Logger
 	asked func(Asked)  // see SetObserver; may be nil
@@ -104,7 +104,7 @@ func (r *Resolver) cached(q question) *answer {
 	return a
 }
 
-// maxHops is the maximum number of aliases that this package follows itself. Recursive resolvers follow aliases.
+// maxHops is the maximum number of aliases that this package itself follows. Recursive resolvers usually follow them.
 const maxHops = 8
 
 // resolve queries the servers, and follows the aliases that they do not follow.

@@ -17,7 +17,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// fake is a resolver whose network is a function, in a bubble of fake time.
+// fake returns a resolver whose network is the function ask. Its time is that of the synctest bubble.
 func fake(ask func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)) *Resolver {
 	return newResolver(ask, time.Minute, time.Now, slog.New(slog.DiscardHandler))
 }
@@ -31,8 +31,8 @@ func zone(t *testing.T, text string) *Zone {
 	return z
 }
 
-// Answers are kept for their TTL and no longer; nothing for the SOA's minimum, 15 minutes at most; TTL 0 and errors for
-// the message that asked.
+// Answers are cached for their TTL and no longer. Negative answers are cached for the minimum of the SOA, but at most 15 minutes. Answers
+// with TTL 0 and errors are kept only for the message that looked them up.
 func TestCacheTimes(t *testing.T) {
 	z := zone(t, "minute. 60 IN TXT x\nzero. 0 IN TXT x\nyears. 200000000 IN TXT x\nnegative. 4000000000 IN TXT x\nmost. 2147483647 IN TXT x\ntop. 2147483648 IN TXT x\n"+
 		"short. 10 IN CNAME minute.\n")
@@ -57,7 +57,7 @@ func TestCacheTimes(t *testing.T) {
 				_, _ = v.LookupTXT(t.Context(), c.name)
 			}
 			if asked != 1 {
-				t.Errorf("%s: one message asked %d times", c.name, asked)
+				t.Errorf("%s: one message sent %d queries", c.name, asked)
 			}
 			if c.kept > 0 {
 				time.Sleep(c.kept - time.Nanosecond)
@@ -73,7 +73,7 @@ func TestCacheTimes(t *testing.T) {
 	}
 }
 
-// Whatever is asked, the cache stays below its bound, and drops what nobody asked for the longest.
+// The cache never exceeds its limit. The least recently used answers are dropped first.
 func TestCacheSize(t *testing.T) {
 	r := fake(nil)
 	z := zone(t, "")
@@ -85,16 +85,17 @@ func TestCacheSize(t *testing.T) {
 		_, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "n0.example")
 	}
 	if r.cache.size > 10_000 || r.cache.size < 5000 || len(r.cache.entries) != r.cache.order.Len() {
-		t.Errorf("%d octets in %d entries", r.cache.size, len(r.cache.entries))
+		t.Errorf("%d bytes in %d entries", r.cache.size, len(r.cache.entries))
 	}
 	asked := false
 	r.ask = func(_ context.Context, q *dns.Msg) (*dns.Msg, error) { asked = true; return z.Answer(q), nil }
 	if _, _ = r.View(netip.Addr{}).LookupTXT(t.Context(), "n0.example"); asked {
-		t.Error("the answer that everybody asks for was dropped")
+		t.Error("the answer in constant use was dropped")
 	}
 }
 
-// Many who ask the same make one query; each leaves when its own context ends, and the last one takes the query with it.
+// Many callers with the same question share one query. Each caller leaves when its own context ends. When the last one leaves, the query
+// ends.
 func TestSingleFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked, cancelled atomic.Int32
@@ -137,7 +138,7 @@ func TestSingleFlight(t *testing.T) {
 		if asked.Load() != 1 || served.Load() != 50 {
 			t.Errorf("%d queries, %d served", asked.Load(), served.Load())
 		}
-		// All leave: the query goes with them, and the next one starts anew.
+		// All callers leave, so the query ends. The next lookup sends a new one.
 		answer = make(chan struct{})
 		alone, leave := context.WithCancel(t.Context())
 		all.Go(func() { _, _ = r.View(netip.Addr{}).LookupTXT(alone, "b") })
@@ -151,7 +152,8 @@ func TestSingleFlight(t *testing.T) {
 	})
 }
 
-// The budget counts what a message asks, wherever the answer comes from; what it was told before is free.
+// The limit counts the questions of a message, whether or not the answer is cached. A question that the message already asked does not
+// count again.
 func TestBudget(t *testing.T) {
 	z := zone(t, "a. 60 IN TXT a\nb. 60 IN TXT b\nc. 60 IN TXT c")
 	r := z.Resolver(time.Now, slog.New(slog.DiscardHandler))
@@ -167,10 +169,10 @@ func TestBudget(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := v.LookupTXT(t.Context(), "c"); err != nil {
-			t.Error("the rest of the message has no budget:", err)
+			t.Error("the view without a limit failed:", err)
 		}
 		if _, err := limited.LookupTXT(t.Context(), "c"); err != nil {
-			t.Error("known by now:", err)
+			t.Error("the message has this answer already:", err)
 		}
 		if n, _ := v.Spent(); n != 3 {
 			t.Errorf("%d queries", n)
@@ -178,7 +180,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// A defect in here gives a temporary error and a line in the log, and the daemon stays up.
+// A panic causes a temporary error and a log line. The daemon continues.
 func TestPanic(t *testing.T) {
 	var log bytes.Buffer
 	r := newResolver(func(context.Context, *dns.Msg) (*dns.Msg, error) { panic("defect") }, time.Minute, time.Now,
@@ -189,7 +191,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// The error of a network is temporary.
+// An error of the network is temporary.
 func TestNetworkError(t *testing.T) {
 	r := fake(func(context.Context, *dns.Msg) (*dns.Msg, error) { return nil, errors.New("unplugged") })
 	_, err := r.View(netip.Addr{}).LookupTXT(t.Context(), "a")
@@ -198,7 +200,7 @@ func TestNetworkError(t *testing.T) {
 	}
 }
 
-// The AD bit is kept, also in the cache.
+// The AD bit is stored with an answer, also in the cache.
 func TestAuthentic(t *testing.T) {
 	z := zone(t, "a. 60 IN TXT a")
 	r := fake(func(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
@@ -215,7 +217,7 @@ func TestAuthentic(t *testing.T) {
 	}
 }
 
-// Whatever a server answers and whatever is asked for, nothing panics and no error is of a third kind.
+// No answer and no question causes a panic. Each answer has records or an error.
 func FuzzAnswer(f *testing.F) {
 	m := new(dns.Msg).SetQuestion("a.example.", dns.TypeTXT)
 	rr, _ := dns.NewRR("a.example. 60 IN TXT \"x\"")

@@ -11,32 +11,32 @@ import (
 const (
 	// rootTimeout limits a query for `. NS`. A recursive resolver has the answer in its cache, or needs one round trip to a root server.
 	rootTimeout = 2 * time.Second
-	// rootMemory is how long the result is reused, so that senders cannot cause more than one query in that time. The start and the end of
-	// an outage are noticed a few seconds late.
+	// rootMemory is how long the result is reused, so that senders cannot cause more than one query in that time. As a consequence, the
+	// start and the end of an outage are noticed a few seconds late.
 	rootMemory = 3 * time.Second
 )
 
 // rootAnswer is the result of a query for `. NS`.
 type rootAnswer int
 
-// From the worst to the best.
+// The results, the worst first.
 const (
 	rootSilent  rootAnswer = iota // no reply
 	rootFails                     // an error, such as SERVFAIL or REFUSED
 	rootAnswers                   // NOERROR or NXDOMAIN
 )
 
-// rootProbe queries one server for `. NS`. Callers at the same time and shortly afterwards share one query.
+// rootProbe queries one server for `. NS`. Callers share one query if they call at the same time or shortly afterwards.
 type rootProbe struct {
 	ask func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 
 	mu      sync.Mutex
-	running chan struct{} // closed when the query ends; nil: there is none
+	running chan struct{} // closed when the query ends; nil if there is no query
 	ended   time.Time     // of the last query
 	last    rootAnswer
 }
 
-// answer returns the result of the query. If ctx ends before, it returns rootSilent.
+// answer returns the result of the query. If ctx ends first, it returns rootSilent.
 func (p *rootProbe) answer(ctx context.Context) rootAnswer {
 	p.mu.Lock()
 	if !p.ended.IsZero() && time.Since(p.ended) < rootMemory {
@@ -65,7 +65,7 @@ func (p *rootProbe) query(running chan struct{}) {
 	defer cancel()
 	last := rootSilent
 	defer func() {
-		_ = recover() // each lookup logs a panic of ask; here it counts as no reply
+		_ = recover() // a panic of ask counts as no reply; lookups log it
 		p.mu.Lock()
 		p.running, p.ended, p.last = nil, time.Now(), last
 		p.mu.Unlock()
@@ -82,7 +82,7 @@ func (p *rootProbe) query(running chan struct{}) {
 	}
 }
 
-// RootAnswers reports whether any server answers a query for the name servers of the root. If none does, the DNS of this host has failed, and
+// RootAnswers reports whether any server answers a query for the name servers of the root. If none does, the DNS of this host has failed,
 // not that of a sender. The query uses neither the cache nor a slot. Its result is reused for a few seconds. RootAnswers takes at most
 // rootTimeout, and returns false if ctx ends first.
 func (r *Resolver) RootAnswers(ctx context.Context) bool {
@@ -98,7 +98,7 @@ func (r *Resolver) RootAnswers(ctx context.Context) bool {
 	return false
 }
 
-// RootAnswers calls RootAnswers of the Resolver. A view that sends no queries (Known, Recall) returns true, and Missed reports it.
+// RootAnswers calls RootAnswers of the Resolver. If the view sends no queries (Known, Recall), it returns true, and Missed reports this.
 func (v *View) RootAnswers(ctx context.Context) bool {
 	if v.known {
 		v.missed = true

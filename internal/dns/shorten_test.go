@@ -10,9 +10,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// What is kept of an answer has a bound, shows whether it is complete, and never turns part of a record into a policy: it yields
-// the same policies as the answer, or none because it is cut.
-func TestKeptAnswers(t *testing.T) {
+// A shortened answer is at most MaxShortened bytes long and states whether it is complete. No part of a record becomes a policy: the
+// shortened answer has the same policies as the original, or none if it is incomplete.
+func TestShortenedAnswers(t *testing.T) {
 	spf, dmarc := "v=spf1 include:example.net -all", "v=DMARC1; p=reject"
 	var tokens []string
 	for i := range 60 {
@@ -23,16 +23,16 @@ func TestKeptAnswers(t *testing.T) {
 		answer *answer
 		cut    bool
 	}{
-		"short":                     {&answer{text: []string{spf, "other"}}, false},
-		"many others before":        {&answer{text: append(slices.Clone(tokens), spf)}, false},
-		"no policy":                 {&answer{text: tokens}, false},
-		"two policies":              {&answer{text: slices.Concat([]string{spf}, tokens, []string{dmarc})}, false},
-		"a long policy":             {&answer{text: []string{long}}, true},
-		"a long policy behind one":  {&answer{text: []string{spf, long}}, true},
-		"a long record, no policy":  {&answer{text: []string{strings.Repeat("x", 5000)}}, true},
-		"a long one beside another": {&answer{text: []string{strings.Repeat("x", 5000), "other"}}, false},
-		"any bytes":                 {&answer{text: []string{"v=" + strings.Repeat("\x00", 1500)}}, false},
-		"names":                     {&answer{names: slices.Repeat([]string{strings.Repeat("a.", 100)}, 100)}, true},
+		"short":                         {&answer{text: []string{spf, "other"}}, false},
+		"many others before":            {&answer{text: append(slices.Clone(tokens), spf)}, false},
+		"no policy":                     {&answer{text: tokens}, false},
+		"two policies":                  {&answer{text: slices.Concat([]string{spf}, tokens, []string{dmarc})}, false},
+		"a long policy":                 {&answer{text: []string{long}}, true},
+		"a long policy after another":   {&answer{text: []string{spf, long}}, true},
+		"a long record, no policy":      {&answer{text: []string{strings.Repeat("x", 5000)}}, true},
+		"a long record and another one": {&answer{text: []string{strings.Repeat("x", 5000), "other"}}, false},
+		"any bytes":                     {&answer{text: []string{"v=" + strings.Repeat("\x00", 1500)}}, false},
+		"names":                         {&answer{names: slices.Repeat([]string{strings.Repeat("a.", 100)}, 100)}, true},
 	} {
 		l := shortenedLookup(c.answer)
 		if recordBytes(l) > MaxShortened || l.Incomplete() != c.cut || l.Failed() {
@@ -58,7 +58,7 @@ func TestKeptAnswers(t *testing.T) {
 	}
 }
 
-// shortenedLookup returns an answer as the lookup of a message has it.
+// shortenedLookup returns an answer in the form of a Lookup of a message.
 func shortenedLookup(a *answer) Lookup {
 	qtype := dns.TypeTXT
 	if a.names != nil {
@@ -74,7 +74,7 @@ func recordBytes(l Lookup) (n int) {
 	return n
 }
 
-// Whatever an answer says, its short form has the bound, and recalling it makes no policy that was not there.
+// Whatever an answer contains, its shortened form keeps the limit, and recalling it returns no policy that was not in the answer.
 func FuzzKept(f *testing.F) {
 	f.Add("v=spf1 -all", "x", 3, 700)
 	f.Add("(3 more records, 4 bytes)", "v=\"", 1, 2000)

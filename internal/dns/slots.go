@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// DefaultSlots is the default of Options.Slots, the maximum number of concurrent lookups: ten for each of the hundred smtpd
-	// processes of a busy server.
+	// DefaultSlots is the default of Options.Slots, the maximum number of concurrent lookups: ten for each of the hundred smtpd processes
+	// of a busy server.
 	DefaultSlots = 1000
-	// MinSlots is the smallest number of slots that can be divided into reserved and other ones.
+	// MinSlots is the minimum number of slots that can be divided into reserved and other ones.
 	MinSlots = 4
 	// reservedShare is the share of the slots that only reserved lookups may use: one in reservedShare.
 	reservedShare = 4
-	// waitingPerSlot limits the lookups that wait for a slot, for each slot. A waiting lookup needs some hundred bytes and the goroutine
-	// of its caller. With more lookups before it, it would probably not get a slot before its timeout.
+	// waitingPerSlot limits the number of lookups that wait for a slot, per slot. A waiting lookup needs a few hundred bytes and the
+	// goroutine of its caller. If more lookups were waiting, the last one would probably not get a slot before its timeout.
 	waitingPerSlot = 4
-	// yieldAfter is how long a lookup keeps its slot while another client without a slot waits. Resolvers answer most queries within it.
-	// A longer lookup probably fails; it loses its slot and is repeated later.
+	// yieldAfter is how long a lookup keeps its slot while another client without a slot waits. Resolvers answer most queries within this
+	// time. A lookup that takes longer will probably fail. It loses its slot and is repeated later.
 	yieldAfter = time.Second
-	// clientBits4 and clientBits6 are the lengths of the prefixes that count as one client: every IPv6 host has a /64.
+	// clientBits4 and clientBits6 are the lengths of the prefixes that count as one client. An IPv6 host usually has a whole /64.
 	clientBits4, clientBits6 = 32, 64
 )
 
@@ -31,7 +31,7 @@ type asker struct {
 	reserved bool
 }
 
-// clientOf returns the address that stands for all addresses of one client.
+// clientOf returns the address that represents all addresses of one client.
 func clientOf(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap()
 	bits := clientBits6
@@ -45,9 +45,9 @@ func clientOf(addr netip.Addr) netip.Addr {
 	return prefix.Addr()
 }
 
-// slots decides which flights may run, so that dead names in the mail of some clients do not delay other clients. A client never has more
-// lookups in progress than there are free slots. A slot that becomes free is assigned to the waiting client with the fewest lookups in
-// progress. A client without any does not wait for the timeouts of others: see yields. Resolver.mu guards it.
+// slots decides which flights may run, so that unreachable names in the mail of some clients do not delay other clients. A client never
+// has more lookups in progress than there are free slots. A free slot is assigned to the waiting client with the fewest lookups in
+// progress. A client without any lookups in progress does not wait for the timeouts of others: see yields. Resolver.mu guards slots.
 type slots struct {
 	all        int // slots
 	others     int // slots for lookups that are not reserved
@@ -58,7 +58,7 @@ type slots struct {
 	queue      []*client              // that have lookups waiting, the longest waiting first
 }
 
-// client has the lookups of one client.
+// client contains the lookups of one client.
 type client struct {
 	addr    netip.Addr
 	busy    []*flight // in progress, the oldest first
@@ -82,7 +82,7 @@ func (s *slots) client(addr netip.Addr) *client {
 	return c
 }
 
-// left returns the number of free slots for lookups that are reserved, or not.
+// left returns the number of free slots for reserved or for other lookups.
 func (s *slots) left(reserved bool) int {
 	if reserved {
 		return s.all - s.busy
@@ -168,7 +168,8 @@ func (s *slots) leave(f *flight) {
 	s.forget(c)
 }
 
-// better returns the asker for a flight with two askers: reserved if one of them is, with the client that has fewer lookups in progress.
+// better returns the asker for a flight with two askers: the client with fewer lookups in progress. It is reserved if one of the askers
+// is reserved.
 func (s *slots) better(a, b asker) asker {
 	if s.load(b.client) < s.load(a.client) {
 		a.client = b.client
@@ -184,7 +185,7 @@ func (s *slots) load(addr netip.Addr) int {
 	return 0
 }
 
-// next starts the next flight that may start and returns it. It returns nil if none may.
+// next starts and returns the next flight that may start, or returns nil if no flight may.
 func (s *slots) next() *flight {
 	var first *flight
 	fewest := math.MaxInt
@@ -203,14 +204,15 @@ func (s *slots) next() *flight {
 	return first
 }
 
-// yields returns the lookup that must wait again so that the waiting lookup f can start, or nil. It is the oldest one of the client with the
-// most lookups. It must be older than yieldAfter, and afterwards its client must not have fewer lookups than the client of f.
+// yields returns the lookup that must wait again so that the waiting lookup f can start, or nil. It returns the oldest lookup of the
+// client with the most lookups. That lookup must be older than yieldAfter. Afterwards its client must have at least as many lookups in
+// progress as the client of f.
 func (s *slots) yields(f *flight) *flight {
 	own := s.clients[f.asker.client].load()
 	if own > s.left(f.asker.reserved) {
-		return nil // one slot would not be enough
+		return nil // one more slot would not be sufficient
 	}
-	each := f.asker.reserved || s.busyOthers < s.others // otherwise only the slot of one that is not reserved helps
+	each := f.asker.reserved || s.busyOthers < s.others // otherwise f can only use the slot of a lookup that is not reserved
 	var found *flight
 	most := own + 1
 	for _, c := range s.clients {
@@ -230,7 +232,7 @@ func (s *slots) yields(f *flight) *flight {
 	return found
 }
 
-// startable returns the waiting lookup of c that may start now, a reserved one first, or nil.
+// startable returns the waiting lookup of c that may start now, or nil. It prefers a reserved lookup.
 func (s *slots) startable(c *client) *flight {
 	for _, reserved := range []bool{true, false} {
 		if !s.admits(c, reserved) {

@@ -21,7 +21,7 @@ import (
 // clientAddr is the address of a client in 192.0.2.0/24.
 func clientAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
 
-// half is a resolver whose servers never answer for names that begin with "dead", and at once for all others.
+// half returns a resolver whose servers never answer for names that begin with "dead". They answer at once for all others.
 func half(slots int) *Resolver {
 	return New(Options{Timeout: 5 * time.Second, Slots: slots, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Ask: func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
@@ -35,8 +35,8 @@ func half(slots int) *Resolver {
 		}})
 }
 
-// A10: dead names in the mail of some clients do not delay the lookups of another one, even if there are not slots for all of
-// them.
+// Names that cannot be looked up in the mail of some clients do not delay the lookups of another client, even if there are more such
+// lookups than slots.
 func TestDeadNamesDelayOnlyTheirClient(t *testing.T) {
 	const sessions, dead = 75, 20
 	for _, c := range []struct {
@@ -87,8 +87,8 @@ func TestDeadNamesDelayOnlyTheirClient(t *testing.T) {
 	}
 }
 
-// With no slot free, the next one goes to the client with the fewest lookups under way, even if others wait longer; of one
-// client's lookups the reserved ones are first.
+// If no slot is free, the next free slot is assigned to the client with the fewest lookups in progress, even if others have waited
+// longer. Of the lookups of one client, the reserved ones are first.
 func TestFewestLookupsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := half(8) // two of them reserved
@@ -125,12 +125,12 @@ func TestFewestLookupsFirst(t *testing.T) {
 		if got := started(); got != "" {
 			t.Fatalf("started without a slot: %s", got)
 		}
-		// Reserved lookups use slots that the others cannot have.
+		// Reserved lookups use slots that other lookups cannot use.
 		r.View(clientAddr(8)).Reserved().Prefetch(t.Context(), TXT, "dead-r")
 		if got := started(); got != "dead-r." {
 			t.Fatalf("started %q", got)
 		}
-		// The question that is asked again as a reserved one does not wait any longer.
+		// If a waiting question is repeated as a reserved lookup, it starts at once.
 		b.Reserved().Prefetch(t.Context(), TXT, "dead-b1")
 		if got := started(); got != "dead-b1." {
 			t.Fatalf("started %q", got)
@@ -138,7 +138,7 @@ func TestFewestLookupsFirst(t *testing.T) {
 		b.Prefetch(t.Context(), TXT, "dead-b2")
 		r.View(clientAddr(10)).Prefetch(t.Context(), TXT, "dead-c")
 		started()
-		for i, want := range []string{"dead-c.", "", "dead-a1."} { // client 0 and 9 have one lookup each, so that one free slot is not for them
+		for i, want := range []string{"dead-c.", "", "dead-a1."} { // clients 0 and 9 have one lookup each, so one free slot is not sufficient for them
 			leave[i+1]()
 			if got := started(); got != want {
 				t.Errorf("slot %d: started %q, want %q", i, got, want)
@@ -147,8 +147,8 @@ func TestFewestLookupsFirst(t *testing.T) {
 	})
 }
 
-// A question that a client with many lookups asked first does not wait among them if another client asks it too, neither
-// before it has a slot nor when it loses one.
+// A question that a client with many lookups asked first does not wait in that client's queue if another client asks the same question.
+// This is so before the lookup has a slot, and after it lost a slot.
 func TestSharedQuestion(t *testing.T) {
 	for _, early := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -183,20 +183,20 @@ func TestSharedQuestion(t *testing.T) {
 			before := count()
 			r.View(clientAddr(2)).Prefetch(t.Context(), TXT, "dead-x")
 			time.Sleep(yieldAfter)
-			// The sixth slot is free again after each of these; the client that asked for dead-x first has no claim to it.
+			// After each of these lookups, the sixth slot is free again. The client that asked for dead-x first may not use it.
 			for i := range 2 {
 				if _, err := r.View(clientAddr(3)).LookupTXT(t.Context(), fmt.Sprintf("well%d.example", i)); err != nil {
 					t.Error(err)
 				}
 			}
 			if n := count(); n != before+1 {
-				t.Errorf("early %v: asked %d times, before %d", early, n, before)
+				t.Errorf("early %v: %d queries, before %d", early, n, before)
 			}
 		})
 	}
 }
 
-// A lookup that got no slot is a lack of ours if it is a reserved one, and a failure of the DNS is none.
+// If a reserved lookup gets no slot, the cause is a lack of resources on this host. A DNS failure is not such a lack.
 func TestExhausted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := half(4)
@@ -209,7 +209,7 @@ func TestExhausted(t *testing.T) {
 		v := r.View(clientAddr(9))
 		short := v.Until(time.Now().Add(time.Second))
 		if _, err := short.LookupTXT(t.Context(), "well.example"); kindOf(err) != "temporary" || v.Exhausted() {
-			t.Errorf("%v; a lookup that is not reserved exhausted the message: %v", err, v.Exhausted())
+			t.Errorf("%v; Exhausted is %v after a lookup that is not reserved", err, v.Exhausted())
 		}
 		short = v.Until(time.Now().Add(time.Second))
 		if _, err := short.Reserved().LookupTXT(t.Context(), "well.example"); kindOf(err) != "temporary" || !v.Exhausted() || statusOfError(nil, err) != NoSlot {
@@ -218,12 +218,12 @@ func TestExhausted(t *testing.T) {
 		time.Sleep(time.Minute)
 		v = r.View(clientAddr(9)).Reserved()
 		if _, err := v.LookupTXT(t.Context(), "dead.example"); kindOf(err) != "temporary" || v.Exhausted() || statusOfError(nil, err) != Timeout {
-			t.Errorf("%v; the sender's DNS exhausted us: %v", err, v.Exhausted())
+			t.Errorf("%v; Exhausted is %v after a failure of the sender's DNS", err, v.Exhausted())
 		}
 	})
 }
 
-// kindOf is the kind of a lookup's error; SPF takes anything but a *net.DNSError for a permanent one.
+// kindOf returns the kind of a lookup's error. The SPF library treats every error except a *net.DNSError as permanent.
 func kindOf(err error) string {
 	var e *net.DNSError
 	switch {
@@ -239,7 +239,8 @@ func kindOf(err error) string {
 	return "permanent"
 }
 
-// Whatever the operating system calls it, a socket that cannot be had is a lack of ours. So is one for the TCP query.
+// If a socket for UDP or TCP is not available, the cause is a lack of resources on this host, whatever error the operating system
+// returns.
 func TestLackOfResources(t *testing.T) {
 	for _, c := range []struct {
 		err  error
@@ -258,7 +259,8 @@ func TestLackOfResources(t *testing.T) {
 	}
 }
 
-// The queue is bounded. What does not fit is refused to the client with the most lookups, its reserved ones last.
+// The length of the queue is limited. If it is full, a lookup of the client with the most lookups is dropped. Its reserved lookups are
+// dropped last.
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 8
@@ -296,7 +298,7 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
-// The prefetch limit of reserved lookups is their own.
+// Reserved lookups have their own prefetch limit.
 func TestReservedPrefetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := half(0)

@@ -17,14 +17,14 @@ import (
 // Status is the outcome of a lookup. The Err of each *net.DNSError of this package is a Status.
 type Status string
 
-// The outcomes that are answers: there are records, there is no such name, and the name has no such record.
+// The outcomes that are answers: there are records, the name does not exist, and the name has no such record.
 const (
 	NoError  Status = "NOERROR"
 	NXDomain Status = "NXDOMAIN"
 	NoData   Status = "NODATA"
 )
 
-// The servers replied with an error, the RCODE. A server may reply with others: see dns.RcodeToString of miekg/dns.
+// The servers replied with an error RCODE. A server may reply with other RCODEs: see dns.RcodeToString of miekg/dns.
 const (
 	FormErr  Status = "FORMERR"
 	ServFail Status = "SERVFAIL"
@@ -32,9 +32,9 @@ const (
 	Refused  Status = "REFUSED"
 )
 
-// There was no readable answer of the servers.
+// The servers sent no readable answer.
 const (
-	Timeout           Status = "timeout"            // no reply in time, or the time for the message was over
+	Timeout           Status = "timeout"            // no reply in time, or the time for the message had ended
 	ConnectionRefused Status = "connection_refused" // no process listens at the address of the server
 	ConnectionClosed  Status = "connection_closed"  // the server closed the connection before its reply
 	Unreachable       Status = "unreachable"        // the query could not be sent to the server for another reason
@@ -43,7 +43,7 @@ const (
 	UnrelatedAnswer   Status = "unrelated_answer"   // the reply belongs to another query
 )
 
-// The reply exceeds a limit. The last two are permanent: a repeated lookup returns the same.
+// The reply exceeds a limit. The last two are permanent: repeating the lookup would not change the result.
 const (
 	AliasLoop      Status = "alias_loop"
 	TooManyAliases Status = "too_many_aliases"
@@ -53,13 +53,13 @@ const (
 
 // The lookup was not made.
 const (
-	NoSlot        Status = "no_slot"        // too many lookups at a time
+	NoSlot        Status = "no_slot"        // too many concurrent lookups
 	NoDescriptor  Status = "no_descriptor"  // this process or host has no free file descriptor
 	NoSocket      Status = "no_socket"      // this host has no free port or memory for a socket
 	NoServer      Status = "no_server"      // no name server is configured
 	Limit         Status = "limit"          // the message reached its limit of lookups: OverLimit
 	NotLookedUp   Status = "not_looked_up"  // the view sends no queries: View.Known, Recall
-	InvalidName   Status = "invalid_name"   // not a DNS name, or not an address; it counts as one that does not exist
+	InvalidName   Status = "invalid_name"   // not a DNS name, or not an address; counts as a name that does not exist
 	InternalError Status = "internal_error" // a defect of Signpost
 	Forgotten     Status = "forgotten"      // only in a Lookup: the journal no longer has the answer
 )
@@ -99,7 +99,7 @@ type queryError struct {
 	cause  error // may be nil
 }
 
-// Error returns the words of the status, and the cause if it has more information. It has no addresses.
+// Error returns the status as a phrase, and the cause if that has more information. It contains no addresses.
 func (f *queryError) Error() string {
 	if f.cause == nil || f.status == ConnectionRefused || f.status == ConnectionClosed {
 		return f.status.Words()
@@ -137,8 +137,8 @@ func queryErrorOf(err error) *queryError {
 	return &queryError{Unreachable, err}
 }
 
-// isLack reports whether err means that this host is short of file descriptors, ports or memory, so that no query was sent.
-// EAGAIN is what connect(2) returns for UDP when all local ports are in use.
+// isLack reports whether err means that this host lacks file descriptors, ports or memory, so that no query was sent. connect(2) returns
+// EAGAIN for UDP when all local ports are in use.
 func isLack(err error) bool {
 	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL, syscall.EAGAIN} {
 		if errors.Is(err, lack) {

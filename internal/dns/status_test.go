@@ -19,7 +19,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Each failure has its word, and each word a case here or in TestLookupJSON.
+// Each failure has a status, and each status occurs in a case here or in TestLookupJSON.
 func TestStatusOfErrors(t *testing.T) {
 	op := func(err error) error {
 		return &net.OpError{Op: "dial", Net: "udp", Addr: net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.7:53")), Err: os.NewSyscallError("connect", err)}
@@ -61,7 +61,7 @@ func TestStatusOfErrors(t *testing.T) {
 	}
 }
 
-// A lookup has the records, their TTL and how it was answered; its JSON has units and omits what is empty.
+// A Lookup has the records, their TTL and the status. Its JSON has units and omits empty values.
 func TestLookupJSON(t *testing.T) {
 	z := zone(t, `text.example. 300 TXT "say \"a\", b" c
 mail.example. 60 MX 10 mx.mail.example.
@@ -98,7 +98,7 @@ loop.example. 60 CNAME loop.example.
 			}
 			return huge, nil
 		}
-		if label, rest, ok := strings.Cut(name, ".chain."); ok { // a server that follows no alias, and each leads to another one
+		if label, rest, ok := strings.Cut(name, ".chain."); ok { // a server that does not follow aliases; each alias leads to another one
 			m := new(dns.Msg).SetReply(q)
 			m.Answer = []dns.RR{&dns.CNAME{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET}, Target: label + "x.chain." + rest}}
 			return m, nil

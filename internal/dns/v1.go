@@ -8,8 +8,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ParseV1 parses an answer as journal entries of version 1 have it: one text, of records or of an error. The Lookup has a type,
-// status, records and Cut; the entry has the rest.
+// ParseV1 parses an answer in the form of journal entries of version 1: one text that contains the records or the error. It sets the
+// type, status, records and Cut of the Lookup. The journal entry has the other values.
 func ParseV1(qtype, answer string) Lookup {
 	l := Lookup{Type: qtype, Status: NoError}
 	switch n, _ := fmt.Sscanf(answer, "(cut, %d bytes)", &l.Cut); {
@@ -24,14 +24,14 @@ func ParseV1(qtype, answer string) Lookup {
 		}
 	default:
 		l.Records = strings.Split(answer, ", ")
-		if recall(question{qtype: dns.StringToType[qtype]}, l) != nil { // names end in a dot, no error does
+		if recall(question{qtype: dns.StringToType[qtype]}, l) != nil { // names end in a dot, errors do not
 			return l
 		}
 	}
 	return Lookup{Type: qtype, Status: statusV1(answer)}
 }
 
-// parseTextV1 parses quoted TXT records. A note on those that were left out may follow.
+// parseTextV1 parses quoted TXT records. A note on omitted records may follow.
 func (l *Lookup) parseTextV1(answer string) bool {
 	for rest := answer; rest != ""; rest = strings.TrimPrefix(rest, ", ") {
 		var left, bytes int

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Answers that earlier versions wrote are read, whether they are records, errors, or not complete.
+// Answers that earlier versions wrote can be parsed: records, errors, and answers that are not complete.
 func TestParseV1(t *testing.T) {
 	records := func(all ...string) Lookup { return Lookup{Status: NoError, Records: all} }
 	for _, c := range []struct {
@@ -58,7 +58,7 @@ func TestParseV1(t *testing.T) {
 	}
 }
 
-// A text of version 1 that a sender chose does not become a record that was not in the answer.
+// A text of version 1 that a sender chose must not become a record that was not in the answer.
 func FuzzParseV1(f *testing.F) {
 	f.Add("v=spf1 -all", "x")
 	f.Add("(3 more records, 4 bytes)", "\"")

@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// View makes the lookups of one message. A question has the same answer for the whole message, even with TTL 0, so that all checks use the
+// View does the lookups of one message. A question has the same answer for the whole message, even with TTL 0, so that all checks use the
 // same records. A View counts and limits the questions. It is safe for concurrent use.
 type View struct {
 	shared   *shared
@@ -22,30 +22,30 @@ type View struct {
 	missed   bool      // known: a lookup would have needed a query
 }
 
-// View returns a view for a message. client is the SMTP client: if there are too few slots, clients with many lookups in progress wait.
-// Lookups for an invalid client do not.
+// View returns a view for a message. client is the SMTP client. If there are too few slots, clients with many lookups in progress must
+// wait. If client is not a valid address, its lookups do not wait for this reason.
 func (r *Resolver) View(client netip.Addr) *View {
 	return &View{shared: &shared{resolver: r, client: client, asked: make([]asked, 0, usualQuestions)}}
 }
 
-// Reserved returns the view for lookups that could affect alignment. A quarter of the slots is reserved for them, and they have a separate
-// limit for prefetches. If the same lookup is in progress without being reserved, it becomes reserved.
+// Reserved returns the view for lookups that could affect alignment. A quarter of the slots is reserved for them, and they have their own
+// limit for prefetches. If the same lookup is already in progress and not reserved, it becomes reserved.
 func (v *View) Reserved() *View {
 	reserved := *v
 	reserved.reserved = true
 	return &reserved
 }
 
-// Exhausted reports whether a reserved lookup of this message failed because this host lacks resources: there was no file descriptor, port or
-// memory for its socket, or no free slot.
+// Exhausted reports whether a reserved lookup of this message failed because this host lacks resources. Either there was no file
+// descriptor, port or memory for its socket, or no slot was free.
 func (v *View) Exhausted() bool {
 	v.shared.mu.Lock()
 	defer v.shared.mu.Unlock()
 	return v.shared.exhausted
 }
 
-// Limit returns the view with a limit of n more different questions. Further lookups fail with a temporary error, for which OverLimit returns
-// true. Cached answers count too, so that a verdict does not depend on earlier messages.
+// Limit returns the view with a limit of n additional different questions. Lookups over the limit fail with a temporary error, for which
+// OverLimit returns true. Cached answers also count, so that a verdict does not depend on earlier messages.
 func (v *View) Limit(n int) *View {
 	limited := *v
 	limited.budget = &n
@@ -59,8 +59,8 @@ func (v *View) Until(end time.Time) *View {
 	return &until
 }
 
-// Known returns the view limited to the answers that the message already has and to the cache. Any other lookup returns a temporary error at
-// once, and Missed reports it. The result is for one goroutine.
+// Known returns the view restricted to the answers that the message already has and to the cache. Any other lookup returns a temporary
+// error at once, and Missed reports this. Only one goroutine may use the result.
 func (v *View) Known() *View {
 	known := *v
 	known.known, known.missed = true, false
@@ -70,10 +70,11 @@ func (v *View) Known() *View {
 // Asks reports whether the view sends queries. The views of Known and Recall do not.
 func (v *View) Asks() bool { return !v.known }
 
-// Missed reports whether a question had no known answer.
+// Missed reports whether a question had no known answer. See Known and Recall.
 func (v *View) Missed() bool { return v.missed }
 
-// Answered has the answered questions of a message. They are formatted later, because that takes longer than cached lookups.
+// Answered contains the answered questions of a message. They are converted to Lookups later, because the conversion takes longer than a
+// lookup in the cache.
 type Answered struct{ all []asked }
 
 // Answered returns all answered questions so far.
@@ -108,7 +109,7 @@ func (v *View) Open() bool {
 	return v.shared.open != (openCount{})
 }
 
-// Spent returns the number of questions, and the time during which at least one query was in progress.
+// Spent returns the number of questions, and the total time during which at least one query was in progress.
 func (v *View) Spent() (queries int, open time.Duration) {
 	s := v.shared
 	s.mu.Lock()
@@ -129,14 +130,14 @@ func tooMany(q question) *answer {
 	return &answer{err: &net.DNSError{UnwrapErr: overLimit{}, Err: string(Limit), Name: q.name, IsTemporary: true}}
 }
 
-// OverLimit reports whether a lookup was not made because its message reached the limit of its queries.
+// OverLimit reports whether a lookup was not made because its message had reached the limit of queries.
 func OverLimit(err error) bool { return errors.Is(err, overLimit{}) }
 
 func (a *answer) error() error {
 	if a.err == nil {
 		return nil
 	}
-	e := *a.err // each caller may change its own
+	e := *a.err // a copy, because a caller may change it
 	return &e
 }
 
@@ -189,7 +190,8 @@ type TLSA struct {
 	Data                      string // hexadecimal, lower case
 }
 
-// LookupTLSA returns the TLSA records of a name, and whether they are authentic. Others must not be used: RFC 6698 section 4.
+// LookupTLSA returns the TLSA records of a name, and whether they are authentic. Records that are not authentic must not be used: RFC
+// 6698 section 4.
 func (v *View) LookupTLSA(ctx context.Context, name string) (all []TLSA, authentic bool, err error) {
 	a := v.lookup(ctx, name, dns.TypeTLSA)
 	return a.tlsa, a.authentic, a.error()
@@ -204,8 +206,8 @@ func (v *View) LookupCNAME(ctx context.Context, name string) (string, error) {
 	return a.names[0], a.error()
 }
 
-// Authentic reports whether the resolver validated the answer to a question by DNSSEC, also a negative one. It sends no query if the message
-// has the answer.
+// Authentic reports whether the resolver validated the answer to a question by DNSSEC. Negative answers can also be validated. It sends
+// no query if the message already has the answer.
 func (v *View) Authentic(ctx context.Context, t Type, name string) bool {
 	return v.lookup(ctx, name, uint16(t)).authentic
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Names that are taken as they are come out as through the wire, and all that only the wire can tell goes through it.
+// A name that is converted without the wire format gets the same canonical form as with it. All other names are converted through the
+// wire format.
 func TestCanonical(t *testing.T) {
 	label := strings.Repeat("x", 63)
 	long := strings.Repeat("abcdefg.", 31) + "abcde" // 253
@@ -25,7 +26,7 @@ func TestCanonical(t *testing.T) {
 		label + "x.a": false, long + "x": false, long + ".": true,
 	} {
 		if got := hostLike(strings.TrimSuffix(name, ".")); got != plain {
-			t.Errorf("%q is like a host's name: %v", name, got)
+			t.Errorf("hostLike(%q) is %v", name, got)
 		}
 		if !plain {
 			continue
@@ -33,12 +34,12 @@ func TestCanonical(t *testing.T) {
 		got, err := canonical(name)
 		want, wireErr := respell(strings.TrimSuffix(name, ".") + ".")
 		if err != nil || wireErr != nil || got != want {
-			t.Errorf("%q: %q %v, through the wire %q %v", name, got, err, want, wireErr)
+			t.Errorf("%q: %q %v, through the wire format %q %v", name, got, err, want, wireErr)
 		}
 	}
 }
 
-// gated is a resolver whose network answers when it is told to.
+// gated is a resolver whose network answers when the test closes a channel.
 type gated struct {
 	*Resolver
 	answer chan struct{}
@@ -63,7 +64,7 @@ func gate(t *testing.T, text string) *gated {
 	return g
 }
 
-// Parts of a message that ask the same at the same time ask once, and it counts once.
+// If parts of a message ask the same question at the same time, one query is sent, and it counts once.
 func TestOneQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate(t, "a. 0 TXT x")
@@ -92,7 +93,7 @@ func TestGivenUp(t *testing.T) {
 		v := g.View(netip.Addr{})
 		short := v.Until(time.Now().Add(time.Second))
 		var all sync.WaitGroup
-		for range 2 { // one asks, one waits for him
+		for range 2 { // the first starts the lookup, the second waits for it
 			all.Go(func() {
 				if _, err := short.LookupTXT(t.Context(), "a"); err == nil {
 					t.Error("an answer before there is one")
@@ -115,7 +116,7 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
-// Known asks nobody, and says where that was too little; what the cache has counts as ever.
+// Known sends no queries and reports whether an answer was missing. Cached answers count as in other views.
 func TestKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate(t, "a. 60 TXT x\nb. 0 TXT x")
@@ -125,7 +126,7 @@ func TestKnown(t *testing.T) {
 		}
 		v := g.View(netip.Addr{})
 		known := v.Limit(1).Known()
-		for _, name := range []string{"a", "a", "b"} { // beyond the budget it does not matter who knows
+		for _, name := range []string{"a", "a", "b"} { // over the limit, a question does not count as missed
 			_, _ = known.LookupTXT(t.Context(), name)
 		}
 		if n, _ := v.Spent(); known.Missed() || n != 1 || !v.Answered().Lookups()[0].Cached {
@@ -133,12 +134,12 @@ func TestKnown(t *testing.T) {
 		}
 		known = v.Known()
 		if _, err := known.LookupTXT(t.Context(), "b"); err == nil || !known.Missed() || len(g.asked) != 1 {
-			t.Errorf("%v, missed %v, asked for %q", err, known.Missed(), g.asked)
+			t.Errorf("%v, missed %v, queries %q", err, known.Missed(), g.asked)
 		}
 		if n, _ := v.Spent(); n != 1 {
 			t.Errorf("a miss counts: %d", n)
 		}
-		// What is under way is not known yet.
+		// The answer to a query in progress is not known yet.
 		g.answer = make(chan struct{})
 		var all sync.WaitGroup
 		all.Go(func() { _, _ = v.LookupTXT(t.Context(), "b") })
@@ -152,7 +153,7 @@ func TestKnown(t *testing.T) {
 	})
 }
 
-// A look-up that the cache answers costs its name's spelling, and a message its view.
+// A cached lookup needs one allocation, for the canonical name. A message needs a few more for its view.
 func TestWarmAllocations(t *testing.T) {
 	r := zone(t, "a.example. TXT x\nb.example. TXT x\nc.example. TXT x").Resolver(time.Now, slog.New(slog.DiscardHandler))
 	look := func() {
@@ -173,14 +174,14 @@ func TestWarmAllocations(t *testing.T) {
 	}
 }
 
-// A prefetched question is asked once, side by side with others, and the lookup waits for it. It counts against the budget of the view
-// that asked, and what was given up is asked for again.
+// A prefetched question is sent once, concurrently with others, and the lookup waits for it. It counts against the limit of the view that
+// prefetched it. A prefetch that was cancelled is repeated by the lookup.
 func TestPrefetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate(t, "a. 0 TXT x\nb. 0 TXT x\nb. 0 MX 1 a.\nc. 0 TXT x")
 		v := g.View(netip.Addr{})
 		limited := v.Limit(3)
-		v.Known().Prefetch(t.Context(), TXT, "a") // nobody is asked
+		v.Known().Prefetch(t.Context(), TXT, "a") // no query is sent
 		limited.Prefetch(t.Context(), TXT, "a..b")
 		limited.Prefetch(t.Context(), TXT, "a")
 		limited.Prefetch(t.Context(), TXT, "a")
@@ -190,7 +191,7 @@ func TestPrefetch(t *testing.T) {
 		limited.Prefetch(t.Context(), TXT, "c")
 		synctest.Wait()
 		if len(g.asked) != 3 {
-			t.Errorf("asked for %q", g.asked)
+			t.Errorf("queries %q", g.asked)
 		}
 		leave()
 		synctest.Wait()
@@ -204,12 +205,13 @@ func TestPrefetch(t *testing.T) {
 			t.Error(mx, err)
 		}
 		if len(g.asked) != 4 {
-			t.Errorf("asked for %q", g.asked)
+			t.Errorf("queries %q", g.asked)
 		}
 	})
 }
 
-// A record that names a hundred hosts opens no hundred sockets at once; what was not prefetched is looked up in its turn.
+// A record that names a hundred hosts does not open a hundred sockets at a time. Names that were not prefetched are looked up when
+// needed.
 func TestPrefetchIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var zone strings.Builder
@@ -232,7 +234,7 @@ func TestPrefetchIsBounded(t *testing.T) {
 	})
 }
 
-// Whatever is asked for, the short way gives what the wire would.
+// The conversion without the wire format has the same result as with it, for any name.
 func FuzzCanonical(f *testing.F) {
 	for _, name := range []string{"example.com", "A-b_1.Example.", "a b\\;\"()@.x", "..", "\\046.a", "ü", ".a", "a.."} {
 		f.Add(name)
@@ -246,7 +248,7 @@ func FuzzCanonical(f *testing.F) {
 			wireErr = errors.New("not a domain name")
 		}
 		if (err == nil) != (wireErr == nil) || err == nil && got != want {
-			t.Fatalf("%q: %q %v, through the wire %q %v", name, got, err, want, wireErr)
+			t.Fatalf("%q: %q %v, through the wire format %q %v", name, got, err, want, wireErr)
 		}
 	})
 }

@@ -17,7 +17,7 @@ type Zone struct{ records map[string][]dns.RR }
 // defaultTTL is the TTL of records if the zone file sets none.
 const defaultTTL = 3600
 
-// ParseZone parses a zone file: RFC 1035 section 5. Its origin is the root. file is the name for errors, which have the line.
+// ParseZone parses a zone file: RFC 1035 section 5. Its origin is the root. file is the file name for errors, which also have the line.
 func ParseZone(r io.Reader, file string) (*Zone, error) {
 	z := &Zone{records: map[string][]dns.RR{}}
 	parser := dns.NewZoneParser(r, ".", file)
@@ -41,7 +41,7 @@ func ParseZone(r io.Reader, file string) (*Zone, error) {
 	return z, nil
 }
 
-// zoneErrors are the errors of package dns for zone files: FILE: dns: FAULT: "TOKEN" at line: LINE:COLUMN.
+// zoneErrors matches the errors of miekg/dns for zone files: FILE: dns: FAULT: "TOKEN" at line: LINE:COLUMN.
 var zoneErrors = regexp.MustCompile(`^(?:.*: )?dns: (.*): ("(?:.*)") at line: (\d+):\d+$`)
 
 // zoneFault returns an error in the form FILE:LINE: FAULT: "TOKEN".
@@ -53,8 +53,8 @@ func zoneFault(file string, err error) error {
 	return fmt.Errorf("%s:%s: %s: %s", file, m[3], m[1], m[2])
 }
 
-// Answer returns the answer of a recursive resolver that knows only this zone: records behind aliases, NODATA if the name or one
-// below it has other records, NXDOMAIN otherwise.
+// Answer returns the answer of a recursive resolver that knows only this zone. It has the records after following aliases, NODATA if the
+// name has other records or there is a name below it, and NXDOMAIN otherwise.
 func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true
@@ -84,7 +84,7 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 		name = next
 	}
 	if next != "" {
-		return m // more aliases than fit into one answer: the client continues from the last
+		return m // more aliases than fit into one answer; the client continues from the last one
 	}
 	if len(m.Answer) == 0 || m.Answer[len(m.Answer)-1].Header().Rrtype != q.Question[0].Qtype {
 		m.Ns = append(m.Ns, z.soaAbove(name))
@@ -95,7 +95,7 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 	return m
 }
 
-// soaAbove returns the SOA of the zone that a name is in, or one of the root if the file has none.
+// soaAbove returns the SOA of the zone of a name, or an SOA of the root if the file has none.
 func (z *Zone) soaAbove(name string) dns.RR {
 	for _, i := range append(dns.Split(name), len(name)-1) {
 		for _, rr := range z.records[name[i:]] {

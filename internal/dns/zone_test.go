@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// RFC 1035 section 5.1: in a zone file, \DDD and \X stand for a byte, in owner names and in data, whatever the byte is.
+// RFC 1035 section 5.1: in a zone file, \DDD and \X represent any byte, in owner names and in data.
 func TestZoneEscapes(t *testing.T) {
 	z := zone(t, `
 ex\097mple.org. TXT "owner"

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The error of a zone file has the file and the line, and no prefix of the library.
+// The error of a zone file has the file and the line, and no prefix from the library.
 func TestZoneFault(t *testing.T) {
 	for text, want := range map[string]string{
 		"root:x:0:0 shell\n": `reading the zone: passwd:1: not a TTL: "shell"`,

@@ -15,7 +15,7 @@ import (
 // ServiceUser is the user of the daemon, as in dist/sysusers.conf.
 const ServiceUser = "signpost"
 
-// Account is a user with the groups that initgroups(3) sets, which Postfix calls too.
+// Account is a user with its groups, as initgroups(3) sets them. Postfix calls initgroups(3) too.
 type Account struct {
 	Name string
 	UID  uint32
@@ -46,7 +46,7 @@ func LookupAccount(name string) (*Account, error) {
 // The permission bits.
 const (
 	Search fs.FileMode = 1 // of a directory
-	Write  fs.FileMode = 2 // also what connect(2) needs of a socket
+	Write  fs.FileMode = 2 // connect(2) to a socket also needs it
 	Read   fs.FileMode = 4
 )
 
@@ -56,7 +56,7 @@ type Permissions struct {
 	Mode     fs.FileMode
 }
 
-// PermissionsOf returns the permissions of a file.
+// PermissionsOf returns the permissions in fi.
 func PermissionsOf(fi fs.FileInfo) Permissions {
 	st := fi.Sys().(*syscall.Stat_t)
 	return Permissions{st.Uid, st.Gid, fi.Mode()}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Instance holds the texts of the same finding for another domain.
+// Instance has the texts of a finding for another domain with the same cause.
 type Instance struct {
 	Domain string `json:"domain"`
 	What   string `json:"what"`
@@ -18,9 +18,9 @@ type Instance struct {
 // maxShown is the maximum number of further domains in Headline, and of lines in Fixes.
 const maxShown = 3
 
-// Arrange returns one finding for each cause, the worst first. Findings about several domains have the same cause if they have equal
-// Check and Level, and equal Cause and Why after the domain is removed from these texts. The first of them becomes the finding, and the
-// rest become its Others. Findings whose texts are all equal become one. Arrange is idempotent.
+// Arrange returns one finding for each cause, the worst first. Findings about several domains have the same cause if Check and Level are
+// equal, and if Cause and Why are equal without the domain. The first of these findings is kept, and the others become its Others. Findings
+// whose texts are all equal become one. Arrange is idempotent.
 func Arrange(all []Finding) []Finding {
 	type key struct {
 		check, level, cause, why, where, fix string
@@ -35,7 +35,7 @@ func Arrange(all []Finding) []Finding {
 	var found []Finding
 	for _, f := range all {
 		if !f.mentions(f.Domain) {
-			f.Domain = "" // it is about this host, not about the domain
+			f.Domain = "" // the finding is about this host, not about the domain
 		}
 		k := key{f.Check, string(f.Level), mask(cmp.Or(f.Cause, f.What), f.Domain), mask(f.Why, f.Domain), "", "", 0}
 		if f.Domain == "" {
@@ -73,7 +73,7 @@ func (f Finding) mentions(domain string) bool {
 	return domain != "" && slices.ContainsFunc([]string{f.What, f.Where, f.Why, f.Fix}, func(text string) bool { return mask(text, domain) != text })
 }
 
-// mask replaces a domain in a text by a NUL. Subdomains keep their own labels; a longer name that only contains the same letters is
+// mask replaces a domain in a text by a NUL. Subdomains keep their own labels. A longer name that only contains the same letters is
 // unchanged.
 func mask(text, domain string) string {
 	if domain == "" {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// lines are the findings as doctor prints their first lines.
+// lines returns the first line that doctor prints for each finding.
 func lines(all []Finding) (texts []string) {
 	for _, f := range all {
 		texts = append(texts, string(f.Level)+" "+f.Headline())
@@ -24,10 +24,10 @@ func TestArrange(t *testing.T) {
 		all  []Finding
 		want []string
 	}{
-		{"the worst first, and otherwise in their order", []Finding{
+		{"the worst first, otherwise in the original order", []Finding{
 			{Level: Green, What: "a"}, {Level: Yellow, What: "b"}, {Level: Red, What: "c"}, {Level: Green, What: "d"}, {Level: Red, What: "e"}},
 			[]string{"red c", "red e", "yellow b", "green a", "green d"}},
-		{"what explains the others", []Finding{{Level: Red, What: "a"}, {Level: Yellow, What: "b", First: true}}, []string{"yellow b", "red a"}},
+		{"First precedes a worse finding", []Finding{{Level: Red, What: "a"}, {Level: Yellow, What: "b", First: true}}, []string{"yellow b", "red a"}},
 		{"two domains", []Finding{red("a.test", "a.test has no SPF record"), red("b.test", "b.test has no SPF record")},
 			[]string{"red a.test has no SPF record; the same for 1 more domain: b.test"}},
 		{"five domains", []Finding{red("a.test", "no SPF record at a.test"), red("b.test", "no SPF record at b.test"), red("c.test", "no SPF record at c.test"),
@@ -39,13 +39,13 @@ func TestArrange(t *testing.T) {
 		{"names below the domain", []Finding{red("a.test", "_dmarc.a.test. fails"), red("b.test", "_dmarc.b.test. fails")}, []string{"red _dmarc.a.test. fails; the same for 1 more domain: b.test"}},
 		{"longer names with the same letters", []Finding{red("a.test", "aa.test a.testing a.test.example, a.test"), red("b.test", "bb.test b.testing b.test.example, b.test")},
 			[]string{"red aa.test a.testing a.test.example, a.test", "red bb.test b.testing b.test.example, b.test"}},
-		{"what names more than the domain", []Finding{{Level: Red, What: "key x of a.test", Domain: "a.test", Cause: "no record"}, {Level: Red, What: "key y of b.test", Domain: "b.test", Cause: "no record"}},
+		{"What contains more than the domain", []Finding{{Level: Red, What: "key x of a.test", Domain: "a.test", Cause: "no record"}, {Level: Red, What: "key y of b.test", Domain: "b.test", Cause: "no record"}},
 			[]string{"red key x of a.test; the same for 1 more domain: b.test"}},
 		{"two keys of a domain", []Finding{{Level: Red, What: "key x of a.test", Domain: "a.test", Cause: "no record"}, {Level: Red, What: "key y of b.test", Domain: "b.test", Cause: "no record"}, {Level: Red, What: "key z of b.test", Domain: "b.test", Cause: "no record"}},
 			[]string{"red key x of a.test; the same for 1 more domain: b.test", "red key z of b.test"}},
-		{"of this host, found for each domain", []Finding{{Level: Red, What: "192.0.2.1 has no PTR record", Domain: "a.test"}, {Level: Red, What: "192.0.2.1 has no PTR record", Domain: "b.test"}},
+		{"a finding about this host, reported for each domain", []Finding{{Level: Red, What: "192.0.2.1 has no PTR record", Domain: "a.test"}, {Level: Red, What: "192.0.2.1 has no PTR record", Domain: "b.test"}},
 			[]string{"red 192.0.2.1 has no PTR record"}},
-		{"of this host, with another fix", []Finding{{Level: Red, What: "a", Fix: "x"}, {Level: Red, What: "a", Fix: "y"}}, []string{"red a", "red a"}},
+		{"findings about this host with different fixes", []Finding{{Level: Red, What: "a", Fix: "x"}, {Level: Red, What: "a", Fix: "y"}}, []string{"red a", "red a"}},
 	} {
 		once := Arrange(c.all)
 		if got := lines(once); !slices.Equal(got, c.want) {
@@ -57,7 +57,7 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-// A thousand domains with one cause take a few lines of text, and JSON has each domain with its own line to publish.
+// A thousand domains with one cause take a few lines of text. JSON contains each domain with its own record to publish.
 func TestArrangeThousandDomains(t *testing.T) {
 	var all []Finding
 	for i := range 1000 {

@@ -38,11 +38,11 @@ type Finding struct {
 // Check is one check of a list.
 type Check struct {
 	Name string // as in docs/doctor.md
-	Doc  string // the objects that it checks, as in docs/doctor.md
+	Doc  string // what the check examines, as in docs/doctor.md
 	Run  func(context.Context) []Finding
 }
 
-// Run runs the checks in order and returns their findings. It sets Check of each finding, and makes all texts printable, since they
+// Run runs the checks in order and returns their findings. It sets Check of each finding. It makes all texts printable, because they
 // contain text from DNS and from files.
 func Run(ctx context.Context, checks []Check) (all []Finding) {
 	for _, c := range checks {
@@ -54,8 +54,8 @@ func Run(ctx context.Context, checks []Check) (all []Finding) {
 	return all
 }
 
-// Or returns a function for Check.Run that returns good as a green finding if run finds nothing. Of several findings with the same Fix,
-// it keeps the first: several services may have one cause.
+// Or returns a function for Check.Run that returns good as a green finding if run finds nothing. If several findings have the same Fix, it
+// keeps only the first, because several services may have one cause.
 func Or(good string, run func(context.Context) []Finding) func(context.Context) []Finding {
 	return func(ctx context.Context) []Finding {
 		found := run(ctx)

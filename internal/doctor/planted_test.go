@@ -23,8 +23,8 @@ import (
 	"signpost/milter"
 )
 
-// server is a whole mail server below ROOT: Postfix's configuration and queue, a daemon that answers at SOCKET or at 127.0.0.1:PORT, its
-// configuration and keys. The daemon runs as user daemon, who exists everywhere.
+// server is a complete mail server below ROOT: Postfix's configuration and queue, and a daemon with its configuration and keys. The daemon
+// answers at SOCKET or at 127.0.0.1:PORT. It runs as user daemon, because that user exists on every system.
 type server struct {
 	root, port string
 	conf       *config.Config
@@ -59,10 +59,10 @@ submission inet n - y - - smtpd
 	opendkim     = "unix:opendkim/s, unix:signpost/milter.sock"
 )
 
-// variant is what a case adds to a correct server.
+// variant has the changes that a case makes to a correct server.
 type variant struct{ main, master, toml, sh string }
 
-// expand puts the places of this server into a text.
+// expand replaces the placeholders in a text by the paths and the port of this server.
 func (s *server) expand(text string) string {
 	return strings.NewReplacer("ROOT", s.root, "SOCKET", s.root+"/spool/signpost/milter.sock", "PORT", s.port).Replace(text)
 }
@@ -75,7 +75,7 @@ func newServer(t *testing.T, v variant) *server {
 	if os.Geteuid() != 0 {
 		t.Skip("files of other owners need root")
 	}
-	root, err := os.MkdirTemp("", "planted") // t.TempDir is in a directory that is closed to others
+	root, err := os.MkdirTemp("", "planted") // other users cannot search the directory of t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func (s *server) sh(t *testing.T, line string) {
 	}
 }
 
-// find returns what doctor finds that is not green, but for the clock, which is this machine's own.
+// find returns the findings that are not green, except those about the clock of the machine that runs the test.
 func (s *server) find(t *testing.T) []doctor.Finding {
 	t.Helper()
 	before := time.Now().Add(-time.Hour) // Postfix waits before it reads a file that has just been written
@@ -170,7 +170,7 @@ func (s *server) find(t *testing.T) []doctor.Finding {
 	return slices.DeleteFunc(all, func(f doctor.Finding) bool { return f.Level == doctor.Green || f.Check == "clock" })
 }
 
-// apply does what an administrator does with the line of a finding: types it, or writes it into signpost.toml.
+// apply does what an administrator does with the Fix of a finding: it runs the command, or writes the line into signpost.toml.
 func (s *server) apply(t *testing.T, line string) {
 	t.Helper()
 	word, _, _ := strings.Cut(line, " ")
@@ -190,18 +190,17 @@ func (s *server) apply(t *testing.T, line string) {
 	s.load(t)
 }
 
-// Each planted misconfiguration is reported with a line, and the line fixes it: doctor is green then, and Postfix accepts its
-// configuration.
+// Each planted misconfiguration is reported with a Fix. After the Fix, doctor is green and Postfix accepts its configuration.
 func TestPlanted(t *testing.T) {
 	postconf := func(line string) string { return "postconf -c 'ROOT/etc' " + line }
 	for _, c := range []struct {
 		name string
 		variant
-		want []string // the findings: level, check, part of the text, and the line
+		want []string // the findings: level, check, part of the text, and the Fix
 	}{
 		{"Signpost is not in smtpd_milters", variant{main: "smtpd_milters =\nnon_smtpd_milters = unix:signpost/milter.sock\n"},
 			[]string{"red smtpd-milters: Signpost is not in smtpd_milters of smtp/inet", postconf("-e 'smtpd_milters = unix:signpost/milter.sock'")}},
-		{"local mail passes Signpost by", variant{main: "non_smtpd_milters =\n"},
+		{"local mail bypasses Signpost", variant{main: "non_smtpd_milters =\n"},
 			[]string{"red non-smtpd-milters: Signpost is not in non_smtpd_milters of cleanup/unix", postconf("-e 'non_smtpd_milters = unix:signpost/milter.sock'")}},
 		{"an absolute path in a chroot", variant{main: "smtpd_milters = unix:SOCKET\n"},
 			[]string{"red socket-path: smtp/inet connects to ROOT/spoolSOCKET, but the daemon listens on SOCKET; the service is chrooted in ROOT/spool", postconf("-e 'smtpd_milters = unix:signpost/milter.sock'")}},
@@ -244,11 +243,11 @@ func TestPlanted(t *testing.T) {
 
 		{"observe mode", variant{toml: "mode = \"observe\"\n"},
 			[]string{`yellow mode: mode = "observe": Signpost signs, rejects and tags nothing`, `mode = "enforce" # when the log shows what you expect: docs/observe.md, "Observe mode"`}},
-		{"a domain's directory that anybody may write in", variant{sh: "chmod 777 state/keys/example.org"},
+		{"a domain's directory that any user may write in", variant{sh: "chmod 777 state/keys/example.org"},
 			[]string{"red key-files: other users can write to ROOT/state/keys/example.org", "chmod go-w 'ROOT/state/keys/example.org'"}},
-		{"two of them", variant{sh: "chmod 777 state/keys/example.*"},
+		{"two domains' directories that any user may write in", variant{sh: "chmod 777 state/keys/example.*"},
 			[]string{"red key-files: other users can write to ROOT/state/keys/example.net, and 1 more", "find -L 'ROOT/state/keys' -not -name '*.pem' -exec chmod go-w {} +"}},
-		{"a key that anybody may read", variant{sh: "chmod 644 state/keys/example.org/a.pem"},
+		{"a key that any user may read", variant{sh: "chmod 644 state/keys/example.org/a.pem"},
 			[]string{"red key-files: other users can read the private key ROOT/state/keys/example.org/a.pem", "chmod 0600 'ROOT/state/keys/example.org/a.pem'"}},
 		{"a key of root", variant{sh: "chown root state/keys/example.org/a.pem"},
 			[]string{"red key-files: permission denied: user daemon cannot read ROOT/state/keys/example.org/a.pem", "chown -R daemon:daemon 'ROOT/state/keys' && chmod -R u+rX 'ROOT/state/keys'"}},
@@ -256,9 +255,9 @@ func TestPlanted(t *testing.T) {
 			[]string{"red state-dir: permission denied: user daemon cannot write to ROOT/state", "chown daemon:daemon 'ROOT/state' && chmod 0700 'ROOT/state'"}},
 		{"a configuration for root alone", variant{sh: "chmod 600 etc/signpost.toml"},
 			[]string{"red config: permission denied: user daemon cannot read ROOT/etc/signpost.toml", "chgrp daemon 'ROOT/etc/signpost.toml' && chmod 0640 'ROOT/etc/signpost.toml'"}},
-		{"a directory that is closed to Postfix", variant{sh: "chmod 700 spool/signpost"},
+		{"a directory that Postfix cannot search", variant{sh: "chmod 700 spool/signpost"},
 			[]string{"red socket-access: permission denied: user postfix cannot search ROOT/spool/signpost, the path of the socket SOCKET", "chgrp postfix 'ROOT/spool/signpost' && chmod 2710 'ROOT/spool/signpost'"}},
-		{"a socket that is closed to Postfix", variant{sh: "chmod 600 spool/signpost/milter.sock"},
+		{"a socket to which Postfix cannot write", variant{sh: "chmod 600 spool/signpost/milter.sock"},
 			[]string{"red socket-access: permission denied: user postfix cannot write to the socket SOCKET", "chgrp postfix 'SOCKET' && chmod 0660 'SOCKET'"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -285,7 +284,7 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// Correct servers stay green.
+// Correct servers have only green findings.
 func TestCorrect(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -40,7 +40,7 @@ func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 // maxWord is the maximum length of a word that Nearest compares.
 const maxWord = 32
 
-// shortWord is the length up to which only one letter may differ: two changes turn any short word into any other.
+// shortWord is the maximum length of a word in which only one letter may differ. With two changes, too many short words would be similar.
 const shortWord = 4
 
 // Nearest returns the most similar of words, or "" if none is similar.
@@ -78,12 +78,12 @@ func OrNotPermitted(err error, f Finding) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
 		return f
 	}
-	if os.Geteuid() == 0 { // root acted as the owner of a directory
+	if os.Geteuid() == 0 { // root was denied access because it acted as the owner of a directory
 		f.Where = denied(err)
 		return f
 	}
 	return Finding{Level: Yellow, What: "permission denied: user " + UserName(uint32(os.Geteuid())) + " cannot check this; run doctor as root", Where: denied(err),
-		Why: "doctor cannot tell whether this is correct", Fix: "sudo signpost doctor"}
+		Why: "doctor does not know whether this is correct", Fix: "sudo signpost doctor"}
 }
 
 // denied returns the path or address and "permission denied", without Go's names of system calls.

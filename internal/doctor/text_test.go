@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Of a word of four letters or fewer, only one letter may be wrong.
+// In a word of four letters or fewer, only one letter may differ.
 func TestNearest(t *testing.T) {
 	for word, want := range map[string]string{"foo": "", "lgo": "log", "lg": "log", "code": "", "doctr": "doctor", "verfiy": "verify", "expalni": "explain", "ver": "verify"} {
 		if got := Nearest(word, "log", "role", "doctor", "verify", "explain"); got != want {
@@ -16,7 +16,7 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// What permission is missing for is named without Go's names of system calls.
+// A "permission denied" error names the path or address, without Go's names of system calls.
 func TestNotPermitted(t *testing.T) {
 	for want, err := range map[string]error{
 		"/x: permission denied": &os.PathError{Op: "stat", Path: "/x", Err: syscall.EACCES},
@@ -26,7 +26,7 @@ func TestNotPermitted(t *testing.T) {
 		if f.Where != want {
 			t.Errorf("%+v", f)
 		}
-		if root := os.Geteuid() == 0; root != (f.Fix == "own") { // root is not told to run doctor as root
+		if root := os.Geteuid() == 0; root != (f.Fix == "own") { // root is not asked to run doctor as root
 			t.Errorf("%+v", f)
 		}
 	}

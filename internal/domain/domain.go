@@ -1,4 +1,4 @@
-// Package domain parses domain names into the one form that Signpost compares, queries and logs.
+// Package domain parses domain names and converts them to the one form that Signpost compares, queries and logs.
 package domain
 
 import (
@@ -10,13 +10,13 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// maxInput bounds the bytes that Parse converts to A-labels: a name of 253 characters of up to 4 bytes. The conversion takes time
-// that grows with the square of the length, half a minute for 100 KiB.
+// maxInput limits the number of bytes that Parse converts to A-labels: a name of 253 characters of up to 4 bytes. The time of the
+// conversion grows with the square of the length: half a minute for 100 KiB.
 const maxInput = 4 * 253
 
-// Parse returns a domain name as lower-case A-labels. It converts U-labels as in RFC 8616 section 5. A final dot, or a character other
-// than letters, digits, hyphens, underscores and dots, is an error, so that no unchecked byte reaches a DNS query, the log or a
-// header field.
+// Parse returns a domain name as lower-case A-labels. It converts U-labels as in RFC 8616 section 5. A final dot is an error, and so is a
+// character other than letters, digits, hyphens, underscores and dots. So no unchecked byte reaches a DNS query, the log or a header
+// field.
 func Parse(s string) (string, error) {
 	if len(s) > maxInput || !utf8.ValidString(s) {
 		return "", notName()
@@ -39,8 +39,8 @@ func Parse(s string) (string, error) {
 	return strings.ToLower(s), nil
 }
 
-// ParseArgument is Parse for a name that a person typed: in a command line, a file of domains or the configuration. It accepts a
-// final dot, and its error quotes the name.
+// ParseArgument is Parse for a name that a person wrote: in a command line, a file of domains or the configuration. It accepts a final
+// dot, and its error quotes the name.
 func ParseArgument(s string) (string, error) {
 	name, err := Parse(strings.TrimSuffix(s, "."))
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ParseHosted is ParseArgument for a domain that is to get a key. It returns an error if no mail can come from such a domain, or if it
-// cannot be in DNS.
+// ParseHosted is ParseArgument for a domain that will get a key. It returns an error if no mail can come from the domain, or if the
+// domain cannot be in DNS.
 func ParseHosted(s string) (string, error) {
 	name := strings.TrimSuffix(s, ".")
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
@@ -31,7 +31,7 @@ func ParseHosted(s string) (string, error) {
 		return "", fmt.Errorf("%q has an underscore: no mail can come from such a domain (RFC 5321 section 4.1.2)", s)
 	// RFC 6761 sections 6.3 and 6.4, RFC 7686.
 	case slices.Contains([]string{"localhost", "invalid", "onion"}, top):
-		return "", fmt.Errorf("%q: names under %s are never in DNS, where the key's record has to be", s, top)
+		return "", fmt.Errorf("%q: names under %s are never in DNS, so the key record cannot be published", s, top)
 	case len(labels) == 1:
 		return "", fmt.Errorf("%q is a single label: a top-level domain, or a host name without its domain", s)
 	// RFC 3696 section 2.

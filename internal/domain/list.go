@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// maxList bounds a list of domains in bytes: more than 100,000 domains.
+	// maxList limits the size of a list of domains in bytes. More than 100,000 domains fit.
 	maxList = 4 << 20
-	// maxWrong bounds the wrong lines that are reported, so that a file of another kind does not fill the screen.
+	// maxWrong limits the number of wrong lines that are reported, so that a file of another kind does not fill the screen.
 	maxWrong = 10
 )
 
@@ -22,7 +22,7 @@ func ReadList(r io.Reader, file string, parse func(string) (string, error)) ([]s
 		return nil, err
 	}
 	if len(data) > maxList {
-		return nil, fmt.Errorf("%s: more than %d MiB is no list of domains", file, maxList>>20)
+		return nil, fmt.Errorf("%s: larger than %d MiB, the maximum size of a list of domains", file, maxList>>20)
 	}
 	var all []string
 	var wrong []error

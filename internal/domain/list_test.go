@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// A list may have a byte order mark, CRLF, comments and repetitions. Wrong lines are named, the first ten of them.
+// A list may have a byte order mark, CRLF, comments and repetitions. The error names the first ten wrong lines.
 func TestReadList(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "",
 		"\ufeffone.test\r\n\r\n# all of ours\r\n  two.test  # since May\r\n\tTHREE.test.\r\none.test": "one.test two.test three.test",
 		"a.test\nexa mple\n# b\nb.test, c.test\n":                                                     "f:2: \"exa mple\" is not a domain name|f:4: \"b.test, c.test\" is not a domain name",
 		strings.Repeat("(\n", 25):                                                                     "f:10: \"(\" is not a domain name|f: 15 more lines are wrong",
-		strings.Repeat("example.org\n", maxList/len("example.org")):                                   "f: more than 4 MiB is no list of domains",
+		strings.Repeat("example.org\n", maxList/len("example.org")):                                   "f: larger than 4 MiB, the maximum size of a list of domains",
 	} {
 		all, err := ReadList(strings.NewReader(text), "f", ParseArgument)
 		got := strings.Join(all, " ")

@@ -1,5 +1,6 @@
-// Package durable replaces files so that a crash leaves either the old or the new contents, and locks files. Directories are opened through
-// os.Root, because their owner could plant links there for root to follow. Tree.Write, Tree.Read and TryLock are the main functions.
+// Package durable replaces files so that a crash leaves either the old or the new contents. It also locks files. It opens directories
+// through os.Root, because their owner could create symbolic links there for root to follow. The main functions are Tree.Write, Tree.Read
+// and TryLock.
 package durable
 
 import (
@@ -14,8 +15,8 @@ import (
 // TempMark is part of the names of temporary files. No selector contains it.
 const TempMark = "~"
 
-// TempOf returns the name of the file for which NewDraft made the temporary file name. ok is false if NewDraft did not make it: an
-// editor's backup NAME~ is not a temporary file.
+// TempOf returns the name of the file for which NewDraft made the temporary file name. ok is false if NewDraft did not make name. For
+// example, an editor's backup NAME~ is not a temporary file of NewDraft.
 func TempOf(name string) (of string, ok bool) {
 	const textLen, base32 = 26, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // rand.Text
 	i := strings.LastIndex(name, TempMark)
@@ -26,9 +27,9 @@ func TempOf(name string) (of string, ok bool) {
 	return name[:i], len(random) == textLen && strings.Trim(random, base32) == ""
 }
 
-func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, which a killed process may have used
+func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, because a killed process may have used the same ID
 
-// Draft is a temporary file with the new contents of a file. It is synced to the disk.
+// Draft is a temporary file with the new contents of a file. Its data is synced to the disk.
 type Draft struct {
 	dir       *os.Root
 	tmp, name string
@@ -51,7 +52,7 @@ func NewDraft(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare 
 // Discard deletes the draft.
 func (d Draft) Discard() { _ = d.dir.Remove(d.tmp) }
 
-// Commit replaces the file by the draft, in one step. After an error of the rename, the draft is deleted.
+// Commit replaces the file with the draft in one step. If the rename fails, Commit deletes the draft.
 func (d Draft) Commit() error {
 	if err := d.dir.Rename(d.tmp, d.name); err != nil {
 		d.Discard()
@@ -69,8 +70,8 @@ func Write(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare fun
 	return d.Commit()
 }
 
-// Keep returns a function for NewDraft that sets the mode and the owner to those of the file to be replaced. If there is none, it sets the
-// given mode.
+// Keep returns a function for NewDraft that gives the draft the mode and the owner of the file that it will replace. If there is no such
+// file, it sets the given mode.
 func Keep(dir *os.Root, name string, mode fs.FileMode) func(*os.File) error {
 	return func(f *os.File) error {
 		old, err := dir.Lstat(name)

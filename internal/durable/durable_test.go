@@ -22,7 +22,7 @@ func open(t *testing.T) (*os.Root, string) {
 	return dir, path
 }
 
-// The old contents stay until the draft is committed, and if it cannot be prepared. Nothing is left beside the file.
+// The old contents remain until the draft is committed, and also if the draft cannot be prepared. No other file is left in the directory.
 func TestDraft(t *testing.T) {
 	dir, path := open(t)
 	expect := func(want string) {
@@ -70,7 +70,7 @@ func TestTempOf(t *testing.T) {
 	}
 }
 
-// A lock has one holder, whose process ID others read. What another user could have linked there is refused.
+// Only one process holds a lock, and others can read its process ID. TryLock refuses links, because another user could have created them.
 func TestLock(t *testing.T) {
 	dir, path := open(t)
 	lock, err := TryLock(dir, filepath.Join(path, "lock"))

@@ -16,24 +16,24 @@ import (
 
 // Lock is a file that this process has locked.
 type Lock struct {
-	dir  *os.Root // for Current
+	dir  *os.Root // used by Current
 	name string
 	file *os.File
-	pid  bool // the file has the process ID
+	pid  bool // the file contains the process ID
 }
 
 // BusyError is the error of a lock that another process holds.
 type BusyError struct {
-	PID int // of the holder; 0: unknown
+	PID int // of the process that holds the lock; 0: unknown
 }
 
 func (e *BusyError) Error() string { return "locked by another process" }
 
-// TryLock locks a file of a directory, and creates it if there is none. The path is for errors; its last element is the name in
-// dir. The error is a *BusyError if another process holds the lock.
+// TryLock locks a file in a directory. If there is no such file, it creates one. The last element of path is the name in dir; the rest is
+// only used in errors. The error is a *BusyError if another process holds the lock.
 //
-// TryLock returns an error if the file is not a regular file or has more than one name. The owner of the directory could have linked it to a
-// file of root, and root writes to the lock and changes its owner.
+// TryLock returns an error if the file is not a regular file or has more than one name. The owner of the directory could have linked the
+// name to a file of root. Root would then change the contents and the owner of that file.
 func TryLock(dir *os.Root, path string) (*Lock, error) {
 	name := filepath.Base(path)
 	for {
@@ -80,7 +80,7 @@ func TryLock(dir *os.Root, path string) (*Lock, error) {
 func openLock(dir *os.Root, name string) (*os.File, error) {
 	f, err := dir.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
-		// After a takeover it belongs to root. Read access is enough to lock it, except on NFS.
+		// After a takeover, the file belongs to root. Read access is sufficient to lock it, except on NFS.
 		if old, oldErr := dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); !errors.Is(oldErr, fs.ErrNotExist) {
 			return old, oldErr
 		}
@@ -90,8 +90,8 @@ func openLock(dir *os.Root, name string) (*os.File, error) {
 
 func flock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
-// ReplaceLock takes a lock that another process may hold: it puts a new file in the place of the old one. The old holder is not
-// stopped; it can find out by Lock.Current.
+// ReplaceLock takes a lock that another process may hold, by replacing the file with a new one. The other process is not stopped. It can
+// detect the replacement with Lock.Current.
 func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
 	tmp := temp(name)
 	f, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
@@ -112,7 +112,7 @@ func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
 	return &Lock{dir: dir, name: name, file: f}, nil
 }
 
-// maxPID is the maximum number of bytes that are read of a lock, which has the process ID of its holder.
+// maxPID is the maximum number of bytes that are read from a lock file, which contains the process ID of its holder.
 const maxPID = 20
 
 func holder(f *os.File) int {
@@ -122,7 +122,7 @@ func holder(f *os.File) int {
 	return max(pid, 0)
 }
 
-// WritePID writes the process ID to the lock, for the *BusyError of others. If this fails, they cannot name the process.
+// WritePID writes the process ID to the lock, for the *BusyError of other processes. If this fails, these cannot name the process.
 func (l *Lock) WritePID() {
 	if l.pid = true; l.file.Truncate(0) == nil {
 		_, _ = l.file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
@@ -132,7 +132,7 @@ func (l *Lock) WritePID() {
 // File returns the locked file.
 func (l *Lock) File() *os.File { return l.file }
 
-// Current returns the file that now has the name of the lock, or nil if it is the one that this process has locked, or none.
+// Current returns the file that now has the name of the lock. It returns nil if that is the locked file, or if there is none.
 func (l *Lock) Current() (fs.FileInfo, error) {
 	held, err := l.file.Stat()
 	if err != nil {
@@ -150,7 +150,7 @@ func (l *Lock) Unlock() {
 	if l.pid {
 		_ = l.file.Truncate(0)
 	}
-	// Closing alone is not enough: a child that is being forked may keep the file open for a moment.
+	// Closing the file is not sufficient, because a child process that is being forked may keep it open for a moment.
 	_ = unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
 	l.file.Close()
 }

@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// Tree is a list of directories that another user may own, such as STATE_DIR. Files in them are opened through os.Root, because that
-// user could plant links there for root to follow. Other users follow links out of the tree: the links open nothing that these
-// users could not open themselves.
+// Tree is a list of directories that another user may own, such as STATE_DIR. Files in them are opened through os.Root, because that user
+// could create symbolic links there for root to follow. Callers other than root follow links out of the tree, because the links open only
+// files that these users can open anyway.
 type Tree []string
 
 // MaxFile is the maximum number of bytes that Tree.Read reads. The largest file is the metadata of a key, a few KiB.
@@ -36,10 +36,10 @@ func (t Tree) Open(path string) (*os.Root, error) {
 	return nil, fmt.Errorf("%s is outside the directories %q", path, []string(t))
 }
 
-// asDir makes an open fail with ENOTDIR if the path is not a directory. Without it, os.OpenRoot blocks on a FIFO.
+// asDir makes an open fail with ENOTDIR if the path is not a directory. Otherwise os.OpenRoot would block on a FIFO.
 const asDir = "/."
 
-// OpenDir is os.OpenRoot, and does not block.
+// OpenDir is like os.OpenRoot, but does not block.
 func OpenDir(path string) (*os.Root, error) {
 	root, err := os.OpenRoot(path + asDir)
 	return root, PathError(path, err)
@@ -48,10 +48,11 @@ func OpenDir(path string) (*os.Root, error) {
 // OpenDirIn is OpenDir for a directory in root.
 func OpenDirIn(root *os.Root, rel string) (*os.Root, error) { return root.OpenRoot(rel + asDir) }
 
-// OpenIn returns the directory rel of root. Its full path is for errors, and for links that a caller other than root follows.
+// OpenIn returns the directory rel in root. path is its full path. It is used in errors, and for links that a caller other than root
+// follows.
 func OpenIn(root *os.Root, rel, path string) (*os.Root, error) {
 	dir, err := OpenDirIn(root, rel)
-	// An error of the kernel is not about a link out of root.
+	// An error with an errno does not mean a link out of root.
 	if errno := syscall.Errno(0); err == nil || errors.As(err, &errno) || !isLinkIn(root, rel) {
 		return dir, PathError(path, err)
 	}
@@ -62,7 +63,7 @@ func OpenIn(root *os.Root, rel, path string) (*os.Root, error) {
 	return dir, PathError(path, err)
 }
 
-// RootLinkError is the error of a link out of the tree, for root.
+// RootLinkError is the error that root gets for a link out of the tree.
 type RootLinkError struct{ Path string }
 
 func (e *RootLinkError) Error() string {
@@ -84,7 +85,7 @@ type fault string
 
 func (f fault) Error() string { return string(f) }
 
-// PathError puts the full path into an error of os.Root, which has the name alone, and replaces its words.
+// PathError returns an error of os.Root with the full path instead of the name, and with a clearer text.
 func PathError(path string, err error) error {
 	if l, ok := err.(*os.LinkError); ok {
 		return &fs.PathError{Op: "rename", Path: path, Err: l.Err} // without the name of the temporary file
@@ -142,7 +143,7 @@ func Read(dir *os.Root, name string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
-// Exists reports whether there is a file, or a link, at path. Errors count as existing.
+// Exists reports whether there is a file, or a link, at path. It returns true after an error.
 func (t Tree) Exists(path string) bool {
 	err := t.In(path, func(dir *os.Root, name string) error {
 		_, err := dir.Lstat(name)
@@ -161,7 +162,7 @@ func List(dir *os.Root) ([]fs.FileInfo, error) {
 	for _, e := range entries {
 		fi, err := dir.Lstat(e.Name())
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since
+			continue // removed in the meantime
 		}
 		if err != nil {
 			return nil, err
@@ -171,8 +172,8 @@ func List(dir *os.Root) ([]fs.FileInfo, error) {
 	return all, nil
 }
 
-// Write replaces a file in one step that survives a power failure: temporary file, fsync, rename, fsync of the directory. The file
-// gets the owner of the directory like, so that the daemon can read what root's cron writes.
+// Write replaces a file in one step that survives a power failure: temporary file, fsync, rename, fsync of the directory. The file gets
+// the owner of the directory like, so that the daemon can read files that root's cron jobs write.
 func (t Tree) Write(path string, data []byte, like string, mode fs.FileMode) error {
 	own, err := t.OwnerOf(like)
 	if err == nil {
@@ -184,8 +185,8 @@ func (t Tree) Write(path string, data []byte, like string, mode fs.FileMode) err
 	return nil
 }
 
-// OwnerOf returns a function that sets the owner and group of an open file to those of the directory like. It does nothing unless
-// root runs it.
+// OwnerOf returns a function that sets the owner and group of an open file to those of the directory like. Unless the process runs as
+// root, that function does nothing.
 func (t Tree) OwnerOf(like string) (func(*os.File) error, error) {
 	if os.Geteuid() != 0 {
 		return func(*os.File) error { return nil }, nil
@@ -203,7 +204,7 @@ func (t Tree) OwnerOf(like string) (func(*os.File) error, error) {
 	return func(f *os.File) error { return f.Chown(int(st.Uid), int(st.Gid)) }, nil
 }
 
-// Remove deletes a file or an empty directory, durably. It returns nil if it does not exist.
+// Remove deletes a file or an empty directory durably. It returns nil if there is no such file.
 func (t Tree) Remove(path string) error {
 	err := t.In(path, func(dir *os.Root, name string) error {
 		if err := dir.Remove(name); err != nil {
@@ -217,7 +218,7 @@ func (t Tree) Remove(path string) error {
 	return err
 }
 
-// MakeDir creates a directory of mode 0700 and those above it in the tree, with the owner of the directory that each is in.
+// MakeDir creates a directory of mode 0700, and its missing parents in the tree. Each gets the owner of its parent directory.
 func (t Tree) MakeDir(path string) error {
 	dir, err := t.Open(path)
 	if err == nil {
@@ -228,7 +229,7 @@ func (t Tree) MakeDir(path string) error {
 	}
 	parent := filepath.Dir(path)
 	for _, base := range t {
-		if path == base { // only root and the owner of the directory above it can write there
+		if path == base { // only root and the owner of its parent directory can write there
 			return makeBase(path)
 		}
 	}
@@ -254,7 +255,7 @@ func (t Tree) MakeDir(path string) error {
 	return nil
 }
 
-// makeBase creates a directory that is in no directory of the tree, and those above it.
+// makeBase creates a directory that is not in a directory of the tree, and its missing parents.
 func makeBase(path string) error {
 	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"signpost/policy"
 )
 
-// compareZone has senders for whose mail all filters agree, and others for whose mail they do not.
+// compareZone has senders for whose mail all filters have the same results, and senders for whose mail the results differ.
 const compareZone = `example.com. TXT "v=spf1 ip4:203.0.113.9 -all"
 _dmarc.example.com. TXT "v=DMARC1; p=none"
 example.com. MX 10 mail.example.com.
@@ -31,7 +31,7 @@ a.b.example.com. A 203.0.113.9
 // comparison is a message of an unauthenticated client and the expected compared= in the log.
 type comparison struct {
 	name, from, sender string
-	sign               []string // d=, top to bottom
+	sign               []string // d= of the signatures, top to bottom
 	tamper             bool
 	want               policy.Comparison
 }
@@ -90,8 +90,8 @@ func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey,
 	}
 }
 
-// compareCases returns the messages. organization is the other filter's result if its Organizational Domain differs, nokey its result
-// for a signature without a key.
+// compareCases returns the messages. organization is the DMARC result of the other filter if its Organizational Domain differs. nokey is
+// its result for a signature without a key.
 func compareCases(organization, nokey policy.Side) []comparison {
 	same := policy.Comparison{Same: []string{"spf", "dkim", "dmarc"}}
 	walk := policy.Comparison{Same: []string{"spf", "dkim"}, Different: []policy.Difference{{Method: "dmarc", Name: "a.b.example.com", Theirs: organization,
@@ -100,14 +100,14 @@ func compareCases(organization, nokey policy.Side) []comparison {
 		Ours: policy.Side{Result: "permerror", Cause: string(dkim.KeyRecordMissing)}}}}
 	return []comparison{
 		{name: "all pass", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, want: same},
-		{name: "changed on the way", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, tamper: true, want: same},
+		{name: "changed in transit", from: "Ann <ann@example.com>", sender: "ann@example.com", sign: []string{"example.com"}, tamper: true, want: same},
 		{name: "forged", from: "Ann <ann@example.com>", sender: "x@stranger.example", want: same},
-		{name: "by the tree walk another organization", from: "ann@a.b.example.com", sender: "x@stranger.example", sign: []string{"example.com"}, want: walk},
+		{name: "another organization by the DNS tree walk", from: "ann@a.b.example.com", sender: "x@stranger.example", sign: []string{"example.com"}, want: walk},
 		{name: "a signature without a key", from: "ann@example.com", sender: "ann@example.com", sign: []string{"nokey.example.com"}, want: unsigned},
 	}
 }
 
-// Signpost after OpenDKIM and OpenDMARC in the same Postfix.
+// Signpost runs after OpenDKIM and OpenDMARC in the same Postfix.
 func TestCompareOpenDMARC(t *testing.T) {
 	needRoot(t)
 	key, record := newKey(t)
@@ -147,7 +147,7 @@ func startOpenDMARC(t *testing.T, zone string) string {
 	return "inet:" + addr
 }
 
-// Signpost after rspamd in the same Postfix.
+// Signpost runs after rspamd in the same Postfix.
 func TestCompareRspamd(t *testing.T) {
 	needRoot(t)
 	key, record := newKey(t)

@@ -15,8 +15,8 @@ import (
 	msgauth "github.com/emersion/go-msgauth/dkim"
 )
 
-// victimZone has a domain at p=reject whose own zone works, names below it and elsewhere that are broken, and a domain of a forger
-// whose SPF takes longer than dns.message_timeout, although none of its lookups fails.
+// victimZone returns a zone with a p=reject domain whose own lookups work. Lookups of some names below this domain and in other domains
+// fail. In a forger's domain, SPF takes longer than dns.message_timeout, although none of its lookups fails.
 func victimZone() string {
 	z := zone() + `
 _dmarc.victim.example. TXT "v=DMARC1; p=reject"
@@ -37,14 +37,14 @@ slow.example. TXT "v=spf1 include:i0.slow.example -all"
 // letterBody is the body of all messages, because a signature over another body fails without a lookup.
 const letterBody = "Hello\r\n"
 
-// forgedSignature returns a signature field of a domain, complete but not made with its key.
+// forgedSignature returns a complete signature field of a domain that was not made with the domain's key.
 func forgedSignature(domain string) string {
 	sum := sha256.Sum256([]byte(letterBody))
 	return "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=" + domain + "; s=k; h=from:to:subject:date;\r\n" +
 		"\tbh=" + base64.StdEncoding.EncodeToString(sum[:]) + "; b=eHh4\r\n"
 }
 
-// deliver sends a message in a session of its own and returns the code of the reply to its data and the time until then.
+// deliver sends a message in a separate session. It returns the code of the reply to the data, and the time until that reply.
 func (w *world) deliver(xclient, sender, message string) (code int, took time.Duration) {
 	w.t.Helper()
 	s := w.dial(w.SMTP, xclient)
@@ -64,9 +64,9 @@ func (w *world) deliver(xclient, sender, message string) (code int, took time.Du
 	return reply.Code, took
 }
 
-// A forger cannot evade p=reject with fields that anyone can add, or with DNS under the forger's control, and cannot delay the session
-// longer than dns.message_timeout. Honest mail that contains a name whose lookup fails is accepted, and delayed by at most the timeout
-// of that name.
+// A forger cannot evade p=reject with fields that anyone can add, or with DNS under the forger's control. A forger cannot delay the session
+// longer than dns.message_timeout. Legitimate mail that contains a name whose lookup fails is accepted, and is delayed by at most the
+// timeout of that lookup.
 func TestForgeriesThroughPostfix(t *testing.T) {
 	const lookup, message = time.Second, 2 * time.Second
 	w := newWorld(t, setup{zone: victimZone(), timeout: lookup.String(), message: message.String()})
@@ -108,12 +108,12 @@ func TestForgeriesThroughPostfix(t *testing.T) {
 	for n := 1; n <= 3 && fastest >= message; n++ { // a loaded machine may be slow once
 		code, took := w.deliver(stranger, "x@stranger.example", forgedSignature("one.dead.example")+honest.String())
 		if code != 250 {
-			t.Fatalf("honest mail with a dead foreign signature: the reply is %d", code)
+			t.Fatalf("legitimate mail with an unaligned signature whose key lookup fails: the reply is %d", code)
 		}
 		fastest = min(fastest, took)
 		untagged(t, w.results(n, "header.d=one.dead.example", "dkim=pass header.d=victim.example", "dmarc=pass header.from=victim.example"))
 	}
 	if fastest >= message {
-		t.Errorf("honest mail took %v, but a lookup ends after %v", fastest, lookup)
+		t.Errorf("legitimate mail took %v, but a lookup ends after %v", fastest, lookup)
 	}
 }

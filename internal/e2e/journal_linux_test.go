@@ -27,9 +27,9 @@ import (
 // journaled is a world whose journal is in a separate file system.
 type journaled struct {
 	*world
-	folder, file string
-	rounds       int
-	want         []outcome // of each round
+	journalDir, file string
+	rounds           int
+	want             []outcome // the outcome of each round
 }
 
 // outcome is what the client and the recipient see of a message.
@@ -37,13 +37,13 @@ type outcome struct{ reply, results, tag string }
 
 func newJournaled(t *testing.T) *journaled {
 	w := newWorld(t, setup{zone: zone(), config: "[metrics]\nlisten = \"127.0.0.1:0\"\n[journal]\naddresses = \"full\"\n"})
-	j := &journaled{world: w, folder: filepath.Join(w.dir, "state", "journal")}
-	j.file = filepath.Join(j.folder, "journal.db")
+	j := &journaled{world: w, journalDir: filepath.Join(w.dir, "state", "journal")}
+	j.file = filepath.Join(j.journalDir, "journal.db")
 	w.stop()
-	if err := unix.Mount("tmpfs", j.folder, "tmpfs", 0, "size=8m,mode=700"); err != nil {
+	if err := unix.Mount("tmpfs", j.journalDir, "tmpfs", 0, "size=8m,mode=700"); err != nil {
 		t.Fatal(err, "(mounting needs root, as CI has it)")
 	}
-	t.Cleanup(func() { _ = unix.Unmount(j.folder, unix.MNT_DETACH) })
+	t.Cleanup(func() { _ = unix.Unmount(j.journalDir, unix.MNT_DETACH) })
 	w.start("signpost")
 	j.want = j.send()
 	for i, want := range []string{"dmarc=pass header.from=good.example", "", "dmarc=fail reason=", ""} {
@@ -57,7 +57,7 @@ func newJournaled(t *testing.T) *journaled {
 // posting is one message of a round.
 type posting struct{ xclient, sender, author string }
 
-// postings returns a message that passes, one that is rejected, one that is tagged, and one that is signed.
+// postings returns four messages: one passes, one is rejected, one is tagged, and one is signed.
 func postings() []posting {
 	const stranger = "ADDR=198.51.100.7 NAME=mail.stranger.example"
 	return []posting{
@@ -136,11 +136,11 @@ func (j *journaled) send() (all []outcome) {
 	return all
 }
 
-// mail sends a round. Client and recipients get the same replies and messages as in any other round.
+// mail sends a round, and checks that clients and recipients get the same replies and messages as in other rounds.
 func (j *journaled) mail() {
 	j.t.Helper()
 	if got := j.send(); !slices.Equal(got, j.want) {
-		j.t.Fatalf("in round %d they see\n%+v\ninstead of\n%+v\n%s", j.rounds, got, j.want, j.daemon.log)
+		j.t.Fatalf("in round %d the outcomes are\n%+v\ninstead of\n%+v\n%s", j.rounds, got, j.want, j.daemon.log)
 	}
 }
 
@@ -162,12 +162,12 @@ func (j *journaled) newest() string {
 	return all[0].Evidence.QueueID
 }
 
-// goesOn sends messages until the journal has a new one, and returns its queue ID.
+// goesOn sends messages until a new message is in the journal, and returns the queue ID of that message.
 func (j *journaled) goesOn() (id string) {
 	j.t.Helper()
 	before := j.newest()
 	var sent time.Time
-	j.until("the journal goes on", func() bool {
+	j.until("the journal has a new message", func() bool {
 		if time.Since(sent) > time.Second {
 			j.mail()
 			sent = time.Now()
@@ -178,10 +178,10 @@ func (j *journaled) goesOn() (id string) {
 	return id
 }
 
-// loses sends messages until one is counted as lost and the log reports it.
+// loses sends messages until a message is counted as lost and the log reports this.
 func (j *journaled) loses(why string) {
 	j.t.Helper()
-	j.until("something is lost", func() bool { j.mail(); return j.lost() > 0 })
+	j.until("a message is lost", func() bool { j.mail(); return j.lost() > 0 })
 	j.logged("the journal cannot be written; mail continues without it", why)
 	j.logged("messages are missing from the journal; mail was not affected")
 }
@@ -232,13 +232,13 @@ func (j *journaled) shown(ids ...string) {
 }
 
 // Faults of the journal have no effect on the clients and recipients of a real Postfix. Lost messages are counted and logged, and the
-// journal recovers without intervention. The faults occur one after the other in one world.
+// journal recovers without intervention. All faults occur in one world, one after the other.
 func TestJournalFaults(t *testing.T) {
 	j := newJournaled(t)
 	first := j.goesOn()
 
 	// The disk is full, and space is freed.
-	ballast := filepath.Join(j.folder, "ballast")
+	ballast := filepath.Join(j.journalDir, "ballast")
 	f, err := os.Create(ballast)
 	for b := make([]byte, 4<<10); err == nil; {
 		_, err = f.Write(b)
@@ -257,7 +257,7 @@ func TestJournalFaults(t *testing.T) {
 	// The directory is read-only when the daemon starts, and becomes writable.
 	remount := func(flags uintptr) {
 		t.Helper()
-		if err := unix.Mount("", j.folder, "", unix.MS_REMOUNT|flags, ""); err != nil {
+		if err := unix.Mount("", j.journalDir, "", unix.MS_REMOUNT|flags, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -318,7 +318,7 @@ func (j *journaled) killed() {
 			}
 		})
 	}
-	j.until("the load is on", func() bool { return len(accepted) > clients*each/3 })
+	j.until("a third of the messages are accepted", func() bool { return len(accepted) > clients*each/3 })
 	_ = j.daemon.cmd.Process.Kill()
 	<-j.daemon.done
 	j.start("signpost")

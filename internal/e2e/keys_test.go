@@ -31,7 +31,7 @@ func (w *world) removePEMs() {
 	w.logged("no usable key for a hosted domain", "example.org")
 }
 
-// A hosted domain without its key fails closed: its mail is deferred, the log states why, and is sent once there is a new key.
+// If the key of a hosted domain is missing, its mail is deferred and the log states the reason. The mail is sent when there is a new key.
 func TestKeyGone(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.removePEMs()
@@ -39,7 +39,7 @@ func TestKeyGone(t *testing.T) {
 	w.logged("action=tempfail code=no_usable_key", "reply=\"451 4.3.5\"")
 	w.swaks(w.SMTP, letter("ann@example.com")...)
 	w.unsigned(w.mail(1))
-	// sendmail(1) adds it to the queue, where it is deferred until there is a key.
+	// sendmail(1) adds a message to the queue, where it is deferred until there is a key.
 	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: ann@example.org\nSubject: waits\n\ntext\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestKeyGoneBounce(t *testing.T) {
 	s.mta.MainCF = map[string]string{"internal_mail_filter_classes": "bounce"}
 	w := newWorld(t, s)
 	w.removePEMs()
-	// The author is not hosted, so that only the bounce needs the missing key.
+	// The Author Domain is not hosted, so that only the bounce needs the missing key.
 	w.swaks(w.SMTP, "--from", "ann@example.org", "--h-From", "ann@example.com", "--to", "nobody@example.net")
 	if mail := w.mail(1); !strings.Contains(field(mail, "From")[0], "MAILER-DAEMON") {
 		t.Errorf("no bounce:\n%s", head(mail))
@@ -95,7 +95,7 @@ func TestKeyGoneBounce(t *testing.T) {
 }
 
 // If the keys directory disappears, a running daemon continues to sign, but a new one does not start.
-func TestKeysFolderGone(t *testing.T) {
+func TestKeysDirectoryGone(t *testing.T) {
 	w := newWorld(t, setup{})
 	if err := os.Rename(w.keysDir(), w.keysDir()+".away"); err != nil {
 		t.Fatal(err)
@@ -142,8 +142,8 @@ func TestNewKey(t *testing.T) {
 	w.signed(w.mail(4), "example.org")
 }
 
-// A key that the operator installs signs as soon as its record is in DNS, and not before. Here it is a systemd credential with the mode
-// and owner that a service sees (0440, of another group).
+// A key file that the operator installs signs as soon as its record is in DNS, and not before. In this test, the file is a systemd
+// credential. It has the mode and owner that a service sees: 0440, with another group.
 func TestHandPlacedCredential(t *testing.T) {
 	credentials := t.TempDir()
 	w := newWorld(t, setup{keys: "none", env: []string{"CREDENTIALS_DIRECTORY=" + credentials}})

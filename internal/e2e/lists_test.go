@@ -11,11 +11,11 @@ import (
 	"signpost/policy"
 )
 
-// A list manager on this host gets inbound mail with our results and sends it on, by SMTP and by sendmail(1). Under its own From it
-// is signed. Under the author's From it is not, in particular not a forgery of a hosted domain.
+// A list manager on this host receives inbound mail with our results and relays it by SMTP and by sendmail(1). With the list's own From,
+// the mail is signed. With the author's From it is not signed, especially not a forgery of a hosted domain.
 func TestListManager(t *testing.T) {
 	needRoot(t)
-	// The service that docs/lists.md, "Mailing lists on this server", has for a list manager that removes our results.
+	// This is the service in docs/lists.md, "Mailing lists on this server", for a list manager that removes our results.
 	port, release, err := testport.Take("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestListManager(t *testing.T) {
 			mail := passedOn()
 			w.unsigned(mail)
 			if got := field(mail, "Authentication-Results"); len(got) != 1 {
-				t.Errorf("want the result that it had: %q", got)
+				t.Errorf("the results have changed: %q", got)
 			}
 		}
 	}

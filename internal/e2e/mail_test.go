@@ -47,7 +47,7 @@ func (w *world) send(s *testmta.Session, code int, author string) {
 	w.arrived(code)
 }
 
-// arrived waits for the accepted messages, whose order may change, because Postfix delivers two at a time.
+// arrived waits for the accepted messages. Their order may change, because Postfix delivers two at a time.
 func (w *world) arrived(code int) {
 	w.t.Helper()
 	if code == 250 {
@@ -56,7 +56,7 @@ func (w *world) arrived(code int) {
 	}
 }
 
-// No state of a message affects the next one in its session, after a rejected message, an aborted one, or one of another author.
+// A message does not affect the next message in its session, even if it is rejected, aborted, or from another author.
 func TestSeveralMessagesInASession(t *testing.T) {
 	w := newWorld(t, setup{})
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=pc.stranger.example LOGIN=ann")
@@ -75,7 +75,7 @@ func TestSeveralMessagesInASession(t *testing.T) {
 			w.signed(mail, want)
 		}
 	}
-	// The client's address is known for the last message as for the first; many milter libraries lose it.
+	// The address of the client is known for the last message too. Many milter libraries lose it.
 	w.until("5 messages are logged with their client", func() bool {
 		return strings.Count(w.daemon.log.String(), "client=203.0.113.9") == 5
 	})
@@ -176,7 +176,7 @@ func TestHugeHeader(t *testing.T) {
 	w.signed(w.mail(1), "example.org")
 }
 
-// Observe mode signs, deletes and rejects nothing, and logs what it would have done.
+// In observe mode, Signpost signs, deletes and rejects nothing, and logs the action that it would have taken.
 func TestObserve(t *testing.T) {
 	w := newWorld(t, setup{config: "mode = \"observe\""})
 	w.swaks(w.SMTP, append(letter("ann@example.org"), "--add-header", "Authentication-Results: mx.example.org; dmarc=pass", "--xclient", "ADDR=203.0.113.9 LOGIN=ann")...)

@@ -23,13 +23,13 @@ import (
 	"signpost/internal/testmta"
 )
 
-// Our engine verifies OpenDKIM's signatures from a real Postfix in every canonicalization, and rejects a changed body.
+// Signpost verifies OpenDKIM's signatures from a real Postfix in every canonicalization, and a changed body fails.
 func TestWeVerifyOpenDKIM(t *testing.T) {
 	needRoot(t)
 	key, record := newKey(t)
 	var verified atomic.Int32
 	t.Cleanup(func() {
-		conformance.Add(t, "dkim-signer-opendkim", "DKIM: we verify %d messages that OpenDKIM signed in a real Postfix, in each canonicalisation.", verified.Load())
+		conformance.Add(t, "dkim-signer-opendkim", "DKIM: Signpost verifies %d messages that OpenDKIM signed in a real Postfix, with each canonicalization.", verified.Load())
 	})
 	for _, canon := range []string{"simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"} {
 		t.Run(canon, func(t *testing.T) {
@@ -44,9 +44,8 @@ func TestWeVerifyOpenDKIM(t *testing.T) {
 	}
 }
 
-// verifySigned sends unusual bodies through a Postfix whose milter signs, and returns how many of them our engine verifies. It checks
-// that the engine does not verify a changed body.
-// Verification fails for a body that the signer is known to hash incorrectly.
+// verifySigned sends unusual bodies through a Postfix whose milter signs, and returns the number of signatures that Signpost verifies. It
+// checks that no changed body verifies. The bodies in wrong must not verify, because the signer hashes them incorrectly.
 func verifySigned(t *testing.T, w *world, record string, wrong ...string) (verified int) {
 	t.Helper()
 	s := w.dial(w.SMTP, "")
@@ -72,7 +71,7 @@ func verifySigned(t *testing.T, w *world, record string, wrong ...string) (verif
 	return verified
 }
 
-// verify verifies a delivered message with our engine; record returns the key record at a name.
+// verify verifies a delivered message with Signpost's package dkim. record returns the key record at a name.
 func verify(mail string, record func(name string) string) []dkim.Result {
 	fields, body, err := dkim.ReadMessage(strings.NewReader(mail))
 	if err != nil {

@@ -13,7 +13,7 @@ func letter(author string) []string {
 	return []string{"--from", "ann@example.org", "--h-From", author, "--body", "Hello  Bob,\n\n see you \n\n\n"}
 }
 
-// Each row of the table of roles, checked in the mailbox or in the SMTP reply.
+// Each role is checked in the mailbox or in the SMTP reply.
 func TestRoles(t *testing.T) {
 	w := newWorld(t, setup{config: "trusted_networks = [\"127.0.0.0/8\", \"192.0.2.0/28\"]\n[verify]\nskip_networks = [\"198.51.100.0/24\"]\n" +
 		"[sign.login_domains]\n\"ann\" = [\"example.org\"]\n\"eve\" = [\"example.net\"]\n"})
@@ -51,7 +51,7 @@ func TestRoles(t *testing.T) {
 			w.logged("role="+c.role, c.reason, "action=")
 		})
 		if strings.Contains(c.reason, "own_results") && len(field(mail, "Authentication-Results")) != 1 {
-			t.Errorf("%s: the results that it carries must stay:\n%s", c.name, head(mail))
+			t.Errorf("%s: the results of the message must remain:\n%s", c.name, head(mail))
 		}
 	}
 
@@ -62,10 +62,10 @@ func TestRoles(t *testing.T) {
 		reason string
 	}{
 		{"a login in another's name", append(client("eve"), letter("ann@example.org")...), "550 5.7.1", "login_mismatch"},
-		{"a login that nobody listed", append(client("joe"), letter("ann@example.org")...), "550 5.7.1", "login_mismatch"},
+		{"a login that is not in sign.login_domains", append(client("joe"), letter("ann@example.org")...), "550 5.7.1", "login_mismatch"},
 		{"two From fields", append(letter("ann@example.org"), "--add-header", "From: eve@example.org"), "550 5.6.0", "hostile_from"},
 		{"two domains in From", letter("ann@example.org, bob@example.net"), "550 5.6.0", "several_authors"},
-		{"a From that nobody can read", letter("ann@example.org>"), "550 5.6.0", "hostile_from"},
+		{"a From that cannot be parsed", letter("ann@example.org>"), "550 5.6.0", "hostile_from"},
 		{"a From without an address", letter("undisclosed:;"), "550 5.6.0", "hostile_from"},
 	} {
 		out := w.swaks(w.SMTP, c.args...)
@@ -75,8 +75,8 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// Results that a client writes with our authserv-id are removed, in every spelling. Those of other hosts stay in their order. Our results
-// for inbound mail are the topmost field, above Postfix's Received.
+// Results with our authserv-id that a client adds are removed, in every spelling. Results of other hosts remain, in the same order. Our
+// results for inbound mail are the topmost field, above Postfix's Received.
 func TestForgedResultsAreRemoved(t *testing.T) {
 	w := newWorld(t, setup{config: "authserv_aliases = [\"old.example.org\"]"})
 	args := letter("ann@example.org")
@@ -92,7 +92,7 @@ func TestForgedResultsAreRemoved(t *testing.T) {
 		got := field(mail, "Authentication-Results")
 		if i == 0 {
 			if !strings.HasPrefix(got[0], "mx.example.org; iprev=") || !strings.Contains(got[0], "dmarc=none") {
-				t.Errorf("not our result on top: %q", got)
+				t.Errorf("our result is not on top: %q", got)
 			}
 			if results, received := strings.Index(mail, "\nAuthentication-Results: mx.example.org;"), strings.Index(mail, "\nReceived:"); results > received {
 				t.Errorf("our results are below Postfix's Received:\n%s", head(mail))
@@ -108,7 +108,7 @@ func TestForgedResultsAreRemoved(t *testing.T) {
 	}
 }
 
-// Mail of sendmail(1) is signed, and never rejected.
+// Mail that sendmail(1) submits is signed and never rejected.
 func TestSendmail(t *testing.T) {
 	w := newWorld(t, setup{})
 	if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@example.net"}, []byte("From: Ann <ann@example.org>\nSubject: x\n\ntext\n")); err != nil {
@@ -160,7 +160,7 @@ func TestBounce(t *testing.T) {
 	if from := field(bounce, "From"); len(from) != 1 || !strings.Contains(from[0], "MAILER-DAEMON") {
 		t.Fatalf("no bounce: %q", from)
 	}
-	// Without a signature of example.org. The signatures of the bounce and of the returned message are not checked here.
+	// Only the signatures in the header of the bounce are checked, not those in the returned message.
 	w.signed(bounce, "example.org")
 	w.logged("role=sign", "mail_from=\"\"", "smtp=false")
 }

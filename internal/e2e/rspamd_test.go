@@ -50,7 +50,7 @@ actions { reject = null; add_header = null; greylist = null; }
 	return "inet:" + addr
 }
 
-// Our engine verifies rspamd's signatures from a real Postfix, and rejects a changed body.
+// Signpost verifies rspamd's signatures from a real Postfix, and a changed body fails.
 func TestWeVerifyRspamd(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
@@ -63,13 +63,14 @@ func TestWeVerifyRspamd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mta.Stop() })
-	// RFC 6376 section 3.4.4 reduces a body of white space to nothing, but rspamd 3.4 and 3.12 hash a line end. OpenDKIM and
-	// dkimpy agree with us.
+	// By RFC 6376 section 3.4.4, a body that consists of white space becomes empty. rspamd 3.4 and 3.12 hash a line end instead. OpenDKIM
+	// and dkimpy hash an empty body, as Signpost does.
 	verified := verifySigned(t, &world{MTA: mta, t: t}, record, " \t \r\n \r\n")
-	conformance.Add(t, "dkim-signer-rspamd", "DKIM: we verify %d of 7 messages that rspamd signed in a real Postfix; it is wrong about a body of white space alone.", verified)
+	conformance.Add(t, "dkim-signer-rspamd", "DKIM: Signpost verifies %d of 7 messages that rspamd signed in a real Postfix. rspamd hashes a body that has only white space incorrectly.", verified)
 }
 
-// The rule of docs/from-rspamd.md scores our results in a rspamd behind us, and no results of others. Our signature survives it.
+// With the rule of docs/from-rspamd.md, a rspamd after Signpost scores our results and not those of other hosts. Our signature still
+// verifies after rspamd.
 func TestRspamdScoresOurResults(t *testing.T) {
 	needRoot(t)
 	page, err := os.ReadFile("../../docs/from-rspamd.md")

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// next is the server that a Postfix delivers to: it announces extensions, accepts all mail and keeps it byte for byte.
+// next is the server to which a Postfix delivers. It announces extensions, accepts all mail and keeps it byte for byte.
 type next struct {
 	addr       string
 	extensions []string

@@ -30,7 +30,7 @@ func (w *world) submit(s *testmta.Session, to, header, body string) {
 	}
 }
 
-// verifies reports whether the only signature of a message verifies. Our verifier and go-msgauth have to agree.
+// verifies reports whether the only signature of a message verifies. Signpost and go-msgauth must have the same result.
 func (w *world) verifies(mail string) bool {
 	w.t.Helper()
 	records := w.records()
@@ -56,8 +56,8 @@ func signedNames(mail string) []string {
 	return nil
 }
 
-// Postfix breaks lines over 998 bytes when it sends a message. The log warns of a signed line that is broken. A field that need not
-// be signed does not break the signature.
+// Postfix breaks lines over 998 bytes when it sends a message. The log warns of a signed line that is broken. A broken line in a field that
+// need not be signed does not break the signature, because the field is not signed.
 func TestPostfixBreaksLongLines(t *testing.T) {
 	n := startNext(t, "8BITMIME")
 	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"default_transport": transport(n.addr)}}})
@@ -65,7 +65,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, c := range []struct {
 		name, header, body string
-		has                string // of the message that arrives
+		has                string // text of the message that arrives
 		verifies           bool
 		warning            *dkim.LongLines
 	}{
@@ -92,7 +92,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 	}
 }
 
-// Fields that Postfix adds, here or on a relay, do not break the signature.
+// Fields that Postfix adds, on this host or on a relay, do not break the signature.
 func TestMissingFieldsAreAdded(t *testing.T) {
 	needRoot(t)
 	relay, err := testmta.Start(t.Context(), testmta.Options{Domains: []string{"far.example"},
@@ -101,7 +101,7 @@ func TestMissingFieldsAreAdded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { relay.Stop() })
-	remote, remotePort := freeAddr(t) // its clients are not in local_header_rewrite_clients
+	remote, remotePort := freeAddr(t) // the clients of this port are not in local_header_rewrite_clients
 	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"default_transport": transport(relay.SMTP)},
 		MasterCF: "127.0.0.1:" + remotePort + " inet n - n - - smtpd\n  -o local_header_rewrite_clients=\n"}})
 	arrived := 0
@@ -110,7 +110,7 @@ func TestMissingFieldsAreAdded(t *testing.T) {
 		send   func()
 		signed []string // of the fields that may be missing, and how often
 	}{
-		// cleanup(8) adds them for sendmail(1) and for local_header_rewrite_clients before milters see the message.
+		// For sendmail(1) and for local_header_rewrite_clients, cleanup(8) adds the missing fields before the milters receive the message.
 		{"sendmail", func() {
 			if err := w.Sendmail(w.context(), "ann@example.org", []string{"bob@far.example"}, []byte("From: ann@example.org\nSubject: x\n\ntext\n")); err != nil {
 				t.Fatal(err)
@@ -118,7 +118,7 @@ func TestMissingFieldsAreAdded(t *testing.T) {
 		}, []string{"Date", "Date", "Message-ID", "Message-ID"}},
 		{"a local client", func() { w.submit(w.dial(w.SMTP, ""), "bob@far.example", "Subject: x\r\n", "text\r\n") },
 			[]string{"Date", "Date", "Message-ID", "Message-ID"}},
-		// For other clients it does not. The relay adds them after signing.
+		// For other clients, cleanup(8) does not add them. The relay adds them after signing.
 		{"a remote client", func() { w.submit(w.dial(remote, ""), "bob@far.example", "Subject: x\r\n", "text\r\n") }, nil},
 	} {
 		c.send()
@@ -146,8 +146,8 @@ func TestMissingFieldsAreAdded(t *testing.T) {
 	}
 }
 
-// Postfix converts a text that is declared as 8bit if the next server does not announce 8BITMIME. The signature survives if the
-// text was converted before signing, if it is declared otherwise, or if the conversion is disabled.
+// Postfix converts a text that is declared as 8bit if the next server does not announce 8BITMIME. The signature still verifies if the text
+// was converted before signing, if the text has another Content-Transfer-Encoding, or if the conversion is disabled.
 func TestSevenBitServer(t *testing.T) {
 	const eight, quoted = "Gr\u00fc\u00dfe\r\n", "Gr=C3=BC=C3=9Fe\r\n"
 	header := func(encoding string) string {

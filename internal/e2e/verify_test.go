@@ -17,8 +17,8 @@ import (
 	"signpost/internal/testmta"
 )
 
-// The senders of these tests: good.example passes all checks, each policy has a domain, and stranger.example is a forger. The clients of
-// good.example are 203.0.113.0/24, those of the forger 198.51.100.0/24.
+// zone returns the records of the senders of these tests. good.example passes all checks, each policy has a domain, and stranger.example is
+// a forger. The clients of good.example are in 203.0.113.0/24, and those of the forger are in 198.51.100.0/24.
 func zone() string {
 	public := senderKey().Public().(ed25519.PublicKey)
 	z := fmt.Sprintf("k._domainkey.good.example. TXT \"v=DKIM1; k=ed25519; p=%s\"\n", base64.StdEncoding.EncodeToString(public))
@@ -91,7 +91,7 @@ func (w *world) signedBy(domain, author string) []string {
 	return []string{"--data", "@" + file.Name()}
 }
 
-// results checks that the topmost field of the n-th message is ours and contains all of parts. It returns the message.
+// results checks that the topmost field of the n-th message has our results and contains all of parts. It returns the message.
 func (w *world) results(n int, parts ...string) string {
 	w.t.Helper()
 	mail := w.mail(n)
@@ -102,7 +102,7 @@ func (w *world) results(n int, parts ...string) string {
 	got := field(mail, "Authentication-Results")[0]
 	for _, p := range append([]string{"mx.example.org;"}, parts...) {
 		if !strings.Contains(got, p) {
-			w.t.Errorf("the results do not hold %q:\n%s", p, got)
+			w.t.Errorf("the results do not contain %q:\n%s", p, got)
 		}
 	}
 	return mail
@@ -122,7 +122,7 @@ func tagged(t *testing.T, mail, reason string) {
 	}
 }
 
-// Inbound mail with the default configuration.
+// Inbound mail is verified with the default configuration.
 func TestVerify(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	t.Run("legitimate", func(*testing.T) {
@@ -177,7 +177,7 @@ func TestVerify(t *testing.T) {
 	})
 }
 
-// A SMTPUTF8 sender: MAIL FROM and From in UTF-8, checked and printed as A-labels.
+// If a sender uses SMTPUTF8, the domains of MAIL FROM and From are checked and printed as A-labels.
 func TestSMTPUTF8(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example")
@@ -189,7 +189,8 @@ func TestSMTPUTF8(t *testing.T) {
 	w.results(1, "spf=pass smtp.mailfrom=xn--bcher-kva.example", "dmarc=pass header.from=xn--bcher-kva.example")
 }
 
-// Each message of a session is judged separately: after a rejected one, one of another sender, a bounce, and an aborted one.
+// The decision about a message does not depend on earlier messages of the session, such as a rejected message, a bounce, or an aborted
+// message.
 func TestVerifyInOneSession(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example HELO=mail.good.example")
@@ -215,13 +216,13 @@ func TestVerifyInOneSession(t *testing.T) {
 	w.results(4, "spf=fail", "smtp.mailfrom=stranger.example", "dmarc=none header.from=stranger.example")
 }
 
-// Each setting, checked in the reply or in the delivered message.
+// Each setting is checked in the reply or in the delivered message.
 func TestPolicies(t *testing.T) {
 	list := []string{"List-Id: <list.stranger.example>", "List-Post: <mailto:list@stranger.example>"}
 	for _, c := range []struct {
 		name, config string
 		send         []string
-		reply        string // that rejects the message
+		reply        string // the reply that rejects the message
 		results, tag string
 		held         bool
 	}{
@@ -271,13 +272,14 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// If a name server does not answer, mail is deferred within dns.message_timeout, if the operator chose that.
+// With temperror = "tempfail", mail is deferred within dns.message_timeout if a name server does not answer.
 func TestDeadKeyServer(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), config: "[dmarc]\ntemperror = \"tempfail\"\n", timeout: "1s"})
 	w.refused(w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...), "451 4.7.5 ")
 }
 
-// mode = "observe" for inbound and outbound mail: nothing is rejected, deleted, tagged or signed, and results have another authserv-id.
+// With mode = "observe", inbound and outbound mail is not rejected, tagged or signed, and no field is deleted. The results have another
+// authserv-id.
 func TestObserveVerifies(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), config: "mode = \"observe\"\n"})
 	for i, author := range []string{"ann@good.example", "ann@quarantine.example", "ann@none.example"} {
@@ -297,12 +299,12 @@ func TestObserveVerifies(t *testing.T) {
 	mail := w.mail(4)
 	w.unsigned(mail)
 	if got := field(mail, "Authentication-Results"); len(got) != 0 {
-		t.Errorf("our own user's mail bears %q", got)
+		t.Errorf("outbound mail has the field %q", got)
 	}
 }
 
-// A filter behind the queue returns inbound mail by SMTP from loopback. The message keeps its results, and is not verified again with
-// loopback as its client.
+// An after-queue filter returns inbound mail by SMTP from loopback. The message keeps its results, and is not verified again with loopback
+// as the client.
 func TestReinjectedKeepsResults(t *testing.T) {
 	w := newWorld(t, setup{zone: zone()})
 	w.swaks(w.SMTP, args(good(), written("ann@good.example"))...)
@@ -314,7 +316,7 @@ func TestReinjectedKeepsResults(t *testing.T) {
 	w.logged("code=own_results role=bypass")
 }
 
-// At the end the daemon has only its permanent goroutines. SIGQUIT makes Go print them all.
+// After all sessions have ended, the daemon has only its permanent goroutines. SIGQUIT makes Go print all goroutines.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	w := newWorld(t, setup{zone: zone(), timeout: "1s", program: "plain/signpost"})
 	for range 3 {
@@ -322,7 +324,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 		w.swaks(w.SMTP, args(stranger(), written("ann@good.example"))...)
 		w.swaks(w.SMTP, args(stranger(), w.signedBy("deadkey.example", "a@deadkey.example"))...)
 	}
-	// The client disconnects in the middle: smtpd aborts the message, and its lookups are cancelled.
+	// The client disconnects during a message. smtpd(8) aborts the message, and its lookups are canceled.
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=mail.good.example")
 	w.cmd(s, 250, "MAIL FROM:<a@dead.example>")
 	w.cmd(s, 250, "RCPT TO:<bob@example.net>")
@@ -335,7 +337,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	}
 	<-w.daemon.done
 	dump := w.daemon.log.String()
-	w.daemon.log = &buffer{} // the dump is not a failure
+	w.daemon.log = &buffer{} // the dump must not count as a failure
 	if !strings.Contains(dump, "SIGQUIT") {
 		t.Fatalf("no dump:\n%s", dump)
 	}
@@ -348,7 +350,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	}
 }
 
-// dist/milter_header_checks makes Postfix itself act on the tag.
+// With dist/milter_header_checks, Postfix itself acts on the tag.
 func TestMilterHeaderChecks(t *testing.T) {
 	text, err := os.ReadFile("../../dist/milter_header_checks")
 	if err != nil {

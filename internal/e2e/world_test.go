@@ -25,8 +25,7 @@ import (
 	"signpost/keys"
 )
 
-// programs is the directory in which TestMain builds signpost and dkimkey with the race detector, and again without it for the tests
-// that measure memory.
+// programs is the directory of signpost and dkimkey, which TestMain builds with the race detector, and in plain/ without it.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -42,11 +41,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	programs = dir
-	// Otherwise, the race detector sleeps for a second at the end of each program.
+	// Without this setting, a program with the race detector sleeps for a second before it ends.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	// Programs without it have the flags of make build, so that compiled packages are reused.
+	// Programs without the race detector have the flags of make build, so that compiled packages are reused.
 	for args, cgo := range map[string]string{"-race -o " + dir + "/": "1", "-trimpath -o " + dir + "/plain/": "0"} {
 		build := exec.Command("go", strings.Fields("build "+args+" signpost/cmd/...")...)
 		build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED="+cgo), os.Stderr
@@ -69,7 +68,7 @@ type world struct {
 	dns    *testdns.Server
 	env    []string // of the daemon, in addition to that of the test
 
-	accepted int // messages that send saw accepted
+	accepted int // messages that were accepted in send
 }
 
 type daemon struct {
@@ -106,7 +105,7 @@ type setup struct {
 	message string // dns.message_timeout; empty: the default
 	alone   bool   // not in parallel with other tests, which would affect the measurement
 	env     []string
-	before  []string // milters that run before ours, in Postfix's words
+	before  []string // milters that run before ours, in the syntax of smtpd_milters
 	after   []string // milters that run after ours
 }
 
@@ -201,7 +200,7 @@ func tail(s string) string {
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
 
-// start runs the daemon and waits until it serves.
+// start runs the daemon and waits until it accepts connections.
 func (w *world) start(program string) {
 	w.t.Helper()
 	d := &daemon{cmd: exec.Command(filepath.Join(programs, program), "serve", "-c", w.config), log: &buffer{}, done: make(chan struct{})}
@@ -215,7 +214,7 @@ func (w *world) start(program string) {
 		close(d.done)
 	}()
 	w.daemon = d
-	w.until("the daemon serves", func() bool {
+	w.until("the daemon accepts connections", func() bool {
 		select {
 		case <-d.done:
 			w.t.Fatalf("the daemon ended:\n%s", d.log)
@@ -225,7 +224,7 @@ func (w *world) start(program string) {
 	})
 }
 
-// stop ends the daemon as systemd would, and checks that it did not log anything that a daemon must never log.
+// stop ends the daemon as systemd does, and checks that the log has no text that a daemon must never log.
 func (w *world) stop() {
 	_ = w.daemon.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -313,8 +312,8 @@ func (w *world) records() map[string]string {
 	return records
 }
 
-// signatures verifies all signatures of a message with go-msgauth and the records that dkimkey printed. It returns "selector algorithm"
-// for each, top to bottom.
+// signatures verifies all signatures of a message with go-msgauth and the records that dkimkey printed. It returns "selector algorithm" for
+// each signature, top to bottom.
 func (w *world) signatures(mail string) []string {
 	w.t.Helper()
 	records := w.records()
@@ -372,7 +371,7 @@ func (w *world) lines(parts ...string) (n int) {
 func (w *world) refused(transcript, code string) {
 	w.t.Helper()
 	if !strings.Contains(transcript, "<** "+code) {
-		w.t.Errorf("not refused with %q:\n%s", code, transcript)
+		w.t.Errorf("not rejected with %q:\n%s", code, transcript)
 	}
 }
 

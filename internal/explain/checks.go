@@ -16,7 +16,7 @@ import (
 // spfRows returns the steps of a check through its records.
 func spfRows(steps []spf.Step) []Row {
 	const (
-		most        = 60 // ten terms, and those of the included records
+		most        = 60 // ten terms, and the terms of the included records
 		mostIgnored = 10 // of a record
 	)
 	var l list
@@ -66,6 +66,16 @@ func nearRecord(txt string) string {
 	return "a TXT record is almost an SPF record, but it must begin with v=spf1"
 }
 
+// spfText returns what led to the result of SPF. A term can be as long as the record, so it is cut.
+func spfText(s *spf.Result) string {
+	short := *s
+	short.Term = clip(short.Term, maxTerm)
+	if short.Cause != policy.LegacyCause { // a sentence
+		short.Detail = clip(short.Detail, maxTerm)
+	}
+	return policy.SPFText(&short)
+}
+
 // spfOutcome returns what a step led to.
 func spfOutcome(s spf.Step) string {
 	switch s.Outcome {
@@ -86,7 +96,7 @@ func spfOutcome(s spf.Step) string {
 		return "the check ends below"
 	}
 	r := spf.Result{Domain: s.Domain, Cause: s.Cause, Detail: s.Detail, Term: s.Wrong, Failed: s.Failed}
-	return "the check ends: " + policy.SPFText(&r)
+	return "the check ends: " + spfText(&r)
 }
 
 func (x *explainer) spf() []Row {
@@ -125,10 +135,10 @@ func (x *explainer) nearSPF() string {
 	return spf.NearRecord(txt)
 }
 
-// spfWords returns what the result means.
+// spfWords returns the meaning of the SPF result.
 func (x *explainer) spfWords() string {
 	s, client := x.e.SPF, x.e.Connection.Client
-	why := strings.TrimSuffix(": "+policy.SPFText(s), ": ")
+	why := strings.TrimSuffix(": "+spfText(s), ": ")
 	switch s.Status {
 	case spf.Pass:
 		return fmt.Sprintf("%s may send mail of %s", client, s.Domain)
@@ -142,14 +152,14 @@ func (x *explainer) spfWords() string {
 		if s.Domain != "" && client.IsValid() {
 			return s.Domain + " has no SPF record"
 		}
-		return policy.SPFText(s)
+		return spfText(s)
 	case spf.PermError:
 		return "the SPF record is not valid" + why
 	}
 	return "the SPF record could not be looked up" + why
 }
 
-// maxSignatures is the number of signatures shown: no more are verified.
+// maxSignatures is the number of signatures that are shown. Further signatures are not verified.
 const maxSignatures = dkim.MaxSignatures
 
 // signatures returns the signatures: those that could align first, then others that were verified.
@@ -207,7 +217,7 @@ func (x *explainer) dkim() []Row {
 	return l
 }
 
-// intact returns what a failing signature still shows about the header of a message that was modified in transit.
+// intact returns which part of the header a failing signature still confirms, although the message was modified in transit.
 func intact(s dkim.Result) string {
 	switch {
 	case s.Status == dkim.Pass:
@@ -245,7 +255,7 @@ func (x *explainer) arc() []Row {
 	return l
 }
 
-// relays returns the signs of a relay, verified or not, of a message that DMARC does not authenticate.
+// relays returns the verified and the unverified evidence of a relay, for a message that DMARC does not authenticate.
 func (x *explainer) relays() []Row {
 	var l list
 	for _, r := range x.e.Relays {

@@ -104,13 +104,13 @@ func same(domain string, d dmarc.Result) string {
 	if domain == d.Domain {
 		return "is the author's domain"
 	}
-	return "belongs to " + cmp.Or(d.OrgDomain, d.Domain) + " as the author's domain does"
+	return "belongs to " + cmp.Or(d.OrgDomain, d.Domain) + ", like the author's domain"
 }
 
 // testMode explains t=y: RFC 9989 section 4.7.
 const testMode = "t=y: the policy is in test mode, so the next weaker one applies"
 
-// whichTag returns why that tag applies, and the effect of t=y.
+// whichTag returns why the tag of the policy applies, and the effect of t=y.
 func whichTag(d dmarc.Result) string {
 	var all []string
 	switch d.Tag {
@@ -125,8 +125,8 @@ func whichTag(d dmarc.Result) string {
 	return strings.Join(all, "; ")
 }
 
-// walk repeats the tree walk with the recorded answers. It omits lookups that were not made or were only prefetched, and does not repeat
-// the record that applies.
+// walk repeats the tree walk with the recorded answers. It omits lookups that were not made or were only prefetched, and the record that
+// applies, which is already shown.
 func (x *explainer) walk(d dmarc.Result) []dmarc.Step {
 	_, steps := dmarc.Explain(context.Background(), x.view, d.Domain)
 	// If the Author Domain has a record, the walk continues only for the Organizational Domain.
@@ -177,7 +177,8 @@ func (x *explainer) unaligned(d dmarc.Result) []string {
 	return all
 }
 
-// notAuthentic returns why an identifier does not authenticate the author: passes or fails, and why it is not aligned.
+// notAuthentic returns why an identifier does not authenticate the author. The text begins with passes or fails, and then states why the
+// identifier is not aligned.
 func (x *explainer) notAuthentic(d dmarc.Result, m dmarc.Method, name string, passed bool, passes, fails string) string {
 	not := x.whyUnaligned(d, m, name, passed)
 	switch {
@@ -189,8 +190,8 @@ func (x *explainer) notAuthentic(d dmarc.Result, m dmarc.Method, name string, pa
 	return fails + ", and " + not
 }
 
-// whyUnaligned returns why a domain is not aligned with the author's, or "" if it is: RFC 9989 section 4.10.2. There was a tree
-// walk only for an identifier that passed.
+// whyUnaligned returns why a domain is not aligned with the author's, or "" if it is: RFC 9989 section 4.10.2. The journal has the answers
+// of a tree walk only for an identifier that passed.
 func (x *explainer) whyUnaligned(d dmarc.Result, m dmarc.Method, name string, passed bool) string {
 	if name == d.Domain || name == "" {
 		return ""
@@ -216,7 +217,7 @@ func (x *explainer) whyUnaligned(d dmarc.Result, m dmarc.Method, name string, pa
 	case err == nil && other != org:
 		return fmt.Sprintf("%s belongs to %s by its DMARC record, not to %s", name, other, of)
 	case !strings.Contains(org, "."):
-		return fmt.Sprintf("%s shares no more than the top-level domain %s with it", name, org)
+		return fmt.Sprintf("%s and %s have only the top-level domain %s in common", name, d.Domain, org)
 	}
 	return ""
 }

@@ -1,5 +1,5 @@
-// Package explain explains in English what was done with a message and why: its envelope, the result and the DNS record of each check,
-// the decision, and what its sender can do. It makes no DNS queries; it uses the recorded answers.
+// Package explain explains in English what was done with a message and why. An explanation has the envelope, the result and the DNS record
+// of each check, the decision, and what the sender can do. It makes no DNS queries; it uses the recorded answers.
 //
 // [Message] returns the [Explanation] of a decision.Record, which the web page shows. [WriteEntry] writes the explanation of a
 // journal entry as text, as signpost explain does. [NewList] writes one line for each entry, as signpost log does. [WriteSPF]
@@ -30,12 +30,14 @@ type Explanation struct {
 	Head    []Row    // who sent it, and its role
 	Found   []Row    // the checks; none if the role is not verify
 	Decided []Row    // what was done, and by which rule
-	Help    []string // what its sender or the postmaster here can do; none if nothing is wrong
+	Help    []string // what the sender or the postmaster here can do; none if nothing is wrong
 }
 
 // Bounds on what is shown, in bytes.
 const (
 	maxText   = 300  // of a record: the 750 bytes of a 4096-bit key do not help the reader
+	maxTerm   = 120  // of a term of an SPF record in a sentence
+	maxAnswer = 2048 // of the records of a DNS answer
 	maxReason = 2048 // of the reasons, which should be complete unless a sender chose very long names
 )
 
@@ -203,7 +205,7 @@ func (x *explainer) decided() []Row {
 	return l
 }
 
-// overrides explains the words of RFC 9990.
+// overrides explains an override type of RFC 9990.
 func overrides(o policy.Override) string {
 	switch o {
 	case policy.LocalPolicy:

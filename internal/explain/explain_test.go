@@ -123,8 +123,8 @@ func examples() map[string]*decision.Record {
 	return examples
 }
 
-// The explanations of messages of each kind are those in testdata/golden.txt. UPDATE=1 writes it, to be read before a commit. A
-// reworded text changes only golden texts.
+// testdata/golden.txt has the explanation of a message of each kind. UPDATE=1 writes the file; read the differences before you commit them.
+// A reworded text changes only golden texts.
 func TestGolden(t *testing.T) {
 	var b strings.Builder
 	examples := examples()
@@ -146,7 +146,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// Each code has a text for each role: none is shown as the bare word.
+// Each code has a text for each role, so that no code is shown to users.
 func TestEveryCode(t *testing.T) {
 	for _, code := range policy.Codes() {
 		r := failing()
@@ -170,7 +170,7 @@ func TestEveryCode(t *testing.T) {
 	}
 }
 
-// The text of each cause is words: neither the cause nor a DNS status in it has underscores, and no part of it is empty.
+// The text of each cause is readable: neither the cause nor a DNS status in the text has underscores, and no part of the text is empty.
 func TestEveryCause(t *testing.T) {
 	check := func(cause, text string) {
 		t.Helper()
@@ -200,7 +200,7 @@ func TestEveryCause(t *testing.T) {
 	}
 }
 
-// A message that was aborted has no role.
+// The record of an aborted message has no role.
 func TestBroken(t *testing.T) {
 	if text := all(Message(examples()["internal error"])); strings.Contains(text, "\nrole") {
 		t.Error(text)
@@ -223,7 +223,7 @@ func TestRecipients(t *testing.T) {
 	}
 }
 
-// A message of a journal of version 1 is explained with the sentences that it was recorded with.
+// A journal of version 1 contains sentences instead of codes. The explanation of a message contains these sentences.
 func TestVersion1(t *testing.T) {
 	r, err := journal.OpenReader(testjournal.Version1(t))
 	if err != nil {
@@ -274,7 +274,7 @@ func TestVersion1(t *testing.T) {
 	}
 }
 
-// Each outcome of a step has a text of its own.
+// No two outcomes of a step have the same text.
 func TestEveryOutcome(t *testing.T) {
 	seen := map[string]spf.Outcome{}
 	for _, o := range spf.Outcomes() {
@@ -294,7 +294,7 @@ func TestEveryOutcome(t *testing.T) {
 	}
 }
 
-// A damaged entry may lack any part. What is left is explained.
+// A damaged entry may lack any part. The remaining parts are explained.
 func TestIncompleteRecords(t *testing.T) {
 	for _, role := range append(policy.Roles(), "") {
 		for _, action := range append(policy.Actions(), "") {

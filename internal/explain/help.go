@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// help returns what can be done: one sentence for each way.
+// help returns the advice, one sentence for each possible action.
 func (x *explainer) help() []string {
 	a, code := x.Assignment, x.Verdict.Code()
 	switch {
@@ -44,7 +44,7 @@ func (x *explainer) help() []string {
 	return x.helpByResults()
 }
 
-// helpBypassed is for the postmaster here: it is about outbound mail.
+// helpBypassed returns advice for the postmaster here about outbound mail that is not signed.
 func (x *explainer) helpBypassed() []string {
 	switch author := x.Assignment.Reason.Domain; x.Assignment.Reason.Code {
 	case policy.NotHosted:
@@ -79,10 +79,10 @@ func (x *explainer) helpByResults() []string {
 	return all
 }
 
-// maxBroken is the number of broken signatures that have a sentence.
+// maxBroken is the maximum number of broken signatures for which help has a sentence.
 const maxBroken = 4
 
-// helpFailing returns ways to authenticate mail of a domain that fails DMARC. One of them is enough.
+// helpFailing returns ways to authenticate mail of a domain that fails DMARC. Any one of them is sufficient.
 func (x *explainer) helpFailing(d dmarc.Result) []string {
 	var all []string
 	org := cmp.Or(d.OrgDomain, d.Domain)
@@ -165,7 +165,7 @@ func dmarcTag(d dmarc.Result) func(tag string) bool {
 	}
 }
 
-// nameOf returns the domain that aligns: strict alignment needs the Author Domain.
+// nameOf returns the domain that would be aligned. With strict alignment, this is the Author Domain.
 func nameOf(org, author string, strict bool) string {
 	if strict || !strings.Contains(org, ".") {
 		return author
@@ -173,6 +173,7 @@ func nameOf(org, author string, strict bool) string {
 	return org
 }
 
+// helpSPF returns how to correct a domain's SPF record. It does not repeat the record, whose text the sender chose.
 func (x *explainer) helpSPF(s *spf.Result) string {
 	client := x.e.Connection.Client
 	term := "ip4:"
@@ -183,18 +184,18 @@ func (x *explainer) helpSPF(s *spf.Result) string {
 	switch s.Status {
 	case spf.None:
 		if near := x.nearSPF(); near != "" {
-			return fmt.Sprintf("Correct the SPF record of %s: %s. The record: %s", s.Domain, nearRecord(near), near)
+			return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, nearRecord(near))
 		}
 		return fmt.Sprintf("Publish an SPF record at %s that allows this host: v=spf1 %s -all.", s.Domain, term)
 	case spf.PermError:
-		return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, policy.SPFText(s))
+		return fmt.Sprintf("Correct the SPF record of %s: %s.", s.Domain, spfText(s))
 	case spf.TempError:
-		return fmt.Sprintf("Check that the name servers answer for the SPF record of %s: %s.", s.Domain, policy.SPFText(s))
+		return fmt.Sprintf("Check that the name servers answer for the SPF record of %s: %s.", s.Domain, spfText(s))
 	}
 	return fmt.Sprintf("If %s is a host of %s, add it to the SPF record (%s); if not, send through a host that the record allows.", client, s.Domain, term)
 }
 
-// helpSignature is about a signature that should have passed.
+// helpSignature returns advice about a signature that should have passed.
 func helpSignature(s dkim.Result) string {
 	why := policy.DKIMText(s)
 	switch s.Cause {

@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// actionColumn and resultsColumn are columns of a list. Results and reason are its second part.
+	// actionColumn and resultsColumn are columns of a list. The second part of the list has the results and the reason.
 	actionColumn  = 5
 	resultsColumn = 6
-	// maxCell is the greatest width of a column: names of usual length fit.
+	// maxCell is the maximum width of a column. Names of usual length fit.
 	maxCell = 48
-	// maxListReason is the greatest width of a reason in a list.
+	// maxListReason is the maximum width of a reason in a list.
 	maxListReason = 300
 )
 
-// NewList returns a function that writes messages, one a line, to an output with that many columns; 0: no bound. In a narrow
-// terminal results and reason have a line of their own.
+// NewList returns a function that writes messages to an output of the given width, one message per line. If columns is 0, the width is not
+// limited. In a narrow terminal, the results and the reason are on a separate line.
 func NewList(w io.Writer, columns int) func([]journal.Entry) error {
 	paint := painter{term.Paint(w)}
 	table := term.NewTable(w, columns, resultsColumn, paint.cell)

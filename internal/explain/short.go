@@ -26,7 +26,7 @@ func (x *explainer) done() string {
 	case policy.Reject:
 		return fmt.Sprintf("The message was rejected (%d): the sending server got this reply, and no recipient here got the message.", x.Reply.Code)
 	case policy.Tempfail:
-		return fmt.Sprintf("The message was deferred (%d): the sending server was asked to try again later, and does so by itself.", x.Reply.Code)
+		return fmt.Sprintf("The message was deferred (%d): the sending server will retry automatically.", x.Reply.Code)
 	case policy.Hold:
 		return "The message is on hold: it stays in the queue here until the postmaster releases it."
 	case policy.Discard:
@@ -47,13 +47,13 @@ func (x *explainer) why() string {
 	a, v := x.Assignment, x.Verdict
 	switch {
 	case v.Code() == policy.InternalError:
-		return "Signpost could not process it because of a fault here, which is not the sender's."
+		return "Signpost could not process it because of an error on this server, which the sender did not cause."
 	case x.Decided() == policy.Sign:
 		return x.whySigned()
 	case v.Code() == policy.HostileFrom:
 		return fmt.Sprintf("Mail programs disagree about the author of such a message, and forgers exploit that: %s.%s", v.Reasons[0], x.acceptedBy())
 	case a.Role == policy.RoleSign && a.Domain != "":
-		return fmt.Sprintf("It is outbound mail and should have been signed for %s, but could not be: %s.", a.Domain, policy.Text(v.Reasons))
+		return fmt.Sprintf("It is outbound mail and should have been signed for %s, but could not be signed: %s.", a.Domain, policy.Text(v.Reasons))
 	case a.Role == policy.RoleSign:
 		return fmt.Sprintf("It is outbound mail, %s: %s.", submitters(a.Reason), policy.Text(v.Reasons))
 	case a.Role == policy.RoleBypass:
@@ -125,7 +125,7 @@ func keysOf(all []string) string {
 	return "the key " + strings.Join(all, "")
 }
 
-// acceptedBy returns the rule that accepted the message nevertheless.
+// acceptedBy returns the rule that caused the message to be accepted nevertheless.
 func (x *explainer) acceptedBy() string {
 	if r, ok := x.Verdict.Find(policy.LocalAllow, policy.AcceptedForwarder, policy.SealedPass); ok {
 		text := r.String()
@@ -166,7 +166,7 @@ func (x *explainer) whyByResults() string {
 	return x.whyFine()
 }
 
-// whyFine is about messages that were accepted without a reason.
+// whyFine returns the explanation of a message that was accepted without a reason.
 func (x *explainer) whyFine() string {
 	for _, d := range x.e.DMARC {
 		switch {
@@ -188,7 +188,7 @@ func (x *explainer) whyFine() string {
 	return strings.Join(all, " ")
 }
 
-// failing returns the Author Domain whose failure decided, or the first that fails if none decided.
+// failing returns the Author Domain whose DMARC failure caused the action. If none did, it returns the first one that fails.
 func (x *explainer) failing() (dmarc.Result, bool) {
 	r, decided := x.Verdict.Find(policy.DMARCFail)
 	for _, d := range x.e.DMARC {
@@ -237,9 +237,9 @@ func (x *explainer) whySeals() string {
 	c := x.e.ARC
 	switch {
 	case c == nil || x.Verdict.Override == policy.TrustedForwarder:
-		return "" // the reason states its effect
+		return "" // the reason states the effect of the chain
 	case c.Status == dkim.Pass && len(c.Sets) > 0:
-		return fmt.Sprintf(" Its ARC chain validates (the newest sealer is %s). It would be accepted for that only if dmarc.trusted_sealers named the sealer and its results stated dmarc=pass.", c.Sets[len(c.Sets)-1].Domain)
+		return fmt.Sprintf(" Its ARC chain validates (the newest sealer is %s). The message would be accepted because of the chain only if dmarc.trusted_sealers named the sealer and the sealer's results stated dmarc=pass.", c.Sets[len(c.Sets)-1].Domain)
 	case c.Status == dkim.Fail:
 		return fmt.Sprintf(" Its ARC chain, by which a forwarder could have vouched for it, fails (%s).", policy.ChainText(c))
 	}
@@ -253,7 +253,7 @@ func (x *explainer) failedCheck(d dmarc.Result) string {
 	switch d.FailedMethod() {
 	case dmarc.SPF:
 		if x.e.SPF != nil && x.e.SPF.Cause != "" {
-			return " (" + policy.SPFText(x.e.SPF) + ")"
+			return " (" + spfText(x.e.SPF) + ")"
 		}
 	case dmarc.DKIM:
 		for _, s := range x.e.DKIM {
@@ -265,7 +265,7 @@ func (x *explainer) failedCheck(d dmarc.Result) string {
 	return ""
 }
 
-// proofs returns the checks that could have shown that a message is from a domain, but did not.
+// proofs returns a text for each check that could have authenticated a domain but did not.
 func (x *explainer) proofs(d dmarc.Result) []string {
 	var all []string
 	whose := "its envelope sender"
@@ -281,9 +281,9 @@ func (x *explainer) proofs(d dmarc.Result) []string {
 	case x.whyUnaligned(d, dmarc.SPF, s.Domain, s.Status == spf.Pass) != "":
 		all = append(all, fmt.Sprintf("%s belongs to another domain, %s", whose, s.Domain))
 	case s.Status == spf.Fail || s.Status == spf.SoftFail:
-		all = append(all, fmt.Sprintf("the SPF record of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), policy.SPFText(s))))
+		all = append(all, fmt.Sprintf("the SPF record of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), spfText(s))))
 	default:
-		all = append(all, fmt.Sprintf("SPF of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), policy.SPFText(s))))
+		all = append(all, fmt.Sprintf("SPF of %s does not allow %s to send for it (%s)", s.Domain, x.e.Connection.Client, because(string(s.Status), spfText(s))))
 	}
 	others := 0
 	for _, s := range x.signatures() {

@@ -22,11 +22,11 @@ import (
 const (
 	// labelWidth is the width of the column of labels.
 	labelWidth = 12
-	// leastText is the smallest width of a text: a narrower terminal wraps the lines itself.
+	// leastText is the minimum width of a text. A narrower terminal wraps the lines itself.
 	leastText = 20
 )
 
-// Date writes a time as an explanation does.
+// Date returns a time in the format of an explanation.
 func Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // WriteEntry explains a message of the journal.
@@ -58,7 +58,7 @@ func (x Explanation) writeHelp(w io.Writer) {
 	}
 }
 
-// WriteRecord explains a message that was just decided. It adds each DNS answer, and how the header changes.
+// WriteRecord explains a message for which Signpost has just made a decision. It also writes each DNS answer and the changes to the header.
 func WriteRecord(w io.Writer, r *decision.Record, edits milter.Edits) {
 	x := Message(r)
 	writeRows(w, x.Head)
@@ -70,7 +70,7 @@ func WriteRecord(w io.Writer, r *decision.Record, edits milter.Edits) {
 	fmt.Fprintln(w)
 	writeRows(w, x.Decided)
 	for _, d := range edits.Delete {
-		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it claims to be ours, or cannot be parsed", d.Name, d.Index)}})
+		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it uses our name, or a program could take it for ours", d.Name, d.Index)}})
 	}
 	x.writeHelp(w)
 	for _, i := range slices.Backward(edits.Insert) { // the last one becomes the first field
@@ -88,7 +88,7 @@ func answers(r *decision.Record) (rows []Row) {
 		if l.Cached {
 			notes = append(notes, "cached")
 		}
-		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, answerOf(l), strings.Join(notes, ", "))})
+		rows = append(rows, Row{"DNS", fmt.Sprintf("%s %s: %s (%s)", l.Name, l.Type, clip(answerOf(l), maxAnswer), strings.Join(notes, ", "))})
 	}
 	return rows
 }
@@ -116,7 +116,7 @@ func WriteSPF(w io.Writer, r spf.Result, walk *spf.Path) {
 	writeRows(w, spfRows(walk.Steps))
 	writeRow(w, "counted", fmt.Sprintf("DNS lookups %d/%d, void lookups %d/%d", walk.Terms, spf.MaxTerms, walk.Voids, spf.MaxVoids))
 	fmt.Fprintf(w, "\n%-*s %s for %s\n", labelWidth, "result", term.Paint(w).Status(string(r.Status)), term.Printable(r.Domain))
-	if text := policy.SPFText(&r); r.Status != spf.Pass && text != "" {
+	if text := spfText(&r); r.Status != spf.Pass && text != "" {
 		writeRow(w, "because", text)
 	}
 }
@@ -139,13 +139,12 @@ func WriteDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	}
 }
 
-// writeRow writes a row whose text is not broken.
+// writeRow writes a row without breaking its text.
 func writeRow(w io.Writer, label, text string) {
 	fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, term.Printable(text))
 }
 
-// writeRows writes rows, with their texts in a column. It breaks long lines, so that an untrusted text cannot continue in the column of
-// labels.
+// writeRows writes rows, with their texts in a column. It breaks long lines, so that an untrusted text cannot reach the column of labels.
 func writeRows(w io.Writer, rows []Row) {
 	paint := term.Paint(w)
 	room := term.LineWidth

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// A field is kept as it came; only one that is folded is written anew.
+// A field is kept without a copy. Only a folded field is copied.
 func TestHeaderAllocations(t *testing.T) {
 	f := newFilter(t, "")
 	fields := ordinaryMessage("ann@example.com").fields
-	want := 2.0 // room for the fields, and for From
+	want := 2.0 // for the slice of fields, and for that of From
 	for _, field := range fields {
 		if strings.Contains(field.Value, "\n") {
 			want++
@@ -29,8 +29,8 @@ func TestHeaderAllocations(t *testing.T) {
 	}
 }
 
-// An ordinary message that passes, with all answers in the cache. The bounds are what it took when this was written, and a
-// few for the race detector, under which pools lose what they hold: more is a regression.
+// An ordinary message that passes, with all answers in the cache. The limits are a little above the present numbers, because pools drop
+// objects under the race detector. More allocations are a regression.
 func TestMessageAllocations(t *testing.T) {
 	signer := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	for _, c := range []struct {

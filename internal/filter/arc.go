@@ -11,7 +11,7 @@ import (
 	"signpost/policy"
 )
 
-// verifyChain records the ARC chain in the evidence. A message without ARC sets has no arc result.
+// verifyChain records the ARC chain in the evidence. A message without ARC sets gets no arc result.
 func (m *message) verifyChain(key func(string) ([]string, error)) {
 	chain := m.verification.verifier.Chain(m.filter.Now(), key)
 	if chain.Status == dkim.None {
@@ -23,8 +23,8 @@ func (m *message) verifyChain(key func(string) ([]string, error)) {
 	}
 }
 
-// sealedDMARC returns the DMARC result of each sealer. It is lenient: policy uses only results of trusted sealers. A set with more than
-// one DMARC result is ignored, because one of them may be a client's text that the sealer copied.
+// sealedDMARC returns the DMARC result of each sealer. It is lenient, because package policy uses only results of trusted sealers. A set
+// with more than one DMARC result is ignored: one of them may be text of a client that the sealer copied.
 func sealedDMARC(sets []dkim.Sealer) []policy.SealedDMARC {
 	var all []policy.SealedDMARC
 	for _, s := range sets {
@@ -43,7 +43,7 @@ func sealedDMARC(sets []dkim.Sealer) []policy.SealedDMARC {
 	return all
 }
 
-// headerFrom returns the domain that a DMARC result is about. It fails if the result names none, or more than one.
+// headerFrom returns the domain that a DMARC result is about. ok is false if the result names no domain, or more than one.
 func headerFrom(r authres.Result) (domain string, ok bool) {
 	for _, p := range r.Props {
 		if p.Type == "header" && p.Name == "from" {
@@ -57,8 +57,8 @@ func headerFrom(r authres.Result) (domain string, ok bool) {
 	return domain, domain != ""
 }
 
-// addressDomain returns the domain of a property value: RFC 8601 section 2.2 allows a local part before it. Sealers also write
-// angle brackets, and a display name before them.
+// addressDomain returns the domain of a property value. RFC 8601 section 2.2 allows a local part before the domain. Some sealers also
+// write angle brackets, and a display name before them.
 func addressDomain(value string) (string, error) {
 	if name, address, ok := strings.Cut(value, "<"); ok {
 		inside, closed := strings.CutSuffix(address, ">")

@@ -14,8 +14,8 @@ import (
 	"signpost/policy"
 )
 
-// The log line of a message that a trusted sealer vouches for names the sealer and what he said; a message without ARC
-// fields has no word of ARC.
+// The log line of a message that is accepted because of a trusted sealer names the sealer and its result. The line of a message without
+// ARC fields has no arc attribute.
 func TestARCInTheLog(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	record, err := dkim.FormatKeyRecord(key.Public())
@@ -57,7 +57,7 @@ func TestARCInTheLog(t *testing.T) {
 	}
 }
 
-// Only a set that names one DMARC result for one domain has said something.
+// A set counts only if it has one DMARC result for one domain.
 func TestSealedDMARC(t *testing.T) {
 	for results, want := range map[string]policy.SealedDMARC{
 		" mx; dmarc=pass header.from=Example.COM":    {Instance: 1, Domain: "example.com", Result: "pass"},

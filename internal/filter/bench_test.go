@@ -34,11 +34,11 @@ const (
 	fieldCount = 20
 )
 
-// ordinary is a message as most are: twenty fields, 4 KiB of text.
+// ordinary is a typical message: twenty fields and 4 KiB of text.
 type ordinary struct {
 	session  milter.Session
 	envelope milter.Envelope
-	fields   []dkim.Field // with LF inside folds, as Postfix hands them over
+	fields   []dkim.Field // with LF in folds, as Postfix passes them
 	body     []byte
 }
 
@@ -73,7 +73,7 @@ func ordinaryMessage(author string) ordinary {
 	return o
 }
 
-// signed is the message with a relaxed/relaxed signature of d= on top.
+// signed returns the message with a relaxed/relaxed signature of domain on top.
 func (o ordinary) signed(tb testing.TB, domain string, key crypto.Signer) ordinary {
 	tb.Helper()
 	var fields []dkim.Field
@@ -94,7 +94,7 @@ func (o ordinary) signed(tb testing.TB, domain string, key crypto.Signer) ordina
 	return o
 }
 
-// play shows the message to the filter as Postfix does.
+// play passes the message to the filter as Postfix does.
 func (o ordinary) play(ctx context.Context, f *Filter) (milter.Edits, milter.Reply) {
 	m := f.Begin(ctx, o.session, o.envelope)
 	for _, field := range o.fields {
@@ -114,7 +114,7 @@ func rsaKey(tb testing.TB) *rsa.PrivateKey {
 	return key
 }
 
-// zoneFor is the DNS of example.com: SPF by address, the key, and p=reject.
+// zoneFor returns the DNS records of example.com: SPF by address, the key, and p=reject.
 func zoneFor(tb testing.TB, key crypto.Signer) string {
 	tb.Helper()
 	record, err := dkim.FormatKeyRecord(key.Public())
@@ -125,7 +125,7 @@ func zoneFor(tb testing.TB, key crypto.Signer) string {
 		record[:50], record[50:])
 }
 
-// served is a filter that asks a name server, and logs as the daemon does, to nowhere.
+// served returns a filter that queries a name server. It logs as the daemon does, but discards the lines.
 func served(tb testing.TB, zone string) (*Filter, *testdns.Server) {
 	tb.Helper()
 	server, err := testdns.Start(zone)
@@ -144,16 +144,16 @@ func served(tb testing.TB, zone string) (*Filter, *testdns.Server) {
 	}, server
 }
 
-// hosting has the filter sign for example.com.
+// hosting makes the filter sign for example.com.
 func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 	tb.Helper()
 	dir := tb.TempDir()
-	folder := filepath.Join(dir, "example.com")
-	if err := os.Mkdir(folder, 0o700); err != nil {
+	keyDir := filepath.Join(dir, "example.com")
+	if err := os.Mkdir(keyDir, 0o700); err != nil {
 		tb.Fatal(err)
 	}
 	now := time.Now()
-	life, err := json.Marshal(keys.Metadata{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
+	metadata, err := json.Marshal(keys.Metadata{Domain: "example.com", Selector: "key", Algorithm: "rsa", Bits: 2048, Created: now, Activated: &now})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -161,8 +161,8 @@ func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"key.json": life, "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
-		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
+	for name, data := range map[string][]byte{"key.json": metadata, "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
+		if err := os.WriteFile(filepath.Join(keyDir, name), data, 0o600); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -174,7 +174,7 @@ func hosting(tb testing.TB, f *Filter, key *rsa.PrivateKey) {
 	f.Keys = func() *keys.Snapshot { return snapshot }
 }
 
-// benchWay has messages go one at a time, and 64 side by side.
+// benchWay measures messages that are handled one at a time, and 64 concurrent messages.
 func benchWay(b *testing.B, f *Filter, o ordinary, want string) {
 	check := func(b *testing.B) {
 		if edits, reply := o.play(b.Context(), f); reply.Code != 0 || len(edits.Insert) != 1 || !strings.Contains(edits.Insert[0].Name+edits.Insert[0].Value, want) {
@@ -200,20 +200,20 @@ func benchWay(b *testing.B, f *Filter, o ordinary, want string) {
 	})
 }
 
-// A stranger's message that passes everything, with all answers in the cache.
+// BenchmarkVerify measures an inbound message that passes all checks, with all answers in the cache.
 func BenchmarkVerify(b *testing.B) {
 	key := rsaKey(b)
 	f, _ := served(b, zoneFor(b, key))
 	benchWay(b, f, ordinaryMessage("ann@example.com").signed(b, "example.com", key), "dmarc=pass")
 }
 
-// The same without the signature: what is left is all but RSA.
+// BenchmarkVerifyUnsigned measures the same message without its signature: the cost without RSA.
 func BenchmarkVerifyUnsigned(b *testing.B) {
 	f, _ := served(b, zoneFor(b, rsaKey(b)))
 	benchWay(b, f, ordinaryMessage("ann@example.com"), "dmarc=pass")
 }
 
-// One of our own users' messages.
+// BenchmarkSign measures an outbound message.
 func BenchmarkSign(b *testing.B) {
 	key := rsaKey(b)
 	f, _ := served(b, "")
@@ -223,10 +223,10 @@ func BenchmarkSign(b *testing.B) {
 	benchWay(b, f, o, dkim.SignatureField)
 }
 
-// slowDNS is how long every answer takes: a resolver far away.
+// slowDNS is the time that each answer takes, as from a distant resolver.
 const slowDNS = 20 * time.Millisecond
 
-// How long messages take from the first recipient to the verdict where nothing is in the cache yet, in rounds of slowDNS.
+// BenchmarkRounds measures the time from the first recipient to the verdict with an empty cache, in multiples of slowDNS.
 func BenchmarkRounds(b *testing.B) {
 	key := rsaKey(b)
 	zone := zoneFor(b, key) + "spf.example. TXT \"v=spf1 include:a.example include:b.example include:c.example -all\"\n" +
@@ -254,7 +254,7 @@ func BenchmarkRounds(b *testing.B) {
 	}
 }
 
-// BenchmarkFinished compares a message with a record, and one whose lookups are written out at once, with one without.
+// BenchmarkFinished compares messages without a record, with a record, and with a record whose lookups are converted at once.
 func BenchmarkFinished(b *testing.B) {
 	f, _ := served(b, zoneFor(b, rsaKey(b)))
 	o := ordinaryMessage("ann@example.com")

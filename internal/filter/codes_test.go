@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// The line of a message has its code, and the text of each code that action and role do not state already.
+// The log line of a message has its code. It also has the text of the code, unless action and role already state the same.
 func TestEveryCodeIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	f := &Filter{Log: slog.New(slog.NewTextHandler(&out, nil))}
@@ -32,7 +32,7 @@ func TestEveryCodeIsLogged(t *testing.T) {
 	}
 }
 
-// Authentication-Results has the text of each code as the reason of the DMARC result that fails, and other programs can read it.
+// If DMARC fails, Authentication-Results has the text of each code as the reason of the DMARC result. Other programs can parse the field.
 func TestEveryCodeIsInResults(t *testing.T) {
 	e := policy.Evidence{Connection: policy.Connection{Client: netip.MustParseAddr("203.0.113.9"), SMTP: true}, SPF: &spf.Result{Status: spf.None, Identity: spf.MailFrom},
 		DMARC: []dmarc.Result{{Status: dmarc.Fail, Domain: "example.com", Policy: dmarc.PolicyReject, Cause: dmarc.NoAlignedIdentifierPassed}}}

@@ -26,8 +26,8 @@ import (
 	"signpost/policy"
 )
 
-// lever is a place where the sender of a message controls DNS. Names at and below dead.evil.example and lame.victim.example,
-// and the client's own reverse name, have faults.
+// lever is a part of a message that makes us look up names of the sender's DNS. Lookups of dead.evil.example, lame.victim.example, names
+// below them, and the client's reverse name fail or are slow.
 type lever struct {
 	name   string
 	spf    string // terms of evil.example
@@ -36,7 +36,7 @@ type lever struct {
 	author string
 	fields []dkim.Field
 	seal   bool
-	below  bool // it is a name below the author's, which could be aligned
+	below  bool // the name is below the Author Domain, so it could be aligned
 }
 
 const (
@@ -44,7 +44,7 @@ const (
 	evilClient = "203.0.113.9"
 )
 
-// evilSignature returns a signature that no key verifies, over the body as it is.
+// evilSignature returns a signature with the correct body hash that no key verifies.
 func evilSignature(domain, selector string) dkim.Field {
 	sum := sha256.Sum256([]byte(evilBody))
 	return dkim.Field{Name: dkim.SignatureField, Value: fmt.Sprintf(" v=1; a=rsa-sha256; c=relaxed/relaxed; d=%s; s=%s; h=from:subject:to:date; bh=%s; b=eHh4",
@@ -88,7 +88,7 @@ func levers() []lever {
 	}
 }
 
-// faulty is a name server in the middle: the names that the sender controls have a fault, all others are answered.
+// faulty is a name server whose answers for the names that the sender controls have a fault. It answers all other names correctly.
 type faulty struct {
 	zone  *dns.Zone
 	fault string
@@ -126,13 +126,13 @@ func (f faulty) ask(ctx context.Context, q *miekg.Msg) (*miekg.Msg, error) {
 		}
 		return m, nil
 	}
-	<-ctx.Done() // dead, or truncated with a TCP server that sends a byte now and then
+	<-ctx.Done() // no answer, or a truncated one and a TCP server that is too slow
 	return nil, ctx.Err()
 }
 
-// Design rule for temporary errors: whatever a sender does to the DNS that it controls, a forgery of a p=reject domain whose own
-// zone answers is rejected, deferred, or quarantined for verified evidence; and no message is held longer than
-// dns.message_timeout. Honest mail with the same names in it is accepted.
+// The rule for temporary errors: no fault in the sender's DNS may help a forgery of a p=reject domain whose own DNS works. The forgery is
+// rejected or deferred, or quarantined because of verified evidence. No message waits longer than dns.message_timeout. Honest mail with
+// the same names is accepted.
 func TestSenderCannotEvadeByDNS(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	record, err := dkim.FormatKeyRecord(key.Public())
@@ -148,7 +148,7 @@ func TestSenderCannotEvadeByDNS(t *testing.T) {
 		for _, fault := range []string{"dead", "slow", "SERVFAIL", "a thousand records"} {
 			for _, honest := range []bool{false, true} {
 				if honest && l.author != "" {
-					continue // its author is the name that does not answer
+					continue // its author is a name that cannot be looked up
 				}
 				name := fmt.Sprintf("%s/%s/forged", l.name, fault)
 				if honest {
@@ -189,7 +189,7 @@ func playLever(t *testing.T, l lever, zone, fault string, key ed25519.PrivateKey
 		if err != nil {
 			t.Fatal(err)
 		}
-		fields = append(fields, signed...) // below the others
+		fields = append(fields, signed...) // below the other fields
 	}
 	if l.seal {
 		fields = sealed(t, fields, key)
@@ -206,7 +206,7 @@ func playLever(t *testing.T, l lever, zone, fault string, key ed25519.PrivateKey
 	edits, reply := m.Finish(ctx)
 	held := time.Since(begin)
 	if held > f.MessageTimeout {
-		t.Errorf("the session is held for %v", held)
+		t.Errorf("the session waits %v", held)
 	}
 	if honest && !l.below && held > settledTimeout {
 		t.Errorf("honest mail waits %v for names that do not matter", held)
@@ -225,26 +225,32 @@ func playLever(t *testing.T, l lever, zone, fault string, key ed25519.PrivateKey
 	case honest && (reply.Code != 0 || tag != ""):
 		t.Errorf("honest mail is not accepted: %s\n%v", verdict, edits.Insert)
 	case !honest && reply.Code == 0 && (tag == "" || !verified):
-		t.Errorf("a forgery gets through: %s\n%v", verdict, edits.Insert)
+		t.Errorf("a forgery is accepted: %s\n%v", verdict, edits.Insert)
 	}
 }
 
 // sealed adds an ARC set whose key is at a name that the sender controls.
 func sealed(t *testing.T, fields []dkim.Field, key ed25519.PrivateKey) []dkim.Field {
+	return sealedBy(t, fields, evilBody, testdkim.Sealer{Domain: "evil.example", Selector: "arc.dead", Signer: key, Results: "mx; dmarc=pass header.from=victim.example"})
+}
+
+// sealedBy returns the fields of a message with an ARC set on top.
+func sealedBy(t *testing.T, fields []dkim.Field, body string, sealer testdkim.Sealer) []dkim.Field {
+	t.Helper()
 	var msg bytes.Buffer
 	for _, f := range fields {
-		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, f.Value)
+		fmt.Fprintf(&msg, "%s:%s\r\n", f.Name, dkim.CRLF(f.Value))
 	}
-	fmt.Fprintf(&msg, "\r\n%s", evilBody)
-	text, err := testdkim.Sealer{Domain: "evil.example", Selector: "arc.dead", Signer: key, Results: "mx; dmarc=pass header.from=victim.example"}.Seal(msg.Bytes())
+	fmt.Fprintf(&msg, "\r\n%s", body)
+	text, err := sealer.Seal(msg.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields, body, err := dkim.ReadMessage(bytes.NewReader(text))
+	fields, rest, err := dkim.ReadMessage(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil {
+	if _, err := io.Copy(io.Discard, rest); err != nil {
 		t.Fatal(err)
 	}
 	return fields

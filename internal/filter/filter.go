@@ -1,6 +1,6 @@
-// Package filter handles one message. It collects the envelope and the header, and package policy assigns a role. The body streams
-// through the signer, or through the verifier while DNS lookups are under way. Package policy then decides, and the decision
-// becomes header edits, a reply and one line in the log.
+// Package filter handles one message. It collects the envelope and the header, and package policy assigns a role. The signer or the
+// verifier reads the body while DNS lookups are in progress. Then package policy decides. Package filter converts the decision to header
+// edits, a reply and one log line.
 //
 // A [Filter] has the settings. Its methods Begin and Broken are the handlers of a milter.Server:
 //
@@ -22,11 +22,11 @@ import (
 	"signpost/policy"
 )
 
-// Filter makes the Message of each message. Its fields do not change while it serves.
+// Filter creates the Message for each message. Its fields do not change after the server has started.
 type Filter struct {
-	Rules           policy.Rules // Hosted comes with each snapshot of the keys
-	Observe         bool         // sign, delete and reject nothing; results have the authserv-id "observe." and ours
-	AuthservID      string       // empty: the MTA's own name
+	Rules           policy.Rules // except Hosted, which is that of the snapshot of the keys
+	Observe         bool         // sign, delete and reject nothing; the authserv-id of the results begins with "observe."
+	AuthservID      string       // empty: the name of the MTA
 	AuthservAliases []string
 	Expire          time.Duration // x=
 	Keys            func() *keys.Snapshot
@@ -46,16 +46,17 @@ func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope)
 	return m
 }
 
-// Broken answers a message whose handling failed: milter.Options.Broken.
+// Broken answers and logs a message whose handling failed: milter.Options.Broken. Its record has only what the envelope shows.
 func (f *Filter) Broken(s milter.Session, e milter.Envelope) milter.Reply {
 	found := evidence(s, e)
 	found.QueueID = e.QueueID
 	verdict := policy.Broken(found)
+	r := &decision.Record{Version: decision.Version, Code: verdict.Code(), Evidence: found, Verdict: verdict, Observe: f.Observe}
+	if f.Observe {
+		r.Would, r.Action = r.Action, policy.Accept
+	}
+	f.log(context.Background(), r)
 	if f.Finished != nil {
-		r := &decision.Record{Version: decision.Version, Code: verdict.Code(), Evidence: found, Verdict: verdict, Observe: f.Observe}
-		if f.Observe {
-			r.Would, r.Action = r.Action, policy.Accept
-		}
 		f.Finished(r)
 	}
 	if f.Observe {
@@ -71,7 +72,7 @@ func evidence(s milter.Session, e milter.Envelope) policy.Evidence {
 	}
 }
 
-// observing precedes the authserv-id of results in observe mode, on which no filter should act.
+// observing is the prefix of the authserv-id of results in observe mode. No filter should act on these results.
 const observing = "observe."
 
 // own returns the configured authserv-id, or the MTA's own name.

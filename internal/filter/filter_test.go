@@ -33,7 +33,7 @@ func newFilter(t *testing.T, records string) *Filter {
 	}
 }
 
-// A body that takes longer than all DNS may takes no time from what is asked at its end.
+// A slow body does not reduce the time for the lookups that are made at its end.
 func TestLongBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nbounce.example.com. TXT \"v=spf1 +all\"\n")
@@ -49,7 +49,8 @@ func TestLongBody(t *testing.T) {
 	})
 }
 
-// Line ends inside a value that begin no fold hide a field; folds, whatever they begin with, and other names do not.
+// A value hides a field if it contains a line end that does not begin a fold, and the name of an important field follows. A fold never
+// hides a field, whatever its text.
 func TestHidesField(t *testing.T) {
 	for value, want := range map[string]bool{
 		"x\rFrom: y":                            true,
@@ -69,8 +70,8 @@ func TestHidesField(t *testing.T) {
 	}
 }
 
-// Field names that a sender chooses do not get into a field of ours, however many there are.
-func TestTagIsOurs(t *testing.T) {
+// Field names that a sender chooses do not appear in a field of ours, however many there are.
+func TestFieldNamesAreNotCopied(t *testing.T) {
 	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n_dmarc.resender.example. TXT \"v=DMARC1; p=none\"\nresender.example. TXT \"v=spf1 +all\"\n")
 	m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "x@resender.example"})
 	m.Header("From", " ann@example.com")
@@ -96,7 +97,8 @@ func TestTagIsOurs(t *testing.T) {
 	}
 }
 
-// All the evidence that a refusal rests on stands in its log line, however long the names; what a stranger says is cut.
+// The log line of a rejected message has all evidence for the rejection, however long the names are. Values that the client chose are
+// cut.
 func TestLogBounds(t *testing.T) {
 	author := strings.Repeat(strings.Repeat("a", 60)+".", 3) + "example"
 	f := newFilter(t, "_dmarc."+author+". TXT \"v=DMARC1; p=reject\"\n")
@@ -112,11 +114,11 @@ func TestLogBounds(t *testing.T) {
 		t.Errorf("%+v %s", reply, log.String())
 	}
 	if log.Len() > 4<<10 || strings.Count(log.String(), "\n") != 1 || strings.Contains(log.String(), "\x1b") {
-		t.Errorf("%d octets: %q", log.Len(), log.String())
+		t.Errorf("%d bytes: %q", log.Len(), log.String())
 	}
 }
 
-// A line has at most 4 KiB in both formats, whatever a sender writes and however it is escaped.
+// A log line has at most 4 KiB in both formats, whatever a sender writes and however it is escaped.
 func TestLogLineIsBounded(t *testing.T) {
 	for _, junk := range []string{"a", " ", "\x01", "\xff", "a\xff", "\n", "\r\n", "\t", "\"", "\\", "<", "=", "\x7f", "\u0085", "\u2028", "\u200b", "é", "\U0001F600", "\U0010FFFF"} {
 		for _, n := range []int{60, 127, 250, 5000} {
@@ -138,8 +140,8 @@ func TestLogLineIsBounded(t *testing.T) {
 	}
 }
 
-// Results without an authserv-id claim nothing: they are removed, but counted apart from forged ones, so that the latter can
-// raise an alarm.
+// Fields without an authserv-id claim nothing. They are removed, but not counted as forged fields, because the number of forged fields
+// can cause an alarm.
 func TestCountsRemoved(t *testing.T) {
 	f := newFilter(t, "")
 	var log bytes.Buffer
@@ -165,7 +167,7 @@ func TestCountsRemoved(t *testing.T) {
 	}
 }
 
-// A defect in a task breaks its message: the panic goes on where the milter recovers it and answers 451.
+// A panic in a task affects only its message. wait panics too, so that package milter recovers it and replies 451.
 func TestTaskPanics(t *testing.T) {
 	task := begin(slog.New(slog.DiscardHandler), "test", func() int { panic("defect") })
 	defer func() {
@@ -176,7 +178,7 @@ func TestTaskPanics(t *testing.T) {
 	task.wait()
 }
 
-// A message that ends early takes all that it started with it.
+// When a message ends early, all its tasks end.
 func TestAbortEndsTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFilter(t, "")
@@ -185,6 +187,6 @@ func TestAbortEndsTasks(t *testing.T) {
 		m.Header("From", " ann@example.com")
 		m.EndHeaders("Q")
 		cancel()
-		synctest.Wait() // the bubble fails where a goroutine is left
+		synctest.Wait() // the test fails if a goroutine is left
 	})
 }

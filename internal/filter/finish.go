@@ -12,7 +12,7 @@ import (
 	"signpost/policy"
 )
 
-// Finish carries the decision out and logs it.
+// Finish applies the decision and logs it.
 func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	begin := time.Now()
 	if m.verifying() {
@@ -84,7 +84,7 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 	if m.verifying() {
 		edits.Insert = append(edits.Insert, m.resultsField()) // last, so on top
 	}
-	// Inbound mail from the queue keeps its results: it was verified when it arrived.
+	// Inbound mail from the queue keeps its results, because it was verified when it arrived.
 	if role := m.assignment.Role; role == policy.RoleSign || role == policy.RoleVerify && !m.assignment.ResultsOnly {
 		edits.Delete = m.forged
 	}

@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	// maxLine is the size in bytes of the attributes of a line: with time, level and message it has at most 4 KiB.
+	// maxLine is the maximum size in bytes of the attributes of a line. With time, level and message, a line has at most 4 KiB.
 	maxLine = 4<<10 - 128
 	// tail is the part of maxLine that is reserved for the numbers at the end of a line.
 	tail = 256
-	// maxValue is the size of most values, maxWords that of those with a part for each signature or reason.
+	// maxValue is the maximum size of most values. maxWords is that of values with a part for each signature or reason.
 	maxValue = 256
 	maxWords = 1024
-	// maxRcpts is how many recipients a line has.
+	// maxRcpts is the maximum number of recipients in a line.
 	maxRcpts = 10
 	// usualAttrs is the initial capacity: the attributes of a verified message, and all optional ones.
 	usualAttrs = 32
 )
 
-// log writes the line of a message. Its fields and their order are a contract: docs/log.md, "What every log line means". What a
-// sender can choose comes after client and role, and is quoted by the handler.
+// log writes the log line of a message. The attributes and their order must not change: docs/log.md, "What every log line means". Values
+// that a sender can choose come after client and role. The handler quotes them.
 func (f *Filter) log(ctx context.Context, r *decision.Record) {
 	l := line{attrs: make([]slog.Attr, 0, usualAttrs), left: maxLine - tail}
 	l.text("queue_id", r.QueueID, maxValue)
@@ -86,11 +86,11 @@ func (f *Filter) log(ctx context.Context, r *decision.Record) {
 	if h := f.Log.Handler(); h.Enabled(ctx, level) {
 		record := slog.NewRecord(time.Now(), level, "message", 0)
 		record.AddAttrs(l.attrs...)
-		_ = h.Handle(ctx, record) // an error has no reader
+		_ = h.Handle(ctx, record) // an error cannot be reported
 	}
 }
 
-// reason returns why the message was not simply accepted or signed, and notes about a signed message.
+// reason returns the reason why the message was not simply accepted or signed, and notes about a signed message.
 func reason(r *decision.Record) string {
 	var all []string
 	if !r.Assignment.Reason.Code.Plain() && r.Assignment.Reason.Code != r.Verdict.Code() {
@@ -110,13 +110,13 @@ func reason(r *decision.Record) string {
 	return text.String()
 }
 
-// line collects the attributes of a line, up to a number of bytes.
+// line collects the attributes of a line. left is the number of bytes that still fit.
 type line struct {
 	attrs []slog.Attr
 	left  int
 }
 
-// text adds a value of at most so many bytes, unless it is empty.
+// text adds a value unless it is empty. most is the maximum length of the value in bytes.
 func (l *line) text(key, value string, most int) {
 	if value == "" {
 		return
@@ -133,7 +133,7 @@ func (l *line) number(key string, n int) {
 	}
 }
 
-// fit returns the beginning of a value that fits, quoted, into a number of bytes and into what is left of the line.
+// fit cuts a value to the length most, and further until it fits, quoted, into the rest of the line.
 func (l *line) fit(value string, most int) string {
 	value = clip(value, most)
 	for size := quoted(value); size > l.left; size = quoted(value) {
@@ -146,7 +146,7 @@ func (l *line) fit(value string, most int) string {
 	return value
 }
 
-// quoted returns the size of a value in a line of text or JSON, whichever is longer, without the quotes around it.
+// quoted returns the size of a value in a line of text or JSON, whichever is larger. The quotes around the value do not count.
 func quoted(s string) int {
 	plain := true
 	inJSON := len(s)

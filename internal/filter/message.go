@@ -15,40 +15,41 @@ import (
 	"signpost/policy"
 )
 
-// Bounds on a message. A message whose header exceeds them is rejected: policy answers 552.
+// Limits on a message. A message whose header exceeds them is rejected with reply 552.
 const (
-	maxHeader = 1 << 20 // bytes; Postfix's own header_size_limit is 100 KiB a field
+	maxHeader = 1 << 20 // bytes; Postfix's header_size_limit is 100 KiB per field
 	maxFields = 1000    // honest mail has a few dozen
-	// maxRecipients is how many recipients are recorded, and maxAddress how many bytes of each: RFC 5321 allows 256 octets.
+	// maxRecipients is the maximum number of recipients that are recorded, and maxAddress the number of bytes of each. RFC 5321 allows
+	// 256 octets.
 	maxRecipients = 50
 	maxAddress    = 320
 	// usualFields is the initial capacity for fields.
 	usualFields = 32
 )
 
-// dispositionField marks a failing message that was accepted. One in an incoming message is a forgery.
+// dispositionField marks a message that failed but was accepted. Such a field in an incoming message is a forgery.
 const dispositionField = "X-Signpost-Disposition"
 
 // message is one message while it is received. It implements milter.Message.
 type message struct {
 	filter *Filter
 	ctx    context.Context // ends with the message
-	mta    string          // the MTA's own name
-	spent  time.Duration   // in our handlers, including the wait at the end
+	mta    string          // the name of the MTA
+	spent  time.Duration   // time in our handlers, including the wait at the end
 
 	evidence policy.Evidence
 	rules    policy.Rules
 	fields   []dkim.Field
 	header   int               // bytes of the fields
 	froms    []string          // values of From
-	hidden   bool              // a field contains another one: hidesField
+	hidden   bool              // a field hides another one; see hidesField
 	traces   traces            // fields of lists and forwarders
 	results  int               // Authentication-Results fields so far
-	own      []string          // those of them that are ours
+	own      []string          // values of those that are ours
 	others   []string          // results of other filters of this host; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
 	forged   []milter.Deletion // fields to be removed
-	unnamed  int               // how many of forged have no authserv-id, and so claim nothing
+	unnamed  int               // number of those in forged that have no authserv-id, and so claim nothing
 
 	assignment policy.Assignment
 	signer     *dkim.Signer
@@ -116,13 +117,13 @@ func (m *message) Header(name, value string) {
 	m.fields = append(m.fields, dkim.Field{Name: name, Value: dkim.CRLF(value)})
 }
 
-// named reports whether a field has a name, which is ASCII without regard to case (RFC 5322 section 2.2).
+// named reports whether a field has the name want. Names are ASCII and compared without regard to case (RFC 5322 section 2.2).
 func named(name, want string) bool {
 	return len(name) == len(want) && strings.EqualFold(name, want) // a letter that is not ASCII is longer
 }
 
-// hidesField reports whether a program could read a separate field in a value: after a line end that begins no fold, such as a
-// bare CR, there is a field name that the verdict depends on.
+// hidesField reports whether a program could read a separate field in a value. This is so if a line end that does not begin a fold, such
+// as a bare CR, precedes the name of a field on which the verdict depends.
 func hidesField(value string) bool {
 	for {
 		i := strings.IndexAny(value, "\r\n")

@@ -9,7 +9,8 @@ import (
 	"signpost/policy"
 )
 
-// maxOthers is how many fields of other filters are kept: two or three filters run before us, and a client may add fields of its own.
+// maxOthers is the maximum number of fields of other filters that are kept. Two or three filters may run before us, and a client may add
+// fields.
 const maxOthers = 10
 
 // noteOther keeps a field that another filter of this host wrote. It does nothing outside observe mode.
@@ -23,8 +24,8 @@ func (m *message) noteOther(value string) {
 	}
 }
 
-// readOthers returns the results of each method from the topmost field that has them. A lower field may have come with the message, if
-// the other filter removes nothing.
+// readOthers returns the results of each method from the topmost field that has such results. A lower field may have arrived with the
+// message if the other filter removes no fields.
 func readOthers(fields []string) []policy.Other {
 	var all []policy.Other
 	seen := map[string]bool{}
@@ -54,7 +55,7 @@ func other(r authres.Result) policy.Other {
 		switch p.Type + "." + p.Name {
 		case "smtp.mailfrom", "header.d", "header.from":
 			o.Domain = domainOf(p.Value)
-		case "header.i": // rspamd writes it alone
+		case "header.i": // rspamd writes it instead of header.d
 			if o.Domain == "" {
 				o.Domain = domainOf(p.Value)
 			}
@@ -69,7 +70,7 @@ func other(r authres.Result) policy.Other {
 	return o
 }
 
-// domainOf returns the domain of an address or a name in a result, in the form of domain.Parse where that is possible.
+// domainOf returns the domain of an address or a name in a result. If possible, it is in the form of domain.Parse.
 func domainOf(s string) string {
 	s = s[strings.LastIndexByte(s, '@')+1:]
 	if d, err := domain.Parse(s); err == nil {

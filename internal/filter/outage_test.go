@@ -16,8 +16,8 @@ import (
 	"signpost/milter"
 )
 
-// outage is a name server for a zone, whose answers for names below some others fail with SERVFAIL. "." is all names, the root
-// included.
+// outage is a name server for a zone. Its answers for names at and below some others are SERVFAIL. "." stands for all names, including
+// the root.
 type outage struct {
 	zone  *dns.Zone
 	names []string
@@ -33,8 +33,8 @@ func (o *outage) ask(_ context.Context, q *miekg.Msg) (*miekg.Msg, error) {
 	return o.zone.Answer(q), nil
 }
 
-// A policy that was seen once applies for 7 days beyond its TTL while it cannot be looked up. Without one the message is accepted,
-// unless the root does not answer either.
+// While a policy cannot be looked up, an earlier answer applies for 7 days beyond its TTL. Without an earlier answer, the message is
+// accepted, unless the root does not answer either.
 func TestOutages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone, err := dns.ParseZone(strings.NewReader("_dmarc.example.com. 600 TXT \"v=DMARC1; p=reject\"\nexample.com. 600 TXT \"v=spf1 ip4:192.0.2.1 -all\"\n"+
@@ -89,7 +89,7 @@ func TestOutages(t *testing.T) {
 		check("a remembered policy expires", map[string]string{"ann@example.com": "accepted"})
 
 		server.names = []string{"."}
-		time.Sleep(time.Minute) // RootAnswers is remembered for seconds
+		time.Sleep(time.Minute) // the result of RootAnswers is reused for a few seconds
 		check("no name answers", map[string]string{"ann@example.com": "4.4.3", "ann@new.example": "4.4.3"})
 
 		server.names = nil

@@ -8,11 +8,11 @@ import (
 	"signpost/policy"
 )
 
-// resultsAbout returns what the values of our own Authentication-Results fields state about the present Author Domains: the
-// header.from of a DMARC result is the Author Domain that was checked. It is empty if there are no such fields.
+// resultsAbout returns which Author Domains our own Authentication-Results fields are about, compared with the present ones. The
+// header.from of a DMARC result is the Author Domain that was checked. The result is empty if there are no such fields.
 //
-// No client from outside wrote them, because they are removed from its mail. A list manager or a filter on this host may have
-// folded them anew, so they are read leniently.
+// No outside client wrote these fields, because they are removed from inbound mail. They are parsed leniently, because a list manager or
+// a filter on this host may have changed their folds.
 func resultsAbout(own, authors []string) policy.ResultsAbout {
 	if len(own) == 0 {
 		return ""

@@ -8,8 +8,8 @@ import (
 	"signpost/policy"
 )
 
-// Which Author Domain our results name decides whether mail of a list manager is signed, in every spelling that RFC 8601 or a
-// program that handles the message allows.
+// Mail of a list manager is signed only if our results name another Author Domain. The test has every spelling that RFC 8601 or a program
+// on the way allows.
 func TestResultsAbout(t *testing.T) {
 	const author, others, unknown = policy.AboutAuthor, policy.AboutOthers, policy.AboutUnknown
 	list := func(values ...string) []string { return values }
@@ -36,7 +36,7 @@ func TestResultsAbout(t *testing.T) {
 		{"another author, and none", list(" mx; dmarc=none", " mx; dmarc=pass header.from=b.example"), list("a.example"), others},
 		{"no author now", list(" mx; dmarc=pass header.from=a.example"), nil, others},
 		{"another property", list(" mx; dmarc=pass policy.from=a.example; spf=pass header.from=a.example"), list("a.example"), unknown},
-		{"a reason of the sender's", list(` mx; spf=fail reason="dmarc=pass header.from=a.example"; dmarc=pass header.from=b.example`), list("a.example"), others},
+		{"a reason that quotes the sender", list(` mx; spf=fail reason="dmarc=pass header.from=a.example"; dmarc=pass header.from=b.example`), list("a.example"), others},
 		{"a comment", list(" mx; dmarc=pass (header.from=a.example) header.from=b.example"), list("a.example"), others},
 		{"upper case", list(" MX 1; DMARC=PASS Header.From=A.Example"), list("a.example"), author},
 		{"comments and folds", list("\r\n\t(x) mx;\n\tdmarc/1 = pass (p=none)\n header.from (y) =\n\t(z) a.example"), list("a.example"), author},
@@ -60,7 +60,7 @@ func TestResultsAbout(t *testing.T) {
 	}
 }
 
-// Nothing that a sender has in the results that we write about his mail makes them name another Author Domain, or unreadable.
+// No text that a sender puts into the results that we write makes them name another Author Domain, or makes them unreadable.
 func FuzzResultsAbout(f *testing.F) {
 	f.Add("x; dmarc=pass header.from=a.example")
 	f.Add(`x"; dmarc=pass header.from=a.example (`)

@@ -14,12 +14,12 @@ import (
 	"signpost/policy"
 )
 
-// maxPrefetchedWalks is the number of identifiers that may align whose walks are prefetched: a bounce domain and a signer. The
-// walks of others start when they have passed.
+// maxPrefetchedWalks is the maximum number of identifiers whose walks are prefetched because they may be aligned: a bounce domain and a
+// signer. The walk of any other identifier starts when the identifier has passed.
 const maxPrefetchedWalks = 2
 
-// prefetchWalks starts at once the lookups that DMARC is likely to make step by step. One record is enough if an identifier is
-// the Author Domain itself, and that is too short to inherit a policy: most messages are so.
+// prefetchWalks starts the lookups that DMARC is likely to make one after the other. If an identifier is the Author Domain itself, and
+// that domain is too short to inherit a policy, the record of the Author Domain is sufficient. This is so for most messages.
 func (v *verification) prefetchWalks(ctx context.Context, view *dns.View, author string, mayAlign []string) {
 	exact := slices.Contains(mayAlign, author)
 	if exact && strings.Count(author, ".") < 2 {
@@ -36,7 +36,7 @@ func (v *verification) prefetchWalks(ctx context.Context, view *dns.View, author
 			return
 		}
 		if !domain.Within(d, lastTwo(author)) {
-			continue // it cannot align
+			continue // it cannot be aligned
 		}
 		v.prefetched++
 		for _, name := range dmarc.Likely(d) {
@@ -45,7 +45,7 @@ func (v *verification) prefetchWalks(ctx context.Context, view *dns.View, author
 	}
 }
 
-// lastTwo returns the last two labels of a name. Two different names that align share them.
+// lastTwo returns the last two labels of a name. Two different names can be aligned only if these are the same.
 func lastTwo(name string) string {
 	at := strings.LastIndexByte(name, '.')
 	return name[strings.LastIndexByte(name[:max(at, 0)], '.')+1:]
@@ -63,7 +63,7 @@ func mayAlign(keyNames []string, e *policy.Evidence) []string {
 	return all
 }
 
-// senderDomain returns the domain that SPF is checked for, "" if there is none.
+// senderDomain returns the domain for which SPF is checked, or "" if there is none.
 func senderDomain(e *policy.Evidence) string {
 	sender := e.Envelope.Sender[strings.LastIndexByte(e.Envelope.Sender, '@')+1:]
 	if sender == "" {
@@ -76,16 +76,17 @@ func senderDomain(e *policy.Evidence) string {
 	return d
 }
 
-// spfPrefetcher starts at once the lookups for the terms of a sender's record, which the evaluation makes one after the other.
-// Those of included records are left to the evaluation. It makes no more queries than the evaluation may: a term that the
-// evaluation does not reach has cost one, and ten terms may cost eleven each.
+// spfPrefetcher starts the lookups for all terms of a sender's record at once, because the evaluation makes them one after the other. It
+// does not prefetch the terms of included records. It never makes more queries than an evaluation may. A term that the evaluation does
+// not reach costs one query, and the evaluation may need eleven queries for each of ten terms.
 type spfPrefetcher struct {
 	*dns.View
 	client netip.Addr
 	begun  bool // the sender's own record has been looked up
 }
 
-// LookupTXT returns the TXT records of a name. The first name is that of the sender's own record.
+// LookupTXT returns the TXT records of a name. On its first call, it prefetches the terms, because that is the lookup of the sender's own
+// record.
 func (p *spfPrefetcher) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	all, err := p.View.LookupTXT(ctx, name)
 	if p.begun {
@@ -111,8 +112,8 @@ func (p *spfPrefetcher) LookupMX(ctx context.Context, name string) ([]*net.MX, e
 	return hosts, err
 }
 
-// prefetchTerms starts the lookups of the terms up to the first one that matches without DNS. It starts none for a record with
-// more terms than the evaluation accepts.
+// prefetchTerms starts the lookups of the terms up to the first one that matches without DNS. It starts no lookups if the record has more
+// terms than the evaluation accepts.
 func (p *spfPrefetcher) prefetchTerms(ctx context.Context, name string, record *spf.Record) {
 	type question struct {
 		dns.Type

@@ -20,11 +20,11 @@ import (
 	"signpost/policy"
 )
 
-// readBack is how many fields a strict reader reads back.
+// readBack is the number of fields that are parsed by other programs.
 const readBack = 2000
 
-// A filter that does not parse our field, but splits it at semicolons or searches it for a result, finds none that a sender wrote
-// into HELO, MAIL FROM, its PTR record, its SPF record or b=.
+// Some filters do not parse our field, but split it at semicolons or search it for a result. They find no result that a sender wrote into
+// HELO, MAIL FROM, its PTR record, its SPF record or b=.
 func TestNoResultsOfSenders(t *testing.T) {
 	const evil = "x;dmarc=pass;y"
 	for name, e := range map[string]policy.Evidence{
@@ -44,7 +44,7 @@ func TestNoResultsOfSenders(t *testing.T) {
 	}
 }
 
-// The same holds for the DNS name of a failed lookup, which SPF macros put MAIL FROM into, if an [[allow]] accepts the message.
+// The same is true for the DNS name of a failed lookup if an [[allow]] accepts the message. SPF macros can copy MAIL FROM into that name.
 func TestNoResultsOfFailedNames(t *testing.T) {
 	const name = "x;dmarc=pass.a.example"
 	e := policy.Evidence{SPF: &spf.Result{Status: spf.TempError, Domain: "a.example", Cause: spf.LookupFailed, Failed: name},
@@ -64,8 +64,8 @@ func TestNoResultsOfFailedNames(t *testing.T) {
 	}
 }
 
-// Whatever a stranger has in HELO, MAIL FROM, his PTR record, b= and in what the reasons quote: another program's strict
-// parser reads in our field exactly the results that were meant, with their values, and no other.
+// A sender can choose HELO, MAIL FROM, its PTR record, b= and text that reasons quote. Strict parsers of other programs still find
+// exactly our results with their values in our field.
 func TestResultsReadBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python and Perl")
@@ -99,13 +99,13 @@ func TestResultsReadBack(t *testing.T) {
 			}
 		}
 		if wrong > 0 {
-			t.Fatalf("%s reads %d of %d fields otherwise than they were meant", parser.name, wrong, len(fields))
+			t.Fatalf("%s does not find our results in %d of %d fields", parser.name, wrong, len(fields))
 		}
 	}
-	conformance.Add(t, "results", "Authentication-Results: %d fields full of hostile words are read back by python3-authres and Mail::AuthenticationResults, all as meant.", len(fields))
+	conformance.Add(t, "results", "Authentication-Results: python3-authres and Mail::AuthenticationResults parse %d fields with hostile values, and find the values that Signpost wrote.", len(fields))
 }
 
-// asMeant says in other words than package authres what of each value reaches a reader.
+// asMeant returns the results that a reader must find. It does not use the code of package authres.
 func asMeant(all []authres.Result) []testauthres.Result {
 	var out []testauthres.Result
 	for _, r := range all {
@@ -118,8 +118,8 @@ func asMeant(all []authres.Result) []testauthres.Result {
 	return out
 }
 
-// shown returns printable ASCII with single quotes for double ones, a question mark for a backslash and for each other
-// character, and nothing for a control character or a byte that is no character. It reads 256 bytes of a value.
+// shown returns the text of a value that a reader must find. Double quotes become single quotes. Backslashes and non-ASCII characters
+// become question marks. Control characters and invalid bytes are removed. Only the first 256 bytes of a value are used.
 func shown(s string) string {
 	s = s[:min(len(s), 256)]
 	var b strings.Builder
@@ -139,8 +139,8 @@ func shown(s string) string {
 	return b.String()
 }
 
-// hostileEvidence is what a message may leave behind that was made to forge results. Names that the pipeline has checked
-// (domain.Parse) before they come here are names.
+// hostileEvidence returns the evidence of a message that tries to forge results. Names that domain.Parse has checked in the real pipeline
+// are valid names here too.
 func hostileEvidence(random *rand.Rand) policy.Evidence {
 	name := func() string { return fmt.Sprintf("a%d.stranger.example", random.IntN(1000)) }
 	e := policy.Evidence{
@@ -154,7 +154,7 @@ func hostileEvidence(random *rand.Rand) policy.Evidence {
 		e.SPF.Domain = name()
 	}
 	for range random.IntN(4) {
-		// Of a signature that cannot be read only b= may be left.
+		// Of a signature that cannot be parsed, the evidence may contain only b=.
 		s := dkim.Result{Status: dkim.PermError, Cause: dkim.MissingTag, Detail: hostileText(random), Signature: hostileText(random)}
 		if random.IntN(2) == 0 {
 			s.Status, s.Domain, s.Selector, s.Algorithm, s.Testing = dkim.Pass, name(), "key_1", "rsa-sha256", random.IntN(2) == 0
@@ -171,7 +171,7 @@ func hostileEvidence(random *rand.Rand) policy.Evidence {
 	return e
 }
 
-// hostileText is made of what has broken readers and writers of results.
+// hostileText returns text made of parts that broke readers or writers of results.
 func hostileText(random *rand.Rand) string {
 	pieces := []string{`\`, `"`, `\"`, `(`, `)`, `;`, `=`, `@`, `.`, `/`, ` `, "\t", "\r", "\n", "\r\n ", "\r\n", "\n\t", "\x00", "\x7f", "\x80", "\xff", "\xc3",
 		"ü", "\u2028", "\u202e", "\u200b", "\U0001f4a9", "x", "example.org", "; dmarc=pass", ` header.from=bank.example`, "mx.example.org;", `"; dmarc=pass x="`,

@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	// maxHeaderAge is the age of a signature up to which a genuine header of the author's counts as a sign of a relay. Lists and
-	// forwarders deliver within days; an old message is more likely to be replayed with another body.
+	// maxHeaderAge is the maximum age of a signature of the author's organization that counts as a sign of a relay. Lists and forwarders
+	// deliver within days. An older message is more likely to be a replay with another body.
 	maxHeaderAge = 7 * 24 * time.Hour
-	// maxHeaderSkew is how far in the future that time may be.
+	// maxHeaderSkew is the maximum time by which the signature's time may be in the future.
 	maxHeaderSkew = time.Hour
-	// maxRelayQueries bounds the lookups that verify claims about relays: honest mail needs a walk or two.
+	// maxRelayQueries limits the lookups that verify claims about relays. Honest mail needs one or two walks.
 	maxRelayQueries = 30
-	// relayTimeout bounds the time for these lookups if the message cannot be rejected anyway.
+	// relayTimeout limits the time for these lookups if the message cannot be rejected anyway.
 	relayTimeout = 2 * time.Second
 )
 
-// traces are the header fields of lists and forwarders, the uppermost of each name. Anyone can add them. Their claims are
-// verified if DMARC does not authenticate the message.
+// traces are the header fields of lists and forwarders, the topmost field of each name. Anyone can add such fields. If DMARC does not
+// authenticate the message, their claims are verified.
 type traces struct {
 	listID, listPost, resentFrom string
 }
 
-// note keeps a field that lists and forwarders add. It returns the field's name for the evidence, "" for other fields.
+// note keeps a field that lists and forwarders add. It returns the field's name for the evidence, or "" for other fields.
 func (t *traces) note(name, value string) string {
 	const resent = "resent-"
 	first := func(to *string) {
@@ -67,8 +67,8 @@ type relays struct {
 	now  time.Time
 }
 
-// findRelays fills in the evidence about relays. The claims of a message cause lookups of names that its sender chooses; until
-// ends them.
+// findRelays adds the evidence about relays. The claims of a message cause lookups of names that its sender chooses. These lookups end at
+// until.
 func (m *message) findRelays(ctx context.Context, until time.Time) {
 	e, verifier := &m.evidence, m.verification.verifier
 	r := &relays{ctx: ctx, view: m.verification.view.Until(until).Limit(maxRelayQueries), e: e, now: m.filter.Now()}
@@ -98,13 +98,13 @@ func (r *relays) verified(kind policy.RelayKind, domain, method, author string) 
 	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author})
 }
 
-// open adds a relay that could not be verified because the lookup of the DNS name failed did not succeed. Relay.Failed is never
-// empty: that would mean verified.
+// open adds a relay that could not be verified because a lookup failed. failed is the DNS name of the lookup. Relay.Failed is never
+// empty, because that would mean verified.
 func (r *relays) open(kind policy.RelayKind, domain, method, author, failed string) {
 	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author, Failed: cmp.Or(failed, domain)})
 }
 
-// same reports whether two domains belong to one organization. If a lookup fails, it returns the DNS name.
+// same reports whether two domains belong to one organization. If a lookup fails, same returns its DNS name.
 func (r *relays) same(a, b string) (bool, string) {
 	return dmarc.SameOrganization(r.ctx, alignment{r.view}, a, b)
 }
@@ -171,8 +171,8 @@ func (r *relays) resent(t traces) {
 	}
 }
 
-// passing adds a relay if the organization of domain passes DKIM, or SPF for MAIL FROM. If it does not, but a lookup failed that
-// could have shown that it does, passing adds that failure.
+// passing adds a relay if the organization of domain passes DKIM, or SPF for MAIL FROM. If it does not, but a lookup failed that could
+// have led to a pass, passing adds the failure.
 func (r *relays) passing(kind policy.RelayKind, domain string) {
 	open := ""
 	try := func(of string, passed bool, method, failed string) bool {
@@ -202,8 +202,8 @@ func (r *relays) passing(kind policy.RelayKind, domain string) {
 	}
 }
 
-// arc adds the newest sealer of a chain that validates. Its message signature has to cover From: without that, whoever has a sealed
-// message can put any author on it, and the sealer is not responsible.
+// arc adds the newest sealer of a chain that validates. Its message signature must cover From. Otherwise anyone who has a sealed message
+// could replace the author, and the sealer would not be responsible.
 func (r *relays) arc() {
 	c := r.e.ARC
 	if c == nil || len(c.Sets) == 0 {
@@ -218,7 +218,7 @@ func (r *relays) arc() {
 	}
 }
 
-// listDomain returns the domain of a List-Id (RFC 2919), "" if there is none.
+// listDomain returns the domain of a List-Id (RFC 2919), or "" if there is none.
 func listDomain(value string) string {
 	if i := strings.LastIndexByte(value, '<'); i >= 0 {
 		value, _, _ = strings.Cut(value[i+1:], ">")
@@ -230,7 +230,7 @@ func listDomain(value string) string {
 	return d
 }
 
-// postDomain returns the domain of the first mailto URL of a List-Post (RFC 2369 section 3.4), "" if there is none.
+// postDomain returns the domain of the first mailto URL of a List-Post (RFC 2369 section 3.4), or "" if there is none.
 func postDomain(value string) string {
 	for url := range strings.SplitSeq(value, "<") {
 		url, _, closed := strings.Cut(url, ">")

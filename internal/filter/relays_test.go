@@ -8,8 +8,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// listDomain returns the domain of a List-Id as RFC 2919 section 3 writes it, in angle brackets or bare as some lists have it, and
-// nothing where it is not a domain.
+// listDomain returns the domain of a List-Id in angle brackets, as in RFC 2919 section 3, or without brackets, as some lists write it. If
+// the List-Id is not a domain, it returns "".
 func TestListDomain(t *testing.T) {
 	for value, want := range map[string]string{
 		" Talk <talk.lists.example.net>":        "talk.lists.example.net",
@@ -43,7 +43,8 @@ func TestListDomain(t *testing.T) {
 	}
 }
 
-// postDomain returns the domain of the first mailto URL of a List-Post (RFC 2369 sections 2 and 3.4). Other URLs and "NO" have none.
+// postDomain returns the domain of the first mailto URL of a List-Post (RFC 2369 sections 2 and 3.4). For other URLs and "NO", it returns
+// "".
 func TestPostDomain(t *testing.T) {
 	for value, want := range map[string]string{
 		" <mailto:talk@lists.example.net>":                             "lists.example.net",
@@ -85,7 +86,7 @@ func TestPostDomain(t *testing.T) {
 	}
 }
 
-// Whatever a sender writes, each parser returns nothing or a domain that is safe to look up and that the value contains.
+// Whatever a sender writes, each parser returns either "" or a domain that the value contains and that is safe to look up.
 func FuzzRelays(f *testing.F) {
 	f.Add("Talk <talk.lists.example.net>")
 	f.Add("<https://example.net/>, <mailto:talk@Lists.example.net?subject=x>")
@@ -107,7 +108,7 @@ func FuzzRelays(f *testing.F) {
 	})
 }
 
-// note keeps the uppermost field of a name and recognizes names in any case.
+// note keeps the topmost field of a name and recognizes names in any case.
 func TestTraces(t *testing.T) {
 	var seen traces
 	for _, f := range [][3]string{

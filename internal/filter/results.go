@@ -14,12 +14,13 @@ import (
 )
 
 const (
-	// maxListed is how many signatures that were not verified are listed. A thousand of them would exceed Postfix's header_size_limit.
+	// maxListed is the maximum number of signatures that are listed although they were not verified. A thousand of them would exceed
+	// Postfix's header_size_limit.
 	maxListed = dkim.MaxSignatures
-	// shortB is how much of b= names a signature: RFC 6008 section 3 asks for eight characters or more.
+	// shortB is the minimum number of characters of b= that identify a signature. RFC 6008 section 3 requires at least eight.
 	shortB = 8
-	// beside is how many results there can be besides those of signatures and Author Domains: iprev, spf, arc, and dmarc of
-	// mail that has no Author Domain.
+	// beside is the maximum number of results other than those of signatures and Author Domains: iprev, spf, arc, and the dmarc result of
+	// mail without an Author Domain.
 	beside = 4
 )
 
@@ -42,7 +43,7 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 	for _, d := range e.DMARC {
 		r := authres.Result{Method: "dmarc", Value: string(d.Status), Props: []authres.Prop{{Type: "header", Name: "from", Value: d.Domain}}}
 		if d.Status != dmarc.None || d.Record != "" {
-			r.Reason = policy.DMARCText(d)
+			r.Reason = dmarcReason(d)
 		}
 		if d.Policy != "" {
 			r.Props = append(r.Props, authres.Prop{Type: "policy", Name: "dmarc", Value: string(d.Policy)})
@@ -53,7 +54,7 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 		all = append(all, r)
 	}
 	if why != "" && v.Override != "" {
-		all[spfAt].Reason = why // there is no DMARC failure to put it at
+		all[spfAt].Reason = why // there is no DMARC failure that could have this reason
 	}
 	if e.Author.Cause != "" {
 		// RFC 8601 section 2.7.5 as updated by RFC 9989 section 9.2: none if no Author Domain could be found.
@@ -78,7 +79,8 @@ func iprev(c policy.Connection) (r authres.Result, ok bool) {
 	return r, true
 }
 
-// spfResult returns the result of SPF. It contains only the domain, since the local part is not authenticated (RFC 8601 section 2.7.2).
+// spfResult returns the result of SPF. It contains the domain but not the local part, because the local part is not authenticated (RFC
+// 8601 section 2.7.2).
 func spfResult(e *policy.Evidence) authres.Result {
 	s := e.SPF
 	r := authres.Result{Method: "spf", Value: string(s.Status)}
@@ -101,7 +103,7 @@ func spfResult(e *policy.Evidence) authres.Result {
 	return r
 }
 
-// foreign returns a text that a sender chose with "?" in place of semicolons and equals signs. Filters that do not parse the field split
+// foreign returns a text that a sender chose, with "?" instead of semicolons and equals signs. Filters that do not parse the field split
 // it at semicolons or search it for "dmarc=pass", even in quotes.
 func foreign(text string) string {
 	if !strings.ContainsAny(text, ";=") {
@@ -115,7 +117,16 @@ func foreign(text string) string {
 	}, text)
 }
 
-// foreignReasons returns reasons in which DNS names are foreign: SPF macros put the sender's local part into them.
+// dmarcReason returns what led to the result of DMARC. The detail can be a tag of the sender's record, such as "p=rejct".
+func dmarcReason(d dmarc.Result) string {
+	if tag, value, ok := strings.Cut(d.Detail, "="); ok {
+		d.Detail = tag + "=" + foreign(value)
+	}
+	return policy.DMARCText(d)
+}
+
+// foreignReasons returns reasons in which foreign has replaced characters in DNS names. SPF macros can copy the sender's local part into
+// such names.
 func foreignReasons(all []policy.Reason) []policy.Reason {
 	all = slices.Clone(all)
 	for i := range all {
@@ -155,7 +166,8 @@ func dkimResults(signatures []dkim.Result) []authres.Result {
 	return all
 }
 
-// shorten returns as much of a signature's b= as distinguishes it from the others: RFC 6008 section 3.
+// shorten returns the beginning of a signature's b=, long enough to distinguish it from those of the other signatures: RFC 6008 section
+// 3.
 func shorten(signatures []dkim.Result, i int) string {
 	b := signatures[i].Signature
 	n := min(shortB, len(b))
@@ -172,8 +184,8 @@ func shorten(signatures []dkim.Result, i int) string {
 	return foreign(value) + b[len(value):]
 }
 
-// arcResult returns the result of ARC. It has the properties of RFC 8617 section 10.2: the client's address and, of a chain that passes,
-// the oldest set whose message signature verifies.
+// arcResult returns the result of ARC. It has the properties of RFC 8617 section 10.2: the client's address and, if the chain passes, the
+// oldest set whose message signature verifies.
 func arcResult(c *dkim.Chain, from policy.Connection) authres.Result {
 	r := authres.Result{Method: "arc", Value: string(c.Status), Reason: policy.ChainText(c)}
 	if from.Client.IsValid() {

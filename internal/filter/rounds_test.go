@@ -20,14 +20,15 @@ import (
 	"signpost/policy"
 )
 
-// rounds is a name server that answers when nobody asks any more, all at once: each round takes as long as one query.
+// rounds is a name server that answers all waiting queries together, when no goroutine can continue without an answer. So each round
+// takes the time of one query.
 type rounds struct {
 	zone *dns.Zone
 
 	mu      sync.Mutex
 	waiting []string
 	answer  chan struct{}
-	past    []string // what was asked in each round, in order
+	past    []string // the queries of each round, in order
 }
 
 func newRounds(t *testing.T, f *Filter, records string) *rounds {
@@ -54,7 +55,7 @@ func (r *rounds) ask(ctx context.Context, q *miekg.Msg) (*miekg.Msg, error) {
 	}
 }
 
-// round answers what is asked once nobody goes on without an answer.
+// round answers all waiting queries, once no goroutine can continue without an answer. It reports whether there were any.
 func (r *rounds) round() (asked bool) {
 	synctest.Wait()
 	r.mu.Lock()
@@ -70,7 +71,7 @@ func (r *rounds) round() (asked bool) {
 	return true
 }
 
-// play shows a message; early is how many rounds there are between its first recipient and its header.
+// play passes a message to the filter. early is the number of rounds between its first recipient and its header.
 func (r *rounds) play(t *testing.T, f *Filter, o ordinary, early int) (edits milter.Edits) {
 	t.Helper()
 	r.past = nil
@@ -96,9 +97,9 @@ func (r *rounds) play(t *testing.T, f *Filter, o ordinary, early int) (edits mil
 	return edits
 }
 
-// What is asked for a message, and in how many rounds, one after the other: an ordinary one takes one from the end of its
-// header on, whatever the names. SPF begins at the first recipient; what its records lead to takes the rounds that it has
-// to. Nothing is asked for the next message of the kind.
+// The queries for a message, and the number of consecutive rounds. An ordinary message takes one round from the end of its header on,
+// whatever its names. SPF begins at the first recipient. The records to which an SPF record refers take further rounds. The next message
+// of the same kind needs no queries.
 func TestRounds(t *testing.T) {
 	const (
 		key   = "key._domainkey.example.com TXT"
@@ -108,7 +109,7 @@ func TestRounds(t *testing.T) {
 	for _, c := range []struct {
 		name, author, d, sender, records string
 		early                            int
-		want                             string // of the results
+		want                             string // part of the results
 		rounds                           []string
 	}{
 		{"all names are the same", "ann@example.com", "example.com", "ann@example.com", "", 0,
@@ -132,7 +133,7 @@ func TestRounds(t *testing.T) {
 		{"SPF includes", "ann@example.com", "", "x@spf.example", "spf.example. TXT \"v=spf1 include:a.example include:b.example mx ip6:2001:db8::/32 -all\"\n" +
 			"a.example. TXT \"v=spf1 ip4:203.0.113.1 -all\"\nb.example. TXT \"v=spf1 ip4:192.0.2.25 -all\"\nspf.example. MX 1 mx.spf.example.\n", 0,
 			"spf=pass dmarc=fail", []string{join("_dmarc.com TXT", dmarc, "spf.example TXT"), "a.example TXT, b.example TXT, spf.example MX"}},
-		{"SPF includes, and the client takes its time", "ann@example.com", "", "x@spf.example", "spf.example. TXT \"v=spf1 include:a.example -all\"\n" +
+		{"SPF includes, and the client is slow", "ann@example.com", "", "x@spf.example", "spf.example. TXT \"v=spf1 include:a.example -all\"\n" +
 			"a.example. TXT \"v=spf1 ip4:192.0.2.25 -all\"\n", 1,
 			"spf=pass dmarc=fail", []string{"spf.example TXT", join("_dmarc.com TXT", dmarc, "a.example TXT")}},
 		{"SPF has mail exchanges", "ann@spf.example", "", "x@spf.example", "spf.example. TXT \"v=spf1 mx a:%{i}.example a -all\"\n_dmarc.spf.example. TXT \"v=DMARC1; p=none\"\n" +
@@ -151,7 +152,7 @@ func TestRounds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				signer := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 				f := newFilter(t, "")
-				f.Rules.Reject = policy.RejectNever // what fails shows its results too
+				f.Rules.Reject = policy.RejectNever // so that messages that fail have results too
 				r := newRounds(t, f, zoneFor(t, signer)+c.records)
 				o := ordinaryMessage(c.author)
 				o.envelope.Sender = c.sender
@@ -160,7 +161,7 @@ func TestRounds(t *testing.T) {
 				}
 				edits := r.play(t, f, o, c.early)
 				if !slices.Equal(r.past, c.rounds) {
-					t.Errorf("asked\n%s\nwant\n%s", strings.Join(r.past, "\n"), strings.Join(c.rounds, "\n"))
+					t.Errorf("queries\n%s\nwant\n%s", strings.Join(r.past, "\n"), strings.Join(c.rounds, "\n"))
 				}
 				check := func() {
 					for word := range strings.FieldsSeq(c.want) {
@@ -172,7 +173,7 @@ func TestRounds(t *testing.T) {
 				check()
 				edits = r.play(t, f, o, 0)
 				if len(r.past) > 0 {
-					t.Errorf("asked again: %q", r.past)
+					t.Errorf("repeated queries: %q", r.past)
 				}
 				check()
 			})
@@ -180,8 +181,9 @@ func TestRounds(t *testing.T) {
 	}
 }
 
-// What the cache answers is not waited for: the parts of a message's DNS are there when the call returns that began them.
-func TestWarmNeedsNobody(t *testing.T) {
+// If all answers are in the cache, no goroutine is started. The results of SPF and DMARC are available when the call that began them
+// returns.
+func TestCachedAnswersNeedNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signer := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 		f := newFilter(t, "")
@@ -195,7 +197,7 @@ func TestWarmNeedsNobody(t *testing.T) {
 		m.EndHeaders("Q")
 		v := m.verification
 		if v.spf.done != nil || v.policies[0].done != nil {
-			t.Error("a goroutine was begun")
+			t.Error("a goroutine was started")
 		}
 		if n, open := v.view.Spent(); n != 3 || open != 0 {
 			t.Errorf("%d questions, open for %v", n, open)
@@ -203,7 +205,7 @@ func TestWarmNeedsNobody(t *testing.T) {
 	})
 }
 
-// A message that ends early ends its prefetches.
+// When a message ends early, its prefetches end.
 func TestAbortEndsPrefetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signer := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
@@ -223,12 +225,12 @@ func TestAbortEndsPrefetches(t *testing.T) {
 			t.Errorf("waiting for %q", r.waiting)
 		}
 		cancel()
-		synctest.Wait() // the bubble fails where a goroutine is left
+		synctest.Wait() // the test fails if a goroutine is left
 	})
 }
 
-// However a record is made, what is prefetched for SPF stays within what its evaluation may ask: the record, ten terms, and ten
-// exchanges of each.
+// For any record, the prefetches for SPF do not exceed the queries that its evaluation may make: the record, ten terms, and ten exchanges
+// for each term.
 func TestSPFPrefetchIsBounded(t *testing.T) {
 	const most = 1 + 10 + 10*10
 	for before := range 10 {

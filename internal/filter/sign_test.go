@@ -28,17 +28,17 @@ func (c *counted) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) 
 	return c.Signer.Sign(random, digest, opts)
 }
 
-// A signature is by far the dearest thing in a message that is signed: each key makes one, at the message's end, and none
-// for a message that is rejected or does not come to its end.
+// A signature is by far the most expensive part of handling an outbound message. So each key makes one signature, at the end of the
+// message, and none for a message that is rejected or aborted.
 func TestEachKeySignsOnce(t *testing.T) {
 	store := keys.Store{State: t.TempDir(), Now: time.Now}
 	store.Dir = filepath.Join(store.State, "keys")
 	for _, algorithm := range []string{"rsa", "ed25519"} {
-		life, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
+		metadata, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Activate(life.Domain, life.Selector); err != nil {
+		if _, err := store.Activate(metadata.Domain, metadata.Selector); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,8 +62,8 @@ func TestEachKeySignsOnce(t *testing.T) {
 	}{
 		{"the first message", "ann", false, 1},
 		{"a second one", "ann", false, 1},
-		{"one that is aborted", "ann", true, 0},
-		{"one that is rejected", "bob", false, 0},
+		{"a message that is aborted", "ann", true, 0},
+		{"a message that is rejected", "bob", false, 0},
 	} {
 		m := f.Begin(t.Context(), session, milter.Envelope{Sender: "ann@example.org", Login: c.login})
 		m.Header("From", " ann@example.org")
@@ -82,8 +82,8 @@ func TestEachKeySignsOnce(t *testing.T) {
 	}
 }
 
-// Postfix breaks lines over 998 bytes when it sends a message, and so its signature. The log warns of it, for signed mail only, in
-// observe mode as well.
+// Postfix breaks lines over 998 bytes when it sends a message, which breaks its signature. The log has a warning about such lines, for
+// signed mail only. It has the warning in observe mode too.
 func TestLongLineIsLogged(t *testing.T) {
 	f := newFilter(t, "")
 	hosting(t, f, rsaKey(t))

@@ -8,9 +8,9 @@ import (
 	"signpost/internal/dns"
 )
 
-// task is work in a goroutine of a message. It ends when its context does.
+// task is work that a goroutine does for a message. It ends when its context ends.
 type task[T any] struct {
-	done  chan struct{} // nil: it has ended
+	done  chan struct{} // nil: the task has ended
 	value T
 	panic any
 }
@@ -18,8 +18,8 @@ type task[T any] struct {
 // asker is the view that a task uses. It may be replaced between two lookups.
 type asker struct{ *dns.View }
 
-// ask runs f with cached answers, which needs no goroutine. If f needs more, ask runs it again in a goroutine, with lookups. In
-// both cases an asker that f keeps makes lookups afterwards.
+// ask runs f with cached answers only, which needs no goroutine. If f needs more, ask runs it again in a goroutine, with lookups. In both
+// cases f may keep its asker, which makes lookups afterwards.
 func ask[T any](log *slog.Logger, what string, v *dns.View, f func(*asker) T) *task[T] {
 	a := &asker{v.Known()}
 	if value := f(a); !a.Missed() {
@@ -29,8 +29,8 @@ func ask[T any](log *slog.Logger, what string, v *dns.View, f func(*asker) T) *t
 	return begin(log, what, func() T { return f(&asker{v}) })
 }
 
-// begin starts f in a goroutine. Every goroutine of a message starts here, so that a panic breaks only its message, which the
-// client then tries again.
+// begin starts f in a goroutine. All goroutines of a message start here, so that a panic affects only that message. The client then
+// retries it.
 func begin[T any](log *slog.Logger, what string, f func() T) *task[T] {
 	t := &task[T]{done: make(chan struct{})}
 	go func() {
@@ -58,7 +58,7 @@ func (t *task[T]) ended() bool {
 	}
 }
 
-// wait returns the result, or panics if f did.
+// wait returns the result, or panics if f panicked.
 func (t *task[T]) wait() T {
 	if t.done != nil {
 		<-t.done

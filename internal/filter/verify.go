@@ -14,27 +14,27 @@ import (
 	"signpost/policy"
 )
 
-// maxWalkQueries is how many queries the walks from a message's identifiers may make, in addition to dmarc.MaxQueries for each
-// Author Domain. The walks from two identifiers are prefetched, and share most of their names with that from the author.
+// maxWalkQueries limits the queries of the walks from a message's identifiers. dmarc.MaxQueries applies in addition for each Author
+// Domain. The walks from two identifiers are prefetched. Most of their names are also names of the walk from the author.
 const maxWalkQueries = 50
 
 // verification is the state of the lookups for an inbound message.
 type verification struct {
 	view       *dns.View
 	spf        *task[spf.Result]
-	verifier   *dkim.Verifier // nil until the header is there
+	verifier   *dkim.Verifier // nil until the end of the header
 	policies   []*task[policyOf]
 	walks      *dns.View // from identifiers
-	prefetched int       // identifiers whose walks were prefetched
+	prefetched int       // number of identifiers whose walks were prefetched
 }
 
-// policyOf is an Author Domain's policy, and the view for the lookups that it still needs.
+// policyOf is the policy of an Author Domain, and the view for the lookups that it still needs.
 type policyOf struct {
 	*dmarc.Discovery
 	asker *asker
 }
 
-// startSPF starts the SPF check with the envelope: the header arrives only when the client has sent the whole message.
+// startSPF starts the SPF check when the envelope is known. The header arrives only after the client has sent the whole message.
 func (m *message) startSPF() {
 	f := m.filter
 	v := &verification{view: f.Resolver.View(m.evidence.Connection.Client)}
@@ -47,8 +47,8 @@ func (m *message) startSPF() {
 	m.verification = v
 }
 
-// startVerifying starts the lookups of all keys and policies that the header names, while the body arrives. Names that could be
-// aligned have slots and a prefetch limit of their own, so that a sender's other names cannot use them up.
+// startVerifying starts the lookups of all keys and policies that the header names, while the body arrives. Names that could be aligned
+// have their own slots and prefetch limit. So the other names that the sender chose cannot use these up.
 func (m *message) startVerifying() {
 	if m.verification == nil {
 		m.startSPF()
@@ -59,7 +59,7 @@ func (m *message) startVerifying() {
 	v.verifier = dkim.NewVerifier(m.fields, m.evidence.Author.Domains)
 	v.walks = reserved.Limit(maxWalkQueries)
 	keys := v.verifier.KeyNames()
-	for _, aligned := range []bool{true, false} { // the first prefetches are the most likely to be made
+	for _, aligned := range []bool{true, false} { // aligned names first, because later prefetches may exceed the limit
 		for _, name := range keys {
 			switch {
 			case m.couldAlign(keyDomain(name)) != aligned:
@@ -80,31 +80,31 @@ func (m *message) startVerifying() {
 	}
 }
 
-// couldAlign reports whether a domain could be aligned with an Author Domain, as far as the names show: names that are aligned
-// share their last two labels.
+// couldAlign reports whether a domain could be aligned with an Author Domain. It looks only at the names: names that are aligned have the
+// same last two labels.
 func (m *message) couldAlign(name string) bool {
 	return slices.ContainsFunc(m.evidence.Author.Domains, func(author string) bool { return domain.Within(name, lastTwo(author)) })
 }
 
-// keyDomain returns the d= of a key's name.
+// keyDomain returns the d= that is part of the DNS name of a key.
 func keyDomain(name string) string {
 	_, d, _ := strings.Cut(name, "._domainkey.")
 	return d
 }
 
-// decidingShare is the share of dns.message_timeout, one in decidingShare, that is reserved for the walks and relays that decide
-// about a message, and for checking our own DNS. Waiting for keys, SPF and policies ends before it, so that slow name servers of
-// a sender cannot use up that time.
+// decidingShare reserves a part of dns.message_timeout, one in decidingShare. It is for the walks and relays on which the verdict
+// depends, and for the check of our own DNS. Waiting for keys, SPF and policies ends before it, so slow name servers of a sender cannot
+// use up that time.
 const decidingShare = 4
 
-// untilDeciding returns the end of the time for keys, SPF and policies if it begins at begin.
+// untilDeciding returns the end of the time for keys, SPF and policies. begin is the start of dns.message_timeout.
 func (m *message) untilDeciding(begin time.Time) time.Time {
 	t := m.filter.MessageTimeout
 	return begin.Add(t - t/decidingShare)
 }
 
-// finishVerifying waits for lookups that are still under way, at most dns.message_timeout, and fills in the evidence. Lookups
-// that start here have a time of their own, because a long body may have used up that of the header.
+// finishVerifying waits for lookups that are still in progress, and completes the evidence. A new dns.message_timeout begins here,
+// because a long body may have used up the first one.
 func (m *message) finishVerifying(ctx context.Context) {
 	v, e := m.verification, &m.evidence
 	begin := time.Now()
@@ -137,18 +137,18 @@ func (m *message) finishVerifying(ctx context.Context) {
 	if slices.ContainsFunc(e.DMARC, dmarc.Result.Unauthenticated) {
 		until := end
 		if !slices.ContainsFunc(e.DMARC, func(d dmarc.Result) bool { return d.Policy == dmarc.PolicyReject }) {
-			until = earlier(end, time.Now().Add(relayTimeout)) // it decides nothing here; signpost what-if uses it
+			until = earlier(end, time.Now().Add(relayTimeout)) // relays do not affect this verdict, but signpost what-if uses them
 		}
 		m.findRelays(ctx, until)
 	}
 }
 
-// settledTimeout is how long a message that passes waits for names that no longer matter, such as a foreign signature's: their
-// results are for the log and the results field.
+// settledTimeout is how long a message that passes waits for names that no longer affect the verdict, such as those of a foreign
+// signature. Their results are only for the log and the results field.
 const settledTimeout = 2 * time.Second
 
-// settled reports whether each Author Domain has a signature that passes, of its own domain or of one above or below it. It waits
-// until a time for the keys of signatures that could be aligned.
+// settled reports whether each Author Domain has a passing signature of its own domain, or of a domain above or below it. For the keys of
+// signatures that could be aligned, it waits until the given time.
 func (m *message) settled(ctx context.Context, until time.Time) bool {
 	own := m.verification.view.Until(until).Reserved()
 	domains := m.verification.verifier.Passing(m.filter.Now(), m.couldAlign, func(name string) ([]string, error) { return own.LookupTXT(ctx, name) })
@@ -161,8 +161,8 @@ func (m *message) settled(ctx context.Context, until time.Time) bool {
 
 func earlier(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }
 
-// finishSPF returns the SPF result. If the check is still under way, it starts again with the answers received so far and the
-// time limit of view. A name that could be aligned then has the reserved slots.
+// finishSPF returns the SPF result. If the check is still in progress, finishSPF starts it again, with the answers received so far and
+// the time limit of view. If the domain could be aligned, its lookups then use the reserved slots.
 func (m *message) finishSPF(ctx context.Context, view *dns.View) spf.Result {
 	task := m.verification.spf
 	if task.ended() {
@@ -175,7 +175,7 @@ func (m *message) finishSPF(ctx context.Context, view *dns.View) spf.Result {
 	return spf.Check(ctx, view, c.Client, c.HELO, m.evidence.Envelope.Sender)
 }
 
-// findFault looks for a fault of our own if a DMARC lookup failed and the message is not accepted anyway.
+// findFault checks for a fault on our side, if a DMARC lookup failed and the message would not be accepted anyway.
 func (m *message) findFault(ctx context.Context, end time.Time) {
 	v, e := m.verification, &m.evidence
 	undecided := func(d dmarc.Result) bool {
@@ -194,7 +194,7 @@ func (m *message) findFault(ctx context.Context, end time.Time) {
 	}
 }
 
-// alignment is a view for DMARC's walks: a lookup beyond its limit was never made, and is no temporary error.
+// alignment is a view for the walks of DMARC. A lookup over the limit returns dmarc.NotAsked, because it is not a temporary error.
 type alignment struct{ *dns.View }
 
 // LookupTXT returns the TXT records of a name.
@@ -206,8 +206,8 @@ func (a alignment) LookupTXT(ctx context.Context, name string) ([]string, error)
 	return all, err
 }
 
-// identifiers are what DMARC may align: passes, and what could have been one. SPF counts for the MAIL FROM identity,
-// which for a null sender is postmaster at HELO (RFC 9989 section 3.2.4).
+// identifiers returns the identifiers that DMARC may align: those that passed, and those that could not be checked. For SPF, this is the
+// MAIL FROM identity, which for a null sender is postmaster at HELO (RFC 9989 section 3.2.4).
 func identifiers(e *policy.Evidence) []dmarc.Identifier {
 	var ids []dmarc.Identifier
 	for _, s := range e.DKIM {

@@ -19,12 +19,13 @@ import (
 	"signpost/policy"
 )
 
-// Conditions for a proposal. A forger would have to relay, for days, as many genuine messages of several domains as he forges.
+// Conditions for a proposal. To meet them, a forger would have to relay genuine messages of several domains for days, as many as the forged
+// ones.
 const (
 	MinMessages = 12 // that failed
 	MinDays     = 5  // with messages that failed, and with messages that were proved genuine
-	MinAuthors  = 3  // organisations, among both
-	// mostOfOne is the maximum share of one organisation in the messages that failed, in percent.
+	MinAuthors  = 3  // organizations, both among the failed and among the genuine messages
+	// mostOfOne is the maximum share of one organization in the messages that failed, in percent.
 	mostOfOne = 75
 	// leastGenuine is the minimum share of messages that are proved genuine, in percent.
 	leastGenuine = 50
@@ -35,7 +36,7 @@ const maxSeen = 200_000
 
 // Learner collects the relayed messages of a journal.
 type Learner struct {
-	Rules policy.Rules // in effect now: relays that they trust already are not proposed
+	Rules policy.Rules // the rules in effect now; relays that they already trust are not proposed
 	seen  []seen
 	Full  bool // maxSeen was reached
 }
@@ -45,14 +46,14 @@ type seen struct {
 	day       int64 // since 1970, UTC
 	author    string
 	failed    bool
-	broken    bool   // it has a failing signature of the author's organisation
-	proof     string // a signature that only the author's organisation can have made, or ""
+	broken    bool   // it has a failing signature of the author's organization
+	proof     string // a signature that only the author's organization can have made, or ""
 	list      bool
 	sealer    string
-	saw       bool // the sealer found that it passed DMARC
+	saw       bool // the sealer states that the message passed DMARC there
 	signers   []string
 	client    netip.Addr
-	host      string // the domain of its verified name, or ""
+	host      string // the domain of the client's verified name, or ""
 	ownSender bool   // SPF passes for the envelope, which is not the author's
 }
 
@@ -67,7 +68,7 @@ func Learn(ctx context.Context, past *journal.Reader, since time.Time, rules pol
 	return l, errors.Join(err, ctx.Err())
 }
 
-// relayed reports whether a list or a forwarder can have relayed a message of an outcome: DMARC fails, or it passes by a
+// relayed reports whether a list or a forwarder can have relayed a message with this outcome. Either DMARC fails, or DMARC passes by a
 // signature although SPF fails or there is an ARC chain.
 func relayed(o journal.Outcome) bool {
 	return o.DMARC == "fail" || o.DMARC == "pass" && o.DKIM == "pass" && (o.SPF == "fail" || o.SPF == "softfail" || o.ARC == "pass")
@@ -86,7 +87,7 @@ func (l *Learner) Add(e *journal.Entry) {
 	l.seen = append(l.seen, s)
 }
 
-// trusted reports whether the rules in effect trust the relay already.
+// trusted reports whether the rules in effect already trust the relay.
 func (l *Learner) trusted(s seen) bool {
 	client := func(p netip.Prefix) bool { return p.Contains(s.client) }
 	signer := func(f policy.Forwarder) bool { return slices.Contains(s.signers, f.Signer) }
@@ -94,7 +95,7 @@ func (l *Learner) trusted(s seen) bool {
 		slices.ContainsFunc(l.Rules.Forwarders, signer)
 }
 
-// look returns the part of an entry that is needed. Only results that pass identify a relay: anyone can write other fields.
+// look returns the needed part of an entry. Only results that pass identify a relay, because anyone can write other fields.
 func look(e *journal.Entry) (s seen, ok bool) {
 	ev := &e.Evidence
 	if e.Role != policy.RoleVerify || !ev.Connection.SMTP || len(ev.DMARC) != 1 || ev.SPF == nil {
@@ -127,8 +128,8 @@ func look(e *journal.Entry) (s seen, ok bool) {
 	if s.failed {
 		return s, true
 	}
-	// A message that passes shows a relay if the author's SPF fails for its envelope, or if the relay sealed it. A host that the
-	// author uses for sending, such as that of a newsletter, shows neither.
+	// A message that passes DMARC was relayed if SPF of the author's domain fails for its envelope, or if the relay sealed it. Mail from a
+	// host that the author uses for sending, such as a newsletter host, has neither property.
 	byKey := d.Status == dmarc.Pass && d.Aligned != nil && d.Aligned.Method == dmarc.DKIM
 	astray := (ev.SPF.Status == spf.Fail || ev.SPF.Status == spf.SoftFail) && own(ev.SPF.Domain)
 	if !byKey || !astray && !s.saw {
@@ -157,8 +158,8 @@ func hostDomain(name string) string {
 	return ""
 }
 
-// Proposals returns the proposals, those with the most messages first. Each message counts for one proposal only: for its sealer, otherwise
-// for its signer, otherwise for its network.
+// Proposals returns the proposals, those with the most messages first. Each message counts for only one kind of proposal: for its sealer,
+// otherwise for its signers, otherwise for its network.
 func (l *Learner) Proposals() []Proposal {
 	var all []Proposal
 	left := l.seen

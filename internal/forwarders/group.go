@@ -15,7 +15,7 @@ import (
 // Kind is how a list or a forwarder is identified.
 type Kind string
 
-// The kinds, in the words of the file of accepted forwarders.
+// The kinds, as they are named in the file of accepted forwarders.
 const (
 	Sealer  Kind = "sealer"  // d= of its ARC seals; the chain passes
 	Signer  Kind = "signer"  // d= of its signatures that pass
@@ -30,18 +30,18 @@ type Proposal struct {
 	List    bool      `json:"list"`           // a mailing list, by its fields
 	Failed  int       `json:"failed"`         // messages that failed DMARC
 	Intact  int       `json:"intact"`         // relayed messages that passed
-	Genuine int       `json:"genuine"`        // of both: different ones with a signature that only the author's organisation can have made
-	Broken  int       `json:"broken"`         // of those that failed: with a failing signature of the author's organisation
-	Saw     int       `json:"saw,omitempty"`  // Sealer: of those that failed, which it states had passed
+	Genuine int       `json:"genuine"`        // distinct messages, failed or intact, with a signature that only the author's organization can have made
+	Broken  int       `json:"broken"`         // failed messages with a failing signature of the author's organization
+	Saw     int       `json:"saw,omitempty"`  // Sealer: failed messages that passed DMARC there, as the sealer states
 	Days    int       `json:"days"`
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
-	Authors []Author  `json:"authors"` // of those that failed, the most frequent first
+	Authors []Author  `json:"authors"` // of failed messages, the most frequent first
 	Clients int       `json:"clients"` // addresses
 	Sender  int       `json:"own_sender"`
 }
 
-// Author is an organisation, by its domain.
+// Author is an organization, by its domain.
 type Author struct {
 	Domain   string `json:"domain"`
 	Messages int    `json:"messages"`
@@ -50,8 +50,8 @@ type Author struct {
 // group is the mail of one name.
 type group struct {
 	failed, intact, broken, list, saw, sender int
-	authors                                   map[string]int // of those that failed
-	days                                      map[int64]bool // of those that failed
+	authors                                   map[string]int // of failed messages
+	days                                      map[int64]bool // of failed messages
 	proofs                                    map[string]bool
 	proofAuthors                              map[string]bool
 	proofDays                                 map[int64]bool
@@ -79,7 +79,7 @@ func (g *group) add(s *seen) {
 		count(&g.saw, s.saw)
 		count(&g.sender, s.ownSender)
 	}
-	// The same signature is the same message.
+	// Messages with the same signature count as one message.
 	if s.proof != "" && !g.proofs[s.proof] {
 		g.proofs[s.proof], g.proofAuthors[s.author], g.proofDays[s.day] = true, true, true
 	}
@@ -99,7 +99,7 @@ func (g *group) convinces(k Kind) bool {
 	case len(g.proofDays) < MinDays, len(g.proofAuthors) < MinAuthors, len(g.proofs)*100 < (g.failed+g.intact)*leastGenuine:
 		return false
 	case k == Sealer && g.saw*2 < g.failed:
-		return false // trusting it would change nothing
+		return false // even if it were trusted, it would vouch for less than half of the failed messages
 	}
 	return true
 }
@@ -133,7 +133,7 @@ func narrow(clients map[netip.Addr]bool) netip.Prefix {
 	return p
 }
 
-// What returns the kind of relay, in words.
+// What returns the kind of relay as text.
 func (p Proposal) What() string {
 	if p.List {
 		return "mailing list"
@@ -143,7 +143,7 @@ func (p Proposal) What() string {
 
 // Comment returns the comment of the entry in the file: at most 120 bytes.
 func (p Proposal) Comment() string {
-	return fmt.Sprintf("%s: %d failing messages of %d organisations on %d days; %d proved genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
+	return fmt.Sprintf("%s: %d failing messages of %d organizations on %d days; %d proved genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
 }
 
 // Evidence returns the reasons for a proposal, in printable lines: senders chose some of the names.
@@ -158,7 +158,7 @@ func (p Proposal) Evidence() []string {
 	}
 	lines := []string{
 		p.Name + ", a " + p.What(),
-		fmt.Sprintf("%d messages failed DMARC, on %d days from %s to %s, of %d organisations: %s", p.Failed, p.Days, p.First.Format(time.DateOnly),
+		fmt.Sprintf("%d messages failed DMARC, on %d days from %s to %s, of %d organizations: %s", p.Failed, p.Days, p.First.Format(time.DateOnly),
 			p.Last.Format(time.DateOnly), len(p.Authors), strings.Join(authors, ", ")),
 	}
 	add := func(n int, format string, args ...any) {
@@ -166,9 +166,9 @@ func (p Proposal) Evidence() []string {
 			lines = append(lines, fmt.Sprintf(format, args...))
 		}
 	}
-	add(p.Broken, "%d of these have a signature of their author's organisation that a relay broke", p.Broken)
+	add(p.Broken, "%d of these have a signature of their author's organization that a relay broke", p.Broken)
 	add(p.Intact, "%d more were relayed unchanged and passed DMARC", p.Intact)
-	add(p.Genuine, "%d of all are proved genuine, by signatures that only their authors' organisations can have made", p.Genuine)
+	add(p.Genuine, "%d of all are proved genuine, by signatures that only their authors' organizations can have made", p.Genuine)
 	switch p.Kind {
 	case Sealer:
 		lines = append(lines, fmt.Sprintf("each has an ARC chain that passes, last sealed by %s, which states that %d had passed DMARC", p.Name, p.Saw))

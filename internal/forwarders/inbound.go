@@ -9,13 +9,14 @@ import (
 )
 
 const (
-	// inboundDays covers a whole week: mail of a weekend differs from that of a working day.
+	// inboundDays covers a whole week, because mail differs between weekends and working days.
 	inboundDays = 7
-	// inboundPerDay is enough to estimate a share. The sample is spread over the days, so that one burst does not decide.
+	// inboundPerDay is enough to estimate a share. The sample is spread over the days, so that one burst of mail does not dominate it.
 	inboundPerDay = 1000
 )
 
-// Inbound calls add for a sample of the inbound messages of the last days whose SPF was checked: of each day the newest.
+// Inbound calls add for a sample of the inbound messages of the last days whose SPF was checked. The sample has the newest messages of each
+// day.
 func Inbound(ctx context.Context, r *journal.Reader, now time.Time, add func(*journal.Entry)) error {
 	f := journal.Filter{Outcome: func(o journal.Outcome) bool { return o.Role == string(policy.RoleVerify) && o.SPF != "" }}
 	for day := range inboundDays {

@@ -1,5 +1,6 @@
-// Package hostheader checks the Host header field of HTTP requests, against DNS rebinding: a web site changes the address of its own name
-// to that of this host, and a browser then lets its page read the answers. Such a request has that name in Host. For example:
+// Package hostheader checks the Host header field of HTTP requests, to prevent DNS rebinding. In that attack, a web site changes the
+// address of its own name to that of this host. A browser then lets the site's page read the answers. The Host field of such a request
+// has the name of the web site. For example:
 //
 //	if !hostheader.Own(r.Host, names) {
 //		http.Error(w, "unknown host", http.StatusForbidden)
@@ -15,8 +16,8 @@ import (
 	"signpost/internal/domain"
 )
 
-// Own reports whether host, with or without a port, is an IP address, localhost, or one of names, which are in lower case. A web site
-// cannot rebind these.
+// Own reports whether host, with or without a port, is an IP address, localhost, or one of names. The names are in lower case. A web site
+// cannot use these hosts for DNS rebinding.
 func Own(host string, names []string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -2,7 +2,7 @@ package hostheader
 
 import "testing"
 
-// Only what no foreign DNS zone can point here is our own.
+// Only hosts that no foreign DNS zone can point to this host are accepted.
 func TestOwn(t *testing.T) {
 	for host, want := range map[string]bool{
 		"127.0.0.1": true, "127.0.0.1:9890": true, "[::1]:9890": true, "[::1]": true, "::1": true, "192.0.2.1:80": true,

@@ -10,14 +10,14 @@ import (
 	"signpost/internal/dns"
 )
 
-// Large DNS answers and records, such as public keys, recur in thousands of messages. Each is stored once, in the table answer, and the
-// entries refer to it by a mark and its hash. Senders choose the answers, so that these have a limit of their own: when they exceed it,
-// the least recently used ones are deleted before any message.
+// Large DNS answers and records, such as public keys, recur in thousands of messages. Each such text is stored once, in the table answer.
+// Entries contain a mark and the hash of the text instead. Because senders choose the answers, the answers have their own size limit. If
+// they exceed it, the least recently used answers are deleted before any message.
 
 const (
-	// large is the size in bytes from which a text has a row of its own.
+	// large is the minimum size in bytes of a text that is stored in the table answer.
 	large = 120
-	// mark precedes the hash that replaces a text. A text that begins with mark is always stored.
+	// mark precedes the hash that replaces a text. A text that itself begins with mark is always stored in the table answer.
 	mark = "\x01"
 	// refresh is the interval at which the database notes that an answer is still in use.
 	refresh = time.Hour
@@ -33,8 +33,8 @@ type text struct {
 	text string
 }
 
-// storedTexts caches texts that recur and that the database has, with their hashes. A text is added only after it was committed. It is
-// safe for concurrent use.
+// storedTexts caches the hashes of recurring texts that are in the database. A text is added only after it was committed. It is safe for
+// concurrent use.
 type storedTexts struct {
 	mu    sync.RWMutex
 	sums  map[string]int64
@@ -48,7 +48,7 @@ func newStoredTexts() *storedTexts {
 	return s
 }
 
-// sum returns the hash of a text, and whether the text is stored.
+// sum returns the hash of a text, and whether the text is in the database.
 func (s *storedTexts) sum(text string) (sum int64, stored bool) {
 	s.mu.RLock()
 	sum, stored = s.sums[text]
@@ -93,7 +93,7 @@ func (s *storedTexts) full() bool {
 	return s.size > maxStored
 }
 
-// clear removes all texts, so that each is stored again when it recurs.
+// clear removes all texts from the cache, so that each text is stored again when it recurs.
 func (s *storedTexts) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,10 +140,10 @@ func (r *Reader) restore(ctx context.Context, e *Entry) {
 	})
 }
 
-// joined precedes the records of an answer that are stored as one text. It is followed by the length of each, a colon and the record.
+// joined is the first byte of a text with several records. The length of each record, a colon and the record itself follow.
 const joined = "\x02"
 
-// joinRecords returns records as one text. Most answers have one record, which is the text.
+// joinRecords returns records as one text. For a single record, which is the most frequent case, the text is the record.
 func joinRecords(records []string) string {
 	if len(records) == 1 && !strings.HasPrefix(records[0], joined) && !strings.HasPrefix(records[0], mark) {
 		return records[0]
@@ -177,7 +177,8 @@ func splitRecords(text string) []string {
 }
 
 // replaceTexts replaces the texts of an entry that come from DNS by the results of by, the most important ones first. It calls records for
-// each lookup, to replace its records. The entry must have its own slices; records must not change the records of a lookup in place.
+// each lookup, to replace the records of the lookup. The entry must have its own slices. The function records must not change the records
+// of a lookup in place.
 func replaceTexts(e *Entry, by func(string) string, records func(*dns.Lookup)) {
 	ev := &e.Evidence
 	if ev.SPF != nil {

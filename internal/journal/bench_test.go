@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// cpu is the processor time that this process has taken.
+// cpu returns the processor time that this process has used.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// What the writer needs for an ordinary message, in batches: all of it, and its parts.
+// BenchmarkWriter measures the cost of an ordinary message in a batch: the total, and each part.
 func BenchmarkWriter(b *testing.B) {
 	const different, batch = 4096, largeBatch
 	all := make([]Entry, different)

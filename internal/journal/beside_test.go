@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// has says that a message can be read.
+// has reports whether the journal has a message that can be read.
 func (d *fixture) has() bool {
 	r, err := OpenReader(d.Path)
 	if err != nil {
@@ -22,16 +22,16 @@ func (d *fixture) has() bool {
 	return err == nil && newest.Unix() > 0
 }
 
-// Of two daemons with one journal the second writes nothing and says so; it goes on when the first has ended.
+// If two daemons use one journal, the second writes nothing and logs an error. It starts to write when the first has ended.
 func TestTwice(t *testing.T) {
 	d, other := newFixture(t), newFixture(t)
 	other.Path = d.Path
 	j := Open(d.Options)
 	j.Add(sample(1))
-	until(t, "the first has it", d.has)
+	until(t, "the first daemon has written a message", d.has)
 	k := Open(other.Options)
 	k.Add(sample(2))
-	until(t, "the second is refused", func() bool { return other.lost.Load() == 1 })
+	until(t, "the second daemon has lost a message", func() bool { return other.lost.Load() == 1 })
 	j.Add(sample(3))
 	j.Close()
 	other.ahead.Add(int64(retryInterval))
@@ -40,34 +40,34 @@ func TestTwice(t *testing.T) {
 	if n := d.count(t); n != 3 || d.lost.Load() != 0 || other.lost.Load() != 1 {
 		t.Errorf("%d kept, %d and %d lost", n, d.lost.Load(), other.lost.Load())
 	}
-	if log := other.log.String(); !strings.Contains(log, errTaken.Error()) || strings.Contains(log, "not closed in order") {
+	if log := other.log.String(); !strings.Contains(log, errTaken.Error()) || strings.Contains(log, "not closed cleanly") {
 		t.Errorf("the log: %s", log)
 	}
 }
 
-// A journal that is deleted under the daemon is begun anew; nothing goes into a file that nobody can read.
+// If the journal is deleted while the daemon runs, the daemon creates a new one. It does not continue to write the deleted file.
 func TestDeleted(t *testing.T) {
 	d := newFixture(t)
 	j := Open(d.Options)
 	j.Add(sample(1))
-	until(t, "it is there", d.has)
+	until(t, "the journal has a message", d.has)
 	if err := os.RemoveAll(filepath.Dir(d.Path)); err != nil {
 		t.Fatal(err)
 	}
 	j.Add(sample(2))
-	until(t, "it is there again", d.has)
+	until(t, "the new journal has a message", d.has)
 	j.Close()
 	if n := d.count(t); n != 1 || !strings.Contains(d.log.String(), "the journal was deleted or replaced") {
 		t.Errorf("%d kept\n%s", n, d.log)
 	}
 }
 
-// Many readers ask while the daemon writes: none is locked out, nothing is lost, and each sees whole messages.
+// Many readers read while the daemon writes. No reader is locked out, no message is lost, and each reader reads complete messages.
 func TestReadersBeside(t *testing.T) {
 	d := newFixture(t)
 	j := Open(d.Options)
 	j.Add(sample(0))
-	until(t, "it is there", d.has)
+	until(t, "the journal has a message", d.has)
 	var readers sync.WaitGroup
 	stop := make(chan struct{})
 	for range 4 {
@@ -104,7 +104,7 @@ func TestReadersBeside(t *testing.T) {
 	}
 }
 
-// Many connections hand over messages at once: each is kept, with its texts.
+// Many connections add messages at the same time. Each message is stored with its texts.
 func TestKeptConcurrently(t *testing.T) {
 	d := newFixture(t)
 	j := Open(d.Options)
@@ -132,11 +132,11 @@ func TestKeptConcurrently(t *testing.T) {
 
 const writerVar = "SIGNPOST_TEST_JOURNAL_WRITER"
 
-// nobody is a user and group without rights, as the daemon is beside root.
+// nobody is an unprivileged user and group, like those of the daemon.
 const nobody = 65534
 
-// Root reads the journal while no daemon runs, and looks at one that was not closed in order: the daemon's user can go on with
-// it, and nobody else may read any of its files.
+// If root reads a journal while no daemon runs, even one that was not closed cleanly, the daemon's user can still write it. Other users
+// cannot read any of its files.
 func TestRootReads(t *testing.T) {
 	if path := os.Getenv(writerVar); path != "" {
 		d := newFixture(t)
@@ -151,14 +151,14 @@ func TestRootReads(t *testing.T) {
 		t.Skip("files of another owner need root")
 	}
 	d := newFixture(t)
-	folder := filepath.Dir(d.Path)
-	if err := os.Mkdir(folder, 0o700); err != nil {
+	dir := filepath.Dir(d.Path)
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Dir(filepath.Dir(folder)), 0o755); err != nil { // the test's own, for nobody to pass
+	if err := os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755); err != nil { // the directory of the test, which user nobody must be able to search
 		t.Fatal(err)
 	}
-	if err := os.Chown(folder, nobody, nobody); err != nil {
+	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
 	write := func() {
@@ -172,7 +172,7 @@ func TestRootReads(t *testing.T) {
 	}
 	owned := func() (names []string) {
 		t.Helper()
-		all, err := os.ReadDir(folder)
+		all, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,9 +194,9 @@ func TestRootReads(t *testing.T) {
 		t.Fatal(found, err)
 	}
 	if names := owned(); len(names) < 4 {
-		t.Errorf("while root reads there is only %q", names)
+		t.Errorf("while root reads, the directory has only %q", names)
 	}
-	write() // beside it
+	write() // while root reads
 	r.Close()
 	owned()
 	write()

@@ -12,33 +12,34 @@ import (
 const (
 	// deleteChunk is how many answers, or messages of a table of version 1, one transaction deletes. It takes some milliseconds.
 	deleteChunk = 200
-	// deleteSteps is how many transactions delete something before new messages are written. morePause is the time between two rounds of
-	// background work: after journal.keep or max_size was reduced, there may be much to delete, or after a busy time much to index. New
-	// messages are written in between, so that the queue does not fill up even if the disk is slow.
+	// deleteSteps is the number of transactions that delete something before new messages are written. morePause is the time between two
+	// rounds of background work. After journal.keep or max_size was reduced, there may be much to delete, and after a busy time much to
+	// index. New messages are written in between, so the queue does not fill up even if the disk is slow.
 	deleteSteps = 8
 	morePause   = 100 * time.Millisecond
 	// maxSteps limits the transactions that delete something after a batch.
 	maxSteps = 64
-	// vacuumPages is how many free pages one step returns to the file system. vacuumSteps is how many steps are taken at a time.
+	// vacuumPages is the number of free pages that one step returns to the file system. vacuumSteps is the number of steps at a time.
 	vacuumPages = 256
 	vacuumSteps = 16
-	// spareShare is the part of max_size that is left free for the writes between two checks: one in spareShare.
+	// max_size/spareShare is left free for the writes between two checks.
 	spareShare = 16
-	// answerShare is the part of max_size for answers: one in answerShare. It is enough for the recent answers of ordinary mail. Answers
-	// beyond it are deleted before messages, because they are probably from a sender who tries to fill the journal.
+	// max_size/answerShare is the limit for answers. It is enough for the recent answers of ordinary mail. Answers beyond this limit are
+	// deleted before messages, because they are probably from a sender who tries to fill the journal.
 	answerShare = 8
-	// walRoom is the maximum size of the write-ahead log (WAL), with the shared memory file, at a checkpoint: the pages until the
+	// walRoom is the maximum size of the write-ahead log (WAL) and the shared memory file at a checkpoint. It includes the pages until the
 	// checkpoint is due, and one transaction.
 	walRoom = walPages*(pageSize+24) + batchBytes + maxRowLog + 64<<10
 	// largeRoom is walRoom for a large batch.
 	largeRoom = walRoom + batchBytes
-	// maxRowLog is the maximum number of bytes that one message adds to the WAL. A batch may exceed its limit by this.
+	// maxRowLog is the maximum number of bytes that one message adds to the WAL. A batch may exceed its limit by this amount.
 	maxRowLog = (pagesOfRow + maxMessage/(large*5/4+textRow)*pagesOfText) * pageSize
 )
 
-// bound deletes until the files are within most bytes: first the least recently used answers, until these are within their share, then
-// the oldest messages. If there is much to delete, because max_size was reduced, one call deletes only a part: at least least steps, and
-// so much that the database is smaller than after the last call. It sets over if there is more to delete.
+// bound deletes until the files are within the limit most, in bytes. It first deletes the least recently used answers, until these are
+// within their share, and then the oldest chunks. If there is much to delete, because max_size was reduced, one call deletes only a part. It
+// takes no fewer than least steps, and continues until the database is smaller than after the last call. bound sets over if there is more to
+// delete.
 func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
 	for n := range maxSteps {
@@ -79,7 +80,7 @@ func logRoom(most int64) int64 {
 // errHeld is the error of a write that would make the files larger than max_size.
 var errHeld = errors.New("the journal is paused at max_size: a long read transaction of another program blocks the WAL checkpoint")
 
-// fits returns errHeld if no more may be written. The WAL grows for as long as a read transaction needs an older state of the database.
+// fits returns errHeld if no more may be written. The WAL grows while a read transaction needs an older state of the database.
 func (d *database) fits(ctx context.Context, most int64) error {
 	for range 2 {
 		used, err := used(ctx, d.db)
@@ -88,7 +89,7 @@ func (d *database) fits(ctx context.Context, most int64) error {
 		}
 		log, err := os.Stat(d.path + "-wal")
 		if err != nil || log.Size() <= logRoom(most) || used+log.Size() <= most {
-			return nil // a missing WAL is an empty one
+			return nil // a missing WAL has no bytes
 		}
 		if _, err := d.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 			return err
@@ -97,15 +98,15 @@ func (d *database) fits(ctx context.Context, most int64) error {
 	return errHeld
 }
 
-// used returns the size of a database in bytes without its free pages, which are used before the file grows.
+// used returns the size of a database in bytes without its free pages. SQLite uses the free pages before the file grows.
 func used(ctx context.Context, db *sql.DB) (int64, error) {
 	var pages int64
 	err := db.QueryRowContext(ctx, "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count").Scan(&pages)
 	return pages * pageSize, err
 }
 
-// expire deletes the messages before a time, and the answers that none of the others uses. Then it returns the free pages to the file
-// system. If there is much to delete, one call deletes only a part, and sets behind.
+// expire deletes the messages before a time, and the answers that no remaining message uses. Then it returns the free pages to the file
+// system. If there is much to delete, one call deletes only a part and sets behind.
 func (d *database) expire(ctx context.Context, before time.Time) error {
 	d.behind = true
 	for range deleteSteps {
@@ -289,6 +290,6 @@ func (d *database) readAnswerCost(ctx context.Context) error {
 	return err
 }
 
-// graceOf returns how much longer than messages an answer is kept, because its use is noted only once in refresh. span is the time that
-// the messages cover. After a flood it may be short, and the grace must be shorter.
+// graceOf returns how much longer than messages an answer is kept. The grace is needed because the use of an answer is noted only once in
+// each refresh interval. span is the time that the messages cover. After a flood span may be short, and the grace must then be shorter.
 func graceOf(span time.Duration) time.Duration { return min(2*refresh, span/4) }

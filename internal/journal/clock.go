@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Messages are numbered, found and deleted by the clock of the machine, which may be wrong. With an empty battery, it starts years in the
-// past. An operator may set it years into the future. Later NTP or the operator corrects it.
+// Messages are numbered, found and deleted by the clock of the machine. This clock may be wrong: with an empty battery, it starts years in
+// the past, and an operator may set it years into the future. Later, NTP or the operator corrects it.
 
 const (
 	// maxClockStep is the largest difference between two readings, a minute apart, that does not count as a jump.
 	maxClockStep = time.Hour
 	// minStable is the time without a jump that is required before messages are deleted for their age. After a jump into the future, all
-	// messages seem to have expired; within this time the error is usually corrected.
+	// messages seem to have expired. The error is usually corrected within this time.
 	minStable = time.Hour
 	// minStableToRenumber is the time without a jump that is required before messages with times in the future are renumbered. A machine
 	// without a network may run for hours with a clock that is years slow; then all earlier messages seem to be in the future.
@@ -36,9 +36,9 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 }
 
 // renumber assigns new numbers to messages whose numbers are in the future, and keeps their order. The new number is the time in the
-// entry if that is past, otherwise one more than the number before it. The messages move into new chunks. If there are many, one call
-// renumbers a part and sets behind. If no message is in the past, the clock is probably wrong, and nothing changes. Without renumber, such
-// messages would expire years late and match every search by time: TestClockWasAhead.
+// entry if that time is in the past. Otherwise the new number is one more than that of the message before. The messages move to new chunks.
+// If there are many such messages, one call renumbers a part and sets behind. If no message is in the past, the clock is probably wrong, and
+// renumber changes nothing. Without renumber, these messages would expire years late and match every search by time: TestClockWasAhead.
 func (d *database) renumber(ctx context.Context, now time.Time) error {
 	future := now.Add(maxClockStep).UnixMicro()
 	if d.last <= future {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// still is a journal that does only what the test has it do.
+// still returns a journal without a running goroutine. It does only what the test calls.
 func (d *fixture) still(t *testing.T) *Journal {
 	t.Helper()
 	j := newJournal(d.Options)
@@ -21,7 +21,7 @@ func (d *fixture) still(t *testing.T) *Journal {
 	return j
 }
 
-// wait lets time go on, and the journal tidy up meanwhile. It ends when nothing is left to do.
+// wait advances the clock in steps and calls tidy at each step until nothing is left to delete.
 func (d *fixture) wait(j *Journal, long time.Duration) {
 	for end := d.ahead.Load() + int64(long); d.ahead.Load() < end; {
 		d.ahead.Add(int64(30 * time.Minute))
@@ -31,7 +31,7 @@ func (d *fixture) wait(j *Journal, long time.Duration) {
 	}
 }
 
-// write has the messages from first to before last written.
+// writeSamples writes the samples first to last-1.
 func (j *Journal) writeSamples(first, last int) {
 	for i := first; i < last; i++ {
 		j.Add(sample(i))
@@ -41,7 +41,7 @@ func (j *Journal) writeSamples(first, last int) {
 	}
 }
 
-// order wants just the messages up to before n, oldest first, and as many in the hours.
+// order checks that the journal has exactly the samples 0 to n-1, in this order, and that the counts by hour add up to n.
 func (d *fixture) order(t *testing.T, n int) {
 	t.Helper()
 	r := d.read(t)
@@ -56,7 +56,7 @@ func (d *fixture) order(t *testing.T, n int) {
 		return true
 	})
 	if err != nil || !slices.Equal(got, want) || !whole {
-		t.Errorf("%d messages, want %d in their order, with their records (%v): %v", len(got), len(want), whole, err)
+		t.Errorf("%d messages, want %d in order, with their records (%v): %v", len(got), len(want), whole, err)
 	}
 	var counted int64
 	hours, err := r.Hours(t.Context(), time.Time{})
@@ -70,7 +70,8 @@ func (d *fixture) order(t *testing.T, n int) {
 
 const year = 365 * 24 * time.Hour
 
-// What came while the clock was years ahead, and what came after it, is found by its time again a day after the clock was put right.
+// One day after the clock was corrected, messages from the time when it was years ahead are found by their correct time. So are later
+// messages.
 func TestClockWasAhead(t *testing.T) {
 	d := newFixture(t)
 	j := d.still(t)
@@ -95,11 +96,11 @@ func TestClockWasAhead(t *testing.T) {
 	}
 	d.wait(j, d.Keep)
 	if n := d.count(t); n != 0 {
-		t.Errorf("%d are kept beyond journal.keep", n)
+		t.Errorf("%d messages are older than journal.keep", n)
 	}
 }
 
-// A clock that leaps years ahead has an hour to be put right before messages are deleted for their age. What comes meanwhile is kept.
+// After the clock jumps years ahead, the journal deletes no message for its age for an hour, so that the clock can be corrected.
 func TestClockLeaps(t *testing.T) {
 	d := newFixture(t)
 	j := d.still(t)
@@ -113,15 +114,15 @@ func TestClockLeaps(t *testing.T) {
 	if !strings.Contains(d.log.String(), "the clock jumped, or the machine was suspended; the journal pauses age-based deletion for an hour") {
 		t.Errorf("the log: %s", d.log)
 	}
-	d.ahead.Add(int64(10 * year)) // and stays there
+	d.ahead.Add(int64(10 * year)) // this time the clock is not corrected
 	d.wait(j, 2*time.Hour)
 	if n := d.count(t); n != 0 {
-		t.Errorf("%d are kept for ten years", n)
+		t.Errorf("%d messages are ten years old", n)
 	}
 }
 
-// A machine whose clock starts years ago deletes nothing and numbers nothing anew, though it runs so for days; when its clock is
-// right all is there, in its order.
+// If the clock starts years in the past and stays wrong for days, the journal deletes and renumbers no message. After the clock is
+// corrected, all messages are there, in order.
 func TestClockStartsYearsAgo(t *testing.T) {
 	d := newFixture(t)
 	d.keep(t, 0, 300)

@@ -24,7 +24,7 @@ import (
 const version = 2
 
 // schema creates the tables beside those of the messages: see createChunk. The id of a message is its time in microseconds, made unique. An
-// outcome is stored once for each combination of words, so that a filter becomes a short list of numbers; its column verdict has the action.
+// outcome is stored once for each combination of words, so that a filter becomes a short list of numbers. The column verdict has the action.
 const schema = chunkSchema + `
 CREATE TABLE outcome (
 	id INTEGER PRIMARY KEY,
@@ -49,8 +49,8 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 type database struct {
 	db         *sql.DB
 	path       string
-	file       *os.File      // the file itself; closed after SQLite's, because closing it releases SQLite's locks
-	lock       *durable.Lock // held while it is open for writing
+	file       *os.File      // the database file; it is closed after the connections of SQLite, because closing it releases SQLite's locks
+	lock       *durable.Lock // held while the journal is open for writing
 	codec      *codec
 	count      *sql.Stmt
 	keep, use  *sql.Stmt
@@ -74,11 +74,11 @@ const (
 	// pageSize suits rows of some hundred bytes. When the WAL has walPages pages, a checkpoint writes it into the database.
 	pageSize = 4096
 	walPages = 500
-	// busyTimeout is how long the writer waits for a lock of another process.
+	// busyTimeout is the time for which the writer waits for a lock of another process.
 	busyTimeout = time.Second
 	// writeTimeout limits a batch, or one round of deletions. A slower disk cannot keep up with mail.
 	writeTimeout = time.Minute
-	// createTimeout limits opening the journal for writing: after a crash SQLite recovers the WAL, and a journal of an earlier
+	// createTimeout limits the time to open the journal for writing. After a crash, SQLite recovers the WAL, and a journal of an earlier
 	// version is read completely once.
 	createTimeout = 10 * time.Minute
 )
@@ -110,10 +110,10 @@ func create(ctx context.Context, path string) (*database, error) {
 	return d, nil
 }
 
-// errTaken is the error if another daemon writes the journal. Each writer caches the state of the journal, so only one may write.
+// errTaken is the error if another daemon writes the journal. Because a writer caches the state of the journal, only one writer is allowed.
 var errTaken = errors.New("another signpost serve writes this journal; give each its own state_dir")
 
-// take locks the journal. The lock is a separate file: if the process closes a file of SQLite, it loses its locks on that.
+// take locks the journal. The lock is a separate file, because a process that closes a file of SQLite loses its locks on that file.
 func take(path string) (*durable.Lock, error) {
 	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
@@ -197,7 +197,7 @@ func prepare(ctx context.Context, db *sql.DB) (*database, error) {
 	return d, nil
 }
 
-// upgrade creates the tables of a new journal, has = 0, or makes the table of version 1 a sealed chunk.
+// upgrade creates the tables of a new journal, whose version is 0. In a journal of version 1, its table of messages becomes a sealed chunk.
 func (d *database) upgrade(ctx context.Context, has int) error {
 	return d.transact(ctx, func(tx *sql.Tx) error {
 		create := schema
@@ -209,7 +209,7 @@ func (d *database) upgrade(ctx context.Context, has int) error {
 	})
 }
 
-// begin marks the journal as in use, and warns if the last daemon left its mark. It creates the secret of a new journal.
+// begin marks the journal as in use. It warns if the mark of the last daemon is still there. For a new journal, begin creates the secret.
 func (d *database) begin(ctx context.Context, log *slog.Logger, path string) error {
 	fresh := make([]byte, 16)
 	rand.Read(fresh)
@@ -229,10 +229,10 @@ func (d *database) begin(ctx context.Context, log *slog.Logger, path string) err
 	return nil
 }
 
-// errForeign is the error of a journal of another version, which is renamed like a damaged one.
+// errForeign is the error of a journal of another version. Such a journal is renamed like a damaged one.
 var errForeign = errors.New("not a journal that can be read")
 
-// readOutcomes returns the number of each outcome. Its words are those in the database: see Outcome.current.
+// readOutcomes returns the number of each outcome. The outcomes have the words that are in the database: see Outcome.current.
 func readOutcomes(ctx context.Context, db querier) (map[Outcome]int64, error) {
 	all := map[Outcome]int64{}
 	rows, err := db.QueryContext(ctx, "SELECT id, role, verdict, spf, dkim, dmarc, arc, observed FROM outcome")
@@ -245,7 +245,7 @@ func readOutcomes(ctx context.Context, db querier) (map[Outcome]int64, error) {
 	})
 }
 
-// each calls f for each row of a query, until it returns an error, and closes the rows. err is the error of the query.
+// each calls f for each row of a query until f returns an error, and then closes the rows. err is the error of the query.
 func each(rows *sql.Rows, err error, f func() error) error {
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func each(rows *sql.Rows, err error, f func() error) error {
 func (d *database) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
-	_, _ = d.db.ExecContext(ctx, "DELETE FROM note WHERE name = 'writing'") // if it fails, the next start warns without cause
+	_, _ = d.db.ExecContext(ctx, "DELETE FROM note WHERE name = 'writing'") // if this fails, the next start warns although the journal was closed
 	_ = d.db.Close()
 	if d.file != nil {
 		_ = d.file.Close()
@@ -273,7 +273,7 @@ func (d *database) close() {
 	}
 }
 
-// gone reports whether the file at the path is missing or another one, so that readers would not find what is written.
+// gone reports whether the file at the path is missing or was replaced. Readers would then not find new messages.
 func (d *database) gone() bool {
 	now, err := os.Stat(d.path)
 	if err != nil {
@@ -286,8 +286,8 @@ func (d *database) gone() bool {
 // errOverwritten is the error of a file that another program overwrote or truncated.
 var errOverwritten = errors.New("the file was overwritten or truncated: it does not begin with the header of a database")
 
-// overwritten reports whether the file no longer begins with the header of a database. SQLite does not notice this: it uses the pages in
-// memory, and would write a file that cannot be read.
+// overwritten reports whether the file no longer begins with the header of a database. SQLite does not notice this. It would continue with
+// the pages in memory and write a file that cannot be read.
 func (d *database) overwritten() bool {
 	const magic = "SQLite format 3\x00"
 	head := make([]byte, len(magic))

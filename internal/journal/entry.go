@@ -48,7 +48,7 @@ func (e *Entry) Addr() string {
 // Outcome has the words by which messages are filtered and counted. A journal has some hundred different outcomes.
 type Outcome struct {
 	Role, Action, SPF, DKIM, DMARC, ARC string // words; empty: not checked
-	Observed                            bool   // in observe mode: the action was not carried out
+	Observed                            bool   // the message arrived in observe mode, so the action was not carried out
 }
 
 // Failed reports whether the message was not simply accepted or signed, or DMARC did not pass.
@@ -87,15 +87,15 @@ func (e *Entry) Outcome() Outcome {
 	return o
 }
 
-// hash returns the number that represents a queue ID, a Message-ID or a text in an index. The hash is cryptographic, so that a sender cannot
-// create two texts with the same number.
+// hash returns the number that represents a queue ID, a Message-ID or a text in an index. It is a cryptographic hash, so that a sender
+// cannot create two texts with the same number.
 func hash(s string) int64 {
 	sum := sha256.Sum256([]byte(s))
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 
-// dictionary1 and dictionary2 are compression dictionaries: strings that are frequent in entries of version 1 and 2. They must never change,
-// because entries that were written with them could no longer be read.
+// dictionary1 and dictionary2 are compression dictionaries with strings that are frequent in entries of version 1 and 2. They must never
+// change, because entries that were written with them could then no longer be read.
 var (
 	//go:embed dictionary.txt
 	dictionary1 []byte

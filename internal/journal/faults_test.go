@@ -22,7 +22,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// count is how many messages can be read.
+// count returns the number of messages that can be read.
 func (d *fixture) count(t *testing.T) (n int) {
 	t.Helper()
 	err := d.read(t).Each(t.Context(), Filter{}, func(*Entry) bool { n++; return true })
@@ -32,7 +32,7 @@ func (d *fixture) count(t *testing.T) (n int) {
 	return n
 }
 
-// A file that is no journal, be it from the start or in its middle, is put aside; the next messages are kept.
+// A file that is not a journal, or is damaged, is renamed. The next messages are stored in a new journal.
 func TestBroken(t *testing.T) {
 	for name, harm := range map[string]func(b []byte) []byte{
 		"text":      func([]byte) []byte { return []byte(strings.Repeat("this is no database\n", 1000)) },
@@ -50,7 +50,7 @@ func TestBroken(t *testing.T) {
 			if err := os.WriteFile(d.Path, harm(b), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			d.keep(t, 600, 650) // may find it
+			d.keep(t, 600, 650) // may lose messages until it notices the damage
 			lost := d.lost.Load()
 			d.keep(t, 650, 700)
 			if n := d.count(t); n < 50 || n > 100 || n+int(lost) < 100 || d.lost.Load() != lost {
@@ -137,17 +137,18 @@ func TestHarmed(t *testing.T) {
 	}
 }
 
-// A folder that cannot be written keeps nothing and says so; when it can be, the journal goes on by itself.
-func TestNoFolder(t *testing.T) {
+// If the directory cannot be written, messages are lost and this is logged. When it becomes writable, the journal recovers without a
+// restart.
+func TestNoDirectory(t *testing.T) {
 	d := newFixture(t)
-	folder := filepath.Dir(d.Path)
-	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+	dir := filepath.Dir(d.Path)
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	j := Open(d.Options)
 	j.Add(sample(1))
-	until(t, "it is counted", func() bool { return d.lost.Load() == 1 })
-	if err := os.Remove(folder); err != nil {
+	until(t, "the lost message is counted", func() bool { return d.lost.Load() == 1 })
+	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
 	d.ahead.Add(int64(retryInterval))
@@ -165,7 +166,7 @@ func TestNoFolder(t *testing.T) {
 
 const killedVar = "SIGNPOST_TEST_JOURNAL"
 
-// After kill -9 under load the journal opens again, whole, and says that its end may be missing.
+// After kill -9 under load, the journal opens undamaged. The log states that its last messages may be missing.
 func TestKilled(t *testing.T) {
 	if path := os.Getenv(killedVar); path != "" {
 		d := newFixture(t)
@@ -216,7 +217,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// What is older than journal.keep goes, and its answers and hours with it.
+// Messages older than journal.keep are deleted, with their answers and their counts by hour.
 func TestExpired(t *testing.T) {
 	d := newFixture(t)
 	d.keep(t, 0, 1100)
@@ -239,7 +240,7 @@ func TestExpired(t *testing.T) {
 	}
 	db.close()
 	if fi, err := os.Stat(d.Path); err != nil || fi.Size() > 1100<<10 {
-		t.Errorf("the file is not given back: %v %v", fi.Size(), err)
+		t.Errorf("the free pages are not returned to the file system: %v %v", fi.Size(), err)
 	}
 }
 
@@ -315,11 +316,11 @@ func TestBoundBitByBit(t *testing.T) {
 	}
 }
 
-// A reader that does not end keeps the log from being taken into the database. At the bound what cannot be kept within it is
-// counted and said, and when the reader has ended the journal goes on.
+// A long read transaction blocks the WAL checkpoint. At max_size, further messages are lost, counted and logged. When the transaction has
+// ended, the journal continues.
 func TestHeld(t *testing.T) {
 	if testing.Short() {
-		t.Skip("writes 16 MiB, and waits for the journal to start again")
+		t.Skip("writes 16 MiB, and waits until the journal continues")
 	}
 	d := newFixture(t)
 	d.MaxSize = 16 << 20
@@ -334,7 +335,7 @@ func TestHeld(t *testing.T) {
 		until(t, "there is room", func() bool { return j.queued.Load() < queueBytes/2 })
 		j.Add(bulky(i))
 	}
-	until(t, "it is lost", func() bool { return d.lost.Load() > 0 })
+	until(t, "a message is lost", func() bool { return d.lost.Load() > 0 })
 	var all int64
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if fi, err := os.Stat(d.Path + suffix); err == nil {
@@ -342,13 +343,13 @@ func TestHeld(t *testing.T) {
 		}
 	}
 	if all > d.MaxSize+batchBytes {
-		t.Errorf("%d octets, at most %d", all, d.MaxSize)
+		t.Errorf("%d bytes, at most %d", all, d.MaxSize)
 	}
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "with the reader gone the journal goes on", func() bool {
-		d.ahead.Add(int64(retryInterval)) // a batch that was begun before may still fail, and have the journal rest once more
+	until(t, "after the end of the reader, the journal continues", func() bool {
+		d.ahead.Add(int64(retryInterval)) // a batch from before may still fail, and the journal then waits for retryInterval again
 		j.Add(sample(7777))
 		found, err := r.Find(t.Context(), sample(7777).Evidence.MessageID)
 		return err == nil && len(found) > 0

@@ -10,7 +10,8 @@ import (
 	"signpost/internal/dns"
 )
 
-// fillTexts sets each text below v, and puts n items into each list. Words that the program chooses have types of their own.
+// fillTexts sets each string below v to text, and puts n items into each list. Words that the program chooses have their own types and are
+// not changed.
 func fillTexts(v reflect.Value, text string, n int) {
 	switch v.Kind() {
 	case reflect.String:
@@ -57,11 +58,11 @@ func texts(v reflect.Value, path string, f func(path string, v reflect.Value)) {
 	}
 }
 
-// uncut are fields without a bound of their own: a sender does not choose how long they are.
+// uncut lists fields without a limit, because a sender does not choose their length.
 const uncut = `Evidence.Absent Evidence.DMARC Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.QueueID
 	Evidence.Relays.Method Lookups.Type Verdict.Reply.Enhanced`
 
-// Each text and each list of an entry has a bound: shorten cuts it, or it is kept as an answer.
+// Each text and each list of an entry has a limit: shorten cuts it, or it is stored as an answer.
 func TestEachFieldIsCut(t *testing.T) {
 	const items, long = 200, 5000
 	var e Entry
@@ -77,7 +78,8 @@ func TestEachFieldIsCut(t *testing.T) {
 	compare(t, got, uncut, "cut it in trim.go")
 }
 
-// unhidden are fields that contain no address, or are kept whole: names, words of ours, DNS records, the Message-ID.
+// unhidden lists fields that redact does not change, because they contain no address or are always kept: names, words of Signpost, DNS
+// records, the Message-ID.
 const unhidden = `Assignment.Domain Assignment.Reason.Cause Assignment.Reason.Domain Evidence.ARC.Failed Evidence.ARC.Field
 	Evidence.ARC.KeyName Evidence.ARC.Sets.CV Evidence.ARC.Sets.Domain Evidence.ARC.Sets.Selector Evidence.Absent
 	Evidence.Author.Domains Evidence.Connection.Daemon Evidence.Connection.HELO Evidence.Connection.Name Evidence.Connection.PTR
@@ -91,7 +93,7 @@ const unhidden = `Assignment.Domain Assignment.Reason.Cause Assignment.Reason.Do
 	Lookups.Type Selectors Verdict.Evidence.Cause Verdict.Evidence.Domain Verdict.Reasons.Cause Verdict.Reasons.Domain
 	Verdict.Reply.Enhanced`
 
-// Each text of an entry that may contain an address is without it: redact hides it.
+// redact hides the address in each text of an entry that may contain one.
 func TestEachFieldIsRedacted(t *testing.T) {
 	r := new(decision.Record)
 	fillTexts(reflect.ValueOf(r).Elem(), "secret@example.com", 1)

@@ -33,7 +33,8 @@ func (f Filter) bounds() (lowest, highest int64) {
 	return lowest, highest
 }
 
-// IDs returns the numbers of the newest messages that match a filter, newest first; with oldest those of the oldest, oldest first.
+// IDs returns the numbers of the newest messages that match a filter, newest first, but no more than most. If oldest is true, it returns
+// the numbers of the oldest messages, oldest first.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) (ids []int64, err error) {
 	err = r.snapshot(ctx, func(s *snapshot) error {
 		ids = ids[:0]
@@ -77,7 +78,8 @@ func (r *Reader) snapshot(ctx context.Context, f func(*snapshot) error) error {
 	return f(s)
 }
 
-// query starts a query of one chunk. It does not use ctx further, because that would cost a goroutine for each chunk; a chunk is small.
+// query starts a query of one chunk. It checks ctx only at the start, because a context would cost a goroutine for each chunk, and a chunk
+// takes little time.
 func (s *snapshot) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -114,8 +116,8 @@ func (c chunk) among(ids []int64) []int64 {
 	return ids[from:max(from, to)]
 }
 
-// find runs a query on one chunk after the other, newest or oldest first, until scan has read most rows that match a filter. scan returns how
-// many rows it read. Each chunk has indexes for its messages' outcomes, domains and clients, or is small enough to be read completely.
+// find queries one chunk after the other, newest or oldest first, until scan has read the number most of rows that match a filter. scan returns
+// how many rows it read. A sealed chunk has indexes of outcomes, domains and clients. The open chunk is small enough to be read completely.
 func (s *snapshot) find(ctx context.Context, f Filter, columns string, most int, oldest bool, scan func(*sql.Rows, error) (int, error)) error {
 	where, args, err := s.conditions(ctx, f)
 	if err != nil {
@@ -160,7 +162,7 @@ func (s *snapshot) conditions(ctx context.Context, f Filter) (where string, args
 	if f.Outcome == nil {
 		return where, args, nil
 	}
-	outcomes, err := readOutcomes(ctx, s.tx) // each time, because mail brings new ones
+	outcomes, err := readOutcomes(ctx, s.tx) // read for each query, because new mail may add outcomes
 	var numbers []int64
 	for o, id := range outcomes {
 		if f.Outcome(o.current()) {
@@ -178,8 +180,8 @@ type window struct {
 	all             bool  // of the chunk
 }
 
-// from returns the table with the index to use. SQLite has no statistics, and would not choose the index that leads to the fewest rows. The
-// index of clients has the outcome and the domain, too.
+// from returns the table and the index to use. Without statistics, SQLite would not always choose the index that leads to the fewest rows.
+// The index of clients contains the outcome and the domain, too.
 func (w window) from(f Filter) string {
 	index := ""
 	switch {
@@ -197,7 +199,7 @@ func (w window) from(f Filter) string {
 	return w.table() + " INDEXED BY " + w.table() + "_" + index
 }
 
-// wide reports whether a network is so large that many messages are from it. Then another index leads to fewer rows.
+// wide reports whether a network is so large that it probably sent many messages. In this case, another index leads to fewer rows.
 func wide(p netip.Prefix) bool {
 	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
 }
@@ -246,6 +248,14 @@ func (s *snapshot) windows(ctx context.Context, lowest, highest int64, oldest bo
 		slices.Reverse(all)
 	}
 	return all, nil
+}
+
+// among returns the SQL condition on outcomes, or "" if outcomes is nil.
+func among(outcomes []int64) string {
+	if outcomes == nil {
+		return ""
+	}
+	return " AND outcome IN (" + list(outcomes) + ")"
 }
 
 // list returns numbers as an SQL list.

@@ -18,7 +18,7 @@ import (
 	"signpost/policy"
 )
 
-// noise returns n bytes of text, of which what the journal may keep cannot be compressed.
+// noise returns n bytes of text. The part that the journal may keep cannot be compressed.
 func noise(random *rand.ChaCha8, n int) string {
 	const most = 3 << 10 // answers are cut before that
 	b := make([]byte, min(n, most)*3/4+3)
@@ -117,7 +117,7 @@ func (d *fixture) flood(t *testing.T, n int, message func(int) *decision.Record)
 	return files, heap
 }
 
-// Design rule: whatever senders put into their mail and their DNS, a message takes at most 20 KiB of the files.
+// A design rule is that a message takes at most 20 KiB of the files, whatever senders put into their mail and their DNS.
 func TestCostOfMessage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes hundreds of large messages")
@@ -142,8 +142,8 @@ func TestCostOfMessage(t *testing.T) {
 	}
 }
 
-// A flood of mail with large DNS answers does not displace older messages: answers are deleted first, the row and outcome of
-// each message stay, the files keep their bound, and memory does too.
+// A flood of mail with large DNS answers does not displace older messages. Answers are deleted first, and the row and outcome of each
+// message remain. The files and the memory stay within their limits.
 func TestFlood(t *testing.T) {
 	if testing.Short() || underRace {
 		t.Skip("writes thousands of large messages, which takes minutes under the race detector; make test runs it without")
@@ -182,13 +182,13 @@ func TestFlood(t *testing.T) {
 			}
 			var cost, noted int64
 			if err := r.db.QueryRow("SELECT (SELECT sum(octet_length(text) * 5 / 4 + ?) FROM answer), (SELECT value FROM note WHERE name = 'answer_cost')", textRow).Scan(&cost, &noted); err != nil || cost != noted {
-				t.Errorf("the answers cost %d, noted is %d: %v", cost, noted, err)
+				t.Errorf("the answers cost %d, stored is %d: %v", cost, noted, err)
 			}
 		})
 	}
 }
 
-// floodMail returns a message that asked for sixteen texts of 15 KiB that no other one asks for.
+// floodMail returns a message with sixteen DNS answers of 15 KiB that no other message has.
 func floodMail(n int) *decision.Record {
 	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "flood", n)))
 	r := sample(n)
@@ -200,13 +200,13 @@ func floodMail(n int) *decision.Record {
 	return r
 }
 
-// When rows alone fill the journal, the oldest messages are deleted, and the newest are there.
+// If rows alone fill the journal, the oldest messages are deleted and the newest are kept.
 func TestBound(t *testing.T) {
 	if testing.Short() || underRace {
 		t.Skip("writes a thousand large messages, which takes minutes under the race detector; make test runs it without")
 	}
 	d := newFixture(t)
-	d.MaxSize = 14 << 20 // most of it is room for the log
+	d.MaxSize = 14 << 20 // most of it is reserved for the WAL
 	const n = 1000
 	files, _ := d.flood(t, n, hostile)
 	if files > d.MaxSize {
@@ -219,12 +219,12 @@ func TestBound(t *testing.T) {
 		}
 	}
 	if kept := d.count(t); kept < 50 {
-		t.Errorf("only %d are kept", kept)
+		t.Errorf("only %d messages are kept", kept)
 	}
 }
 
-// A cut entry is marked, and so is each cut text. The values that messages are filtered by are not cut. Of ARC sets, the newest
-// stays: its sealer is responsible for the message.
+// A cut entry is marked, and so is each cut text. Values by which messages are filtered are not cut. The newest ARC set is kept, because
+// its sealer is responsible for the message.
 func TestCutIsMarked(t *testing.T) {
 	d := newFixture(t)
 	d.Addresses = Full
@@ -260,7 +260,7 @@ func TestCutIsMarked(t *testing.T) {
 	}
 }
 
-// The DMARC word of a message is the worst of its Author Domains, so that one that passes does not hide another from --failed.
+// The DMARC result of a message is the worst of its Author Domains, so --failed finds a message even if one of its Author Domains passes.
 func TestWorstAuthorDomain(t *testing.T) {
 	for _, c := range []struct {
 		all  []dmarc.Status

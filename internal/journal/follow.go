@@ -12,7 +12,8 @@ import (
 // followInterval is the time between queries for new messages. The daemon writes at most five times a second.
 const followInterval = 500 * time.Millisecond
 
-// List calls show for the newest most messages that match a filter, oldest first. It returns the number after which newer messages begin.
+// List calls show for the newest messages that match a filter, oldest first, but for no more than most. It returns the number of the newest
+// message at that time. Newer messages have greater numbers.
 func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry) error) (last int64, err error) {
 	_, newest, err := r.Covers(ctx) // before the query, so that no message is missed between them
 	if err != nil {
@@ -53,7 +54,8 @@ type Follower struct {
 	Open   func() (*Reader, error)
 	Filter Filter
 	Show   func([]Entry) error
-	// Report is called once for each error: either the journal cannot be read, and Run retries, or some entries cannot be read.
+	// Report is called once for each error. retries is true if the journal cannot be read and Run retries. It is false if only some entries
+	// cannot be read.
 	Report func(err error, retries bool)
 
 	reader     *Reader     // nil: there is no journal at the moment
@@ -62,10 +64,10 @@ type Follower struct {
 	lastUnread string
 }
 
-// Run shows the newest most messages, and then new ones until ctx ends or Show fails. It returns an error if Show fails, or the journal
-// cannot be read at the start.
+// Run shows the newest messages, but no more than most. Then it shows new messages until ctx ends or Show fails. It returns an error if
+// Show fails, or the journal cannot be read at the start.
 func (f *Follower) Run(ctx context.Context, most int) (err error) {
-	f.opened, _ = os.Stat(f.Path) // before it is opened, so that a file that replaces it is noticed
+	f.opened, _ = os.Stat(f.Path) // Stat before Open, so that a replacement of the file is noticed
 	if f.reader, err = f.Open(); err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (f *Follower) more(ctx context.Context) error {
 		return nil
 	}
 	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.Filter.After {
-		f.Filter.After = newest.UnixMicro() // messages of a time when the clock was ahead were renumbered
+		f.Filter.After = newest.UnixMicro() // messages from a time when the clock was ahead were renumbered
 	}
 	for ctx.Err() == nil {
 		ids, err := f.reader.IDs(ctx, f.Filter, page, true)
@@ -128,7 +130,7 @@ func (f *Follower) more(ctx context.Context) error {
 func (f *Follower) ready(ctx context.Context) bool {
 	now, err := os.Stat(f.Path)
 	if err != nil {
-		f.close() // the daemon creates it again
+		f.close() // the daemon will create the journal again
 		return false
 	}
 	if f.reader != nil && !f.reader.Frozen && f.opened != nil && os.SameFile(f.opened, now) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Messages that came while the clock was ahead get other numbers, and the Follower continues after them.
+// Messages from a time when the clock was ahead are renumbered. The Follower continues after them.
 func TestFollowClockPutRight(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
 	keep := func(i int) {

@@ -15,14 +15,18 @@ import (
 	"signpost/internal/dns"
 )
 
-// forgetChunk is how many messages are read, and at most deleted, at a time.
+// forgetChunk is the number of messages that are read at a time. At most this number is deleted at a time.
 const forgetChunk = deleteChunk
 
-// Forget deletes the messages whose record contains an address, and overwrites what they took in the files of the journal. A daemon
-// may write the journal meanwhile. With dryRun it deletes nothing. It returns the number of these messages, also with an error.
+// Forget deletes the messages whose record contains an address, and overwrites their space in the files of the journal. A daemon may write
+// the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of these messages, even if it also returns
+// an error.
 //
 // The address, or the word that replaces it, may be the MAIL FROM, a recipient, or the login, which needs no domain. It may also be part of
 // another text, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
+//
+// What was cut is not known, and does not count: the message may be that of another person. These are recipients of a list that was cut,
+// and addresses that were cut because of their length.
 func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err error) {
 	if missing(path) {
 		return 0, fmt.Errorf("%s: %w", path, ErrNone)
@@ -60,7 +64,8 @@ func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err 
 	return n, errors.Join(err, r.Unread())
 }
 
-// formsOf returns the forms in which the journal may have an address, in lower case: as it is, and its word of Addresses Hash.
+// formsOf returns the forms in which the journal may contain an address, in lower case. These are the address itself, and its hash if
+// journal.addresses is hash.
 func (r *Reader) formsOf(ctx context.Context, address string) ([]string, error) {
 	var secret []byte
 	err := r.row(ctx, []any{&secret}, "SELECT value FROM note WHERE name = 'salt'")
@@ -78,7 +83,7 @@ type storedMessage struct {
 }
 
 // mentioning reads the messages that follow a number, and returns those with one of the wanted addresses. last is the number of the last
-// message that was read, 0 if there was none.
+// message that was read, or 0 if there was none.
 func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (found []storedMessage, last int64, err error) {
 	var all []storedMessage
 	err = r.snapshot(ctx, func(s *snapshot) error {
@@ -112,7 +117,7 @@ func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (
 // mentions reports whether an entry has one of the addresses, which are in lower case.
 func mentions(e *Entry, wanted []string) bool {
 	for _, kept := range append([]string{e.Sender, e.Login}, e.Recipients...) {
-		if slices.ContainsFunc(wanted, func(w string) bool { return isID(strings.ToLower(kept), w) }) {
+		if !strings.HasSuffix(kept, cutMark) && slices.Contains(wanted, strings.ToLower(kept)) {
 			return true
 		}
 	}
@@ -152,7 +157,8 @@ func anyText(v any, f func(string) bool) bool {
 	return false
 }
 
-// hasAddress reports whether a text contains an address, and not only as part of a longer one.
+// hasAddress reports whether a text contains an address, and not only as part of a longer one. An address at which the text was cut may be
+// the beginning of a longer one.
 func hasAddress(text, address string) bool {
 	for {
 		before, after, ok := strings.Cut(text, address)
@@ -164,7 +170,7 @@ func hasAddress(text, address string) bool {
 		rest := strings.TrimPrefix(after, ".")
 		r, _ = utf8.DecodeRuneInString(rest)
 		domain := rest != "" && (alphanumeric(r) || len(rest) == len(after) && strings.ContainsRune("-_", r))
-		if !local && !domain {
+		if !local && !domain && after != cutMark {
 			return true
 		}
 		text = after
@@ -173,7 +179,8 @@ func hasAddress(text, address string) bool {
 
 func alphanumeric(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// remove deletes messages in one transaction, with their share in the counts by hour. It returns how many were still there.
+// remove deletes messages in one transaction, and subtracts them from the counts by hour. It returns how many of them were still in the
+// journal.
 func (r *Reader) remove(ctx context.Context, all []storedMessage) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,8 +37,8 @@ func (d *fixture) bytesIn(t *testing.T, texts ...string) (n int) {
 	return n
 }
 
-// person is the n-th message from, or for, one of ten persons. The middle of the name is no word of the dictionary, so that a packed entry has
-// it as it is.
+// person returns the n-th message from, or for, one of ten persons. The middle of the name is not in the dictionary, so a packed entry
+// contains it literally.
 func person(n int) *decision.Record {
 	name := fmt.Sprintf("qxz%dvwkj@sender%d.example", n%10, n%10)
 	r := sample(n)
@@ -65,7 +67,7 @@ func (d *fixture) keepAll(t *testing.T, n int, record func(n int) *decision.Reco
 	j.Close()
 }
 
-// Forget deletes the messages of an address, whatever journal.addresses is, and leaves no byte of them in the files.
+// For each value of journal.addresses, Forget deletes the messages of an address and leaves no byte of them in the files.
 func TestForget(t *testing.T) {
 	for _, keep := range []Addresses{Full, Hash} {
 		t.Run(string(keep), func(t *testing.T) {
@@ -100,7 +102,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// hours returns how many messages the counts by hour have.
+// hours returns the sum of the counts by hour.
 func (d *fixture) hours(t *testing.T) (n int64) {
 	t.Helper()
 	all, err := d.read(t).Hours(t.Context(), time.Unix(0, 0))
@@ -131,7 +133,7 @@ func (d *fixture) packed(t *testing.T, address string) (all []string) {
 	return nil
 }
 
-// Nothing is lost while the daemon writes, and the log is emptied although the daemon has it open.
+// Forget works while the daemon writes: no message is lost, and the WAL is emptied although the daemon has it open.
 func TestForgetBeside(t *testing.T) {
 	d := newFixture(t)
 	d.Addresses = Full
@@ -175,7 +177,8 @@ func TestForgetBeside(t *testing.T) {
 	}
 }
 
-// A program that reads an old state of the journal keeps the log: Forget returns an error, and succeeds when that program has ended.
+// A program that reads an old state of the journal prevents Forget from emptying the WAL. Forget then returns an error, and succeeds when
+// that program has ended.
 func TestForgetBehindAReader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits for the reader")
@@ -204,7 +207,7 @@ func TestForgetBehindAReader(t *testing.T) {
 	}
 }
 
-// An address is not found in a longer one, or in a DNS record.
+// An address is not found in a longer address or in a DNS record.
 func TestMentions(t *testing.T) {
 	const ann = "ann@example.org"
 	for text, want := range map[string]bool{
@@ -228,6 +231,59 @@ func TestMentions(t *testing.T) {
 	}
 }
 
+// Forget deletes no message only because its list of recipients or an address was cut: what was cut may be that of another person. What was
+// kept of such a message is found.
+func TestForgetCut(t *testing.T) {
+	const ann = "ann@example.org"
+	long := strings.Repeat("b", 2*maxWord) + "@example.org"
+	messages := map[string]func(r *decision.Record){
+		"many recipients": func(r *decision.Record) {
+			for i := range 2 * maxNames {
+				r.Recipients = append(r.Recipients, fmt.Sprintf("someone%d@example.org", i))
+			}
+		},
+		"long addresses": func(r *decision.Record) {
+			r.Sender, r.Login, r.Recipients = long, long, []string{long, "carol@example.org"}
+		},
+		"a cut text": func(r *decision.Record) {
+			r.Others = []policy.Other{{Reason: strings.Repeat("x", maxSentence-len(ann)-len(cutMark)-1) + " " + ann + ".uk, and much more"}}
+		},
+		"cut to the domain": func(r *decision.Record) { r.Login = ann + strings.Repeat(".x", maxWord) },
+	}
+	for _, keep := range []Addresses{Full, Hash} {
+		t.Run(string(keep), func(t *testing.T) {
+			d := newFixture(t)
+			d.Addresses = keep
+			names := slices.Sorted(maps.Keys(messages))
+			d.keepAll(t, len(names), func(n int) *decision.Record {
+				r := sample(n)
+				r.Sender, r.Login, r.Recipients = "bounce@list.example", "", nil
+				messages[names[n]](r)
+				return r
+			})
+			shortened := 0
+			if err := d.read(t).Each(t.Context(), Filter{}, func(e *Entry) bool {
+				if e.Cut {
+					shortened++
+				}
+				return true
+			}); err != nil || keep == Full && shortened != len(messages) || shortened == 0 {
+				t.Fatalf("%d messages were cut: %v", shortened, err)
+			}
+			for _, other := range []string{ann, "dave@example.net", "dave", long[:maxWord] + "@example.net", strings.Repeat("b", maxWord), cutMark, "b" + cutMark, "someone100@example.org"} {
+				if n, err := Forget(t.Context(), d.Path, other, false); n != 0 || err != nil {
+					t.Errorf("%.40s: %d messages of others were deleted: %v", other, n, err)
+				}
+			}
+			for _, kept := range []string{"someone1@example.org", "Carol@example.org"} {
+				if n, err := Forget(t.Context(), d.Path, kept, false); n != 1 || err != nil {
+					t.Errorf("%s: %d messages were deleted: %v", kept, n, err)
+				}
+			}
+		})
+	}
+}
+
 // There is an error if there is no journal, or a file that is none.
 func TestForgetWithoutJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
@@ -242,7 +298,7 @@ func TestForgetWithoutJournal(t *testing.T) {
 	}
 }
 
-// No copy of a message stays in the files, although SQLite moves messages between pages, and the database stays intact.
+// Although SQLite moves messages between pages, Forget leaves no copy of a message in the files, and the database stays intact.
 func TestForgetCopies(t *testing.T) {
 	d := newFixture(t)
 	d.Addresses = Full

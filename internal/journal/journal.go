@@ -1,9 +1,8 @@
 // Package journal stores the decisions of the daemon: an SQLite database in state_dir with a row for each message. It keeps the
 // evidence, so that a decision can be explained, repeated, and tried with other rules. Mail never waits for it.
 //
-// A [Journal] writes; only the daemon has one. A [Reader] reads while the daemon writes. A [Filter] chooses messages, a [Query]
-// is a Filter in the words of a user, and an [Entry] is a message with its decision.Record. docs/decisions/journal.md describes
-// the format.
+// A [Journal] writes; only the daemon has one. A [Reader] reads while the daemon writes. A [Filter] selects messages, a [Query] is a Filter
+// as a user writes it, and an [Entry] is a message with its decision.Record. docs/decisions/journal.md describes the format.
 //
 //	reader, err := journal.OpenReader("/var/lib/signpost/journal/journal.db")
 //	if err != nil {
@@ -28,7 +27,7 @@ type Options struct {
 	Limits
 	Now  func() time.Time
 	Log  *slog.Logger
-	Lost func(cause Cause, n int) // called from many goroutines when n messages are lost to the journal; may be nil
+	Lost func(cause Cause, n int) // called from many goroutines when n messages could not be stored; may be nil
 }
 
 // Limits are the options that Journal.Limit can change while the journal is open.
@@ -40,13 +39,13 @@ type Limits struct {
 
 // Limits of the writer.
 const (
-	// queueMessages limits the packed messages that wait for the writer, and queueBytes their bytes. An ordinary message has about
-	// 700 bytes, a hostile one at most maxMessage. The queue has room for a second of a very busy server. Messages count until they
-	// are written or lost.
+	// queueMessages limits the number of packed messages that wait for the writer, and queueBytes limits their bytes. An ordinary message
+	// has about 700 bytes, and a hostile one at most maxMessage. The queue has room for the mail of a very busy server in one second. A
+	// message counts until it is written or lost.
 	queueMessages = 8192
 	queueBytes    = 8 << 20
-	// batchMessages limits the messages of one transaction, batchBytes the bytes that they add to the WAL. batchDelay is how long the
-	// first message waits for more.
+	// batchMessages limits the messages of one transaction, and batchBytes limits the bytes that they add to the WAL. batchDelay is the
+	// time for which the first message of a batch waits for more.
 	batchMessages = 256
 	batchBytes    = 8 << 20
 	batchDelay    = 200 * time.Millisecond
@@ -58,7 +57,7 @@ const (
 	retryInterval = 10 * time.Second
 	// openTimeout limits how long Open waits for the database, whose secret is needed to hash addresses.
 	openTimeout = time.Second
-	// closeTimeout limits how long Close writes queued messages.
+	// closeTimeout limits the time in which Close writes queued messages.
 	closeTimeout = 5 * time.Second
 )
 
@@ -142,8 +141,8 @@ func (j *Journal) Add(r *decision.Record) {
 	j.lose(cause, 1)
 }
 
-// full returns the cause of the loss if the queue has no room for another message, otherwise "". bytes is the size of the queue with that
-// message.
+// full returns the cause of the loss if the queue has no room for another message, and otherwise "". bytes is the size of the queue
+// including that message.
 func (j *Journal) full(bytes int64) Cause {
 	switch {
 	case len(j.queue) == cap(j.queue):
@@ -224,8 +223,8 @@ func (j *Journal) writeNext(first *row) {
 	j.write(b.rows)
 }
 
-// another returns the next message, or nil after timeout. It polls at each look instead of waiting on the queue. Otherwise, under load, each
-// message would wake this goroutine, which preempts those that handle mail.
+// another returns the next message, or nil after timeout. It polls the queue at each look instead of waiting on the queue. Otherwise, under
+// load, each message would wake this goroutine, which would preempt the goroutines that handle mail.
 func (j *Journal) another(look, timeout <-chan time.Time) *row {
 	for {
 		select {
@@ -246,8 +245,8 @@ func (j *Journal) another(look, timeout <-chan time.Time) *row {
 	}
 }
 
-// end writes the queued messages until limit, but at least one batch: limit may have passed while the process was suspended. Then it closes
-// the database.
+// end writes the queued messages until limit, and then closes the database. It writes at least one batch, because limit may have passed
+// while the process was suspended.
 func (j *Journal) end(limit time.Time) {
 	for first := true; len(j.queue) > 0 && (first || time.Now().Before(limit)); first = false {
 		j.writeNext(<-j.queue)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// fixture is a journal in a directory of its own.
+// fixture is a journal in a separate directory.
 type fixture struct {
 	Options
 	log   *lockedBuffer
@@ -51,7 +51,7 @@ func (d *fixture) keep(t *testing.T, first, last int) {
 		}
 		j.Add(sample(i))
 	}
-	if last-first > batchMessages { // on a busy machine, Close has no time for a second batch
+	if last-first > batchMessages { // on a busy machine, Close may not have time for a second batch
 		until(t, "all is written", func() bool { return j.queued.Load() == 0 })
 	}
 	j.Close()
@@ -67,7 +67,7 @@ func (d *fixture) read(t *testing.T) *Reader {
 	return r
 }
 
-// What was found out about a message can be read again, whole but for what is not kept.
+// The record of a message is read back unchanged, except for the parts that are not kept.
 func TestKept(t *testing.T) {
 	d := newFixture(t)
 	d.keep(t, 0, 300)
@@ -94,15 +94,15 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// Each filter takes what it says, newest first.
+// Each filter returns the messages that match, newest first.
 func TestFilters(t *testing.T) {
 	d := newFixture(t)
 	d.keep(t, 0, 600)
 	r := d.read(t)
 	failed := func(o Outcome) bool { return o.Failed() }
 	for name, c := range map[string]struct {
-		filter Filter
-		takes  func(n int) bool
+		filter  Filter
+		matches func(n int) bool
 	}{
 		"all":              {Filter{}, func(int) bool { return true }},
 		"domain":           {Filter{Domain: "sender9.example"}, func(n int) bool { return n%100 == 9 }},
@@ -117,7 +117,7 @@ func TestFilters(t *testing.T) {
 	} {
 		var want, got, back []string
 		for n := range 600 {
-			if c.takes(n) {
+			if c.matches(n) {
 				want = append(want, sample(n).Evidence.MessageID)
 			}
 		}
@@ -161,8 +161,8 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// A journal whose time to close is over before it begins, since the machine stood still, writes a batch all the same, which is
-// all but ever everything. What is left behind that is counted and said.
+// If the machine was suspended and closeTimeout has passed before end is called, end still writes one batch, which is almost always
+// sufficient. Further messages are counted and logged as lost.
 func TestEnd(t *testing.T) {
 	d := newFixture(t)
 	j := newJournal(d.Options)
@@ -177,7 +177,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// lockedBuffer takes the log.
+// lockedBuffer is a bytes.Buffer for concurrent use. It collects the log.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -13,32 +13,32 @@ import (
 	"signpost/policy"
 )
 
-// rowsVar is how many messages BenchmarkLarge asks about, pathVar where its database stays: `make bench-journal`.
+// rowsVar is the number of messages in the database of BenchmarkLarge, and pathVar is the path of that database: see `make bench-journal`.
 const (
 	rowsVar = "SIGNPOST_JOURNAL_ROWS"
 	pathVar = "SIGNPOST_JOURNAL_FILE"
 )
 
-// largeSpan is what the messages are spread over, up to now.
+// largeSpan is the time over which the messages are spread. It ends now.
 const largeSpan = 14 * 24 * time.Hour
 
-// told is how many messages one of them has an entry of its own: made for each, ten million would take an hour. The others
-// have one of the same size that tells of another message, and rows of their own.
-const told = 1000
+// packedEntries is the number of different packed entries. Packing ten million entries would take an hour, so most messages reuse one of
+// the packed entries. Each message has its own row.
+const packedEntries = 1000
 
-// crowd makes messages: senders and clients as the world has them, a few of most of the mail and many of little.
+// crowd creates messages with a realistic distribution of senders and clients: a few send most of the mail, and many send little.
 type crowd struct {
 	random  *rand.Rand
 	domains *rand.Zipf
 	pool    []Entry
 	packed  []*row
-	texts   []text // of packed: they go with the first message
+	texts   []text // the texts of packed; the first message stores them
 }
 
 func newCrowd(b *testing.B, db *database) *crowd {
 	random := rand.New(rand.NewPCG(1, 2))
 	c := &crowd{random: random, domains: rand.NewZipf(random, 1.2, 4, 50_000)}
-	for n := range told {
+	for n := range packedEntries {
 		e := Entry{Record: redact(*sample(n), Omit, nil)}
 		e.Evidence.QueueID = queueOf(n)
 		r, err := pack(&e, db.codec, db.stored)
@@ -63,11 +63,11 @@ func (c *crowd) message(b *testing.B, db *database, n int, at time.Time) *row {
 	switch {
 	case n%5 == 0:
 		e.Role, e.Action, ev.SPF, ev.DKIM, ev.DMARC = policy.RoleSign, policy.Sign, nil, nil, nil
-	case n%1_000_003 == 1: // a dozen, in the most common domain
+	case n%1_000_003 == 1: // about ten in ten million, all in the most common domain
 		e.Action = policy.Hold
 		ev.Author.Domains = []string{"sender0.example"}
 	}
-	if n%told == 0 {
+	if n%packedEntries == 0 {
 		r, err := pack(&e, db.codec, db.stored)
 		if err != nil {
 			b.Fatal(err)
@@ -107,15 +107,15 @@ func fill(b *testing.B, path string, rows int) {
 			b.Fatal(err)
 		}
 	}
-	b.Logf("%d messages made in %v", rows, time.Since(start).Round(time.Second))
+	b.Logf("%d messages created in %v", rows, time.Since(start).Round(time.Second))
 }
 
-// Questions to a database of many messages, and that it keeps its bound while mail flows and somebody asks. Not by default:
-// ten million take a while to be made.
+// BenchmarkLarge measures queries to a large database. It also checks that the database keeps its limit while messages are written and
+// queried. It does not run by default, because creating ten million messages takes long.
 func BenchmarkLarge(b *testing.B) {
 	rows, _ := strconv.Atoi(os.Getenv(rowsVar))
 	if rows == 0 {
-		b.Skip("only where " + rowsVar + " says how many")
+		b.Skip("set " + rowsVar + " to the number of messages")
 	}
 	path := os.Getenv(pathVar)
 	if path == "" {
@@ -128,14 +128,14 @@ func BenchmarkLarge(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Logf("%d octets, %d a message", fi.Size(), fi.Size()/int64(rows))
+	b.Logf("%d bytes, %d per message", fi.Size(), fi.Size()/int64(rows))
 	ask(b, path, rows)
 	b.Run("every message", func(b *testing.B) { every(b, path) })
 	shrinks(b, path, rows)
 	b.Run("mail flows", func(b *testing.B) { flow(b, path, fi.Size()) })
 }
 
-// every reads whole messages one after the other, as what-if does.
+// every reads complete messages one after the other, as what-if does.
 func every(b *testing.B, path string) {
 	const most = 100_000
 	n, start := 0, cpu()
@@ -155,15 +155,15 @@ func every(b *testing.B, path string) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "us/message")
 }
 
-// flow has messages written to a database that has its bound already, while somebody asks.
+// flow writes messages to a database that has already reached its limit, while another goroutine queries it.
 func flow(b *testing.B, path string, size int64) {
 	d := newFixture(b)
-	d.Path, d.Keep, d.MaxSize = path, 10*largeSpan, size+size/spareShare+largeRoom // it is full
+	d.Path, d.Keep, d.MaxSize = path, 10*largeSpan, size+size/spareShare+largeRoom // the database is full
 	var slowest time.Duration
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for at := 0; ; at += told {
+		for at := 0; ; at += packedEntries {
 			select {
 			case <-stop:
 				return
@@ -214,7 +214,7 @@ func flow(b *testing.B, path string, size int64) {
 	b.ReportMetric(float64(slowest)/float64(time.Millisecond), "ms-worst-explain")
 	b.ReportMetric(float64(max(most, largest()))/float64(d.MaxSize), "size/bound")
 	if d.lost.Load() > 0 || most > d.MaxSize {
-		b.Errorf("%d lost, %d octets of %d at the most\n%s", d.lost.Load(), most, d.MaxSize, d.log)
+		b.Errorf("%d lost, at most %d bytes of %d\n%s", d.lost.Load(), most, d.MaxSize, d.log)
 	}
 }
 
@@ -229,7 +229,7 @@ func action(words ...string) func(Outcome) bool {
 	}
 }
 
-// ask asks everything, each question once with nothing in the reader's own cache.
+// ask makes each query once, with an empty cache in the reader.
 func ask(b *testing.B, path string, rows int) {
 	network, wide, one := netip.MustParsePrefix("60.0.0.0/14"), netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("10.0.0.1/32")
 	failed, held, never := Outcome.Failed, action("hold"), action("tempfail")
@@ -241,7 +241,7 @@ func ask(b *testing.B, path string, rows int) {
 		{"all", Filter{}},
 		{"failed", Filter{Outcome: failed}},
 		{"rare action", Filter{Outcome: held}},
-		{"verdict that never was", Filter{Outcome: never}},
+		{"action that never occurs", Filter{Outcome: never}},
 		{"common domain", Filter{Domain: "sender0.example"}},
 		{"rare domain", Filter{Domain: "sender49999.example"}},
 		{"common domain, rare verdict", Filter{Domain: "sender0.example", Outcome: held}},

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Cause is why a message was lost to the journal. It is a label of a metric, and in the log.
+// Cause is the reason why a message could not be stored. It is a label of a metric and is logged.
 type Cause string
 
 // The causes.
@@ -14,7 +14,7 @@ const (
 	QueueBytes     Cause = "queue_bytes"     // the waiting messages had too many bytes
 	DatabaseFailed Cause = "database_failed" // the database could not be opened or written
 	NotEncodable   Cause = "not_encodable"   // the record could not be packed: an internal error
-	ShutDown       Cause = "shutdown"        // timeout while the queued messages were written at a stop
+	ShutDown       Cause = "shutdown"        // closeTimeout passed before all queued messages were written
 )
 
 // Causes returns all causes.
@@ -29,7 +29,7 @@ const reportInterval = time.Minute
 type losses struct {
 	mu         sync.Mutex
 	n          map[Cause]int
-	reportedAt time.Time // only the writer's goroutine uses it
+	reportedAt time.Time // used only by the writer's goroutine
 }
 
 func (j *Journal) lose(cause Cause, n int) {

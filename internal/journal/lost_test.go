@@ -10,7 +10,7 @@ import (
 	"signpost/internal/dns"
 )
 
-// Each lost message is counted and logged with its cause, and the log has a line for each cause.
+// Each lost message is counted with its cause. The log has one line for each cause.
 func TestCausesOfLoss(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fills the queue of the journal")
@@ -60,7 +60,7 @@ func TestCausesOfLoss(t *testing.T) {
 			if log := d.log.String(); !strings.Contains(log, "cause="+string(cause)) || !strings.Contains(log, c.log) || strings.Count(log, "messages are missing from the journal") != 1 {
 				t.Errorf("the log lacks %q: %s", c.log, log)
 			}
-			j.reportLost() // nothing is reported twice
+			j.reportLost() // no loss is reported twice
 			if n := strings.Count(d.log.String(), "messages are missing from the journal"); n != 1 {
 				t.Errorf("%d lines", n)
 			}
@@ -74,7 +74,7 @@ func TestCausesOfLoss(t *testing.T) {
 	}
 }
 
-// Until the journal has its secret, addresses that are to be hashed are left out: less than the operator allows, never more.
+// Until the journal has its secret, it omits addresses instead of hashing them. It never keeps more than the operator allows.
 func TestNoSecretYet(t *testing.T) {
 	d := newFixture(t)
 	d.Addresses = Hash
@@ -89,7 +89,8 @@ func TestNoSecretYet(t *testing.T) {
 	}
 }
 
-// Names that a cut record may have made of the sender's local part are not kept: what is missing may be the macro.
+// If an SPF record was cut, the missing part may contain a macro with the sender's local part. Names that may result from such a macro are
+// not kept.
 func TestMacrosInCutAnswers(t *testing.T) {
 	lookups := []dns.Lookup{
 		{Name: "example.com.", Type: "TXT", Status: dns.NoError, Cut: 2837},

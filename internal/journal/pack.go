@@ -12,13 +12,13 @@ import (
 
 // Limits of the space for one message. A sender may choose everything in an entry.
 const (
-	// maxMessage is the maximum size of a message in the files, with its answers, in bytes. Even with the smallest max_size, 32 MiB, a
+	// maxMessage is the maximum size of a message in the files, with its answers, in bytes. Even with the smallest max_size (32 MiB), a
 	// thousand hostile messages do not displace the mail of a day.
 	maxMessage = 20 << 10
-	// maxEntry is the maximum size of a packed entry, in bytes. An ordinary entry has about 300, one with a dozen signatures and ARC
-	// sets less than 3,000.
+	// maxEntry is the maximum size of a packed entry, in bytes. An ordinary entry has about 300 bytes. An entry with a dozen signatures and
+	// ARC sets has less than 3,000.
 	maxEntry = 6 << 10
-	// indexRoom is the space for the index rows of a message, in bytes; two of them have the domain.
+	// indexRoom is the space for the index rows of a message, in bytes. Two of these rows contain the domain.
 	indexRoom = 1 << 10
 	// rowBytes is the memory of a queued row in addition to its entry and texts, in bytes.
 	rowBytes = 384
@@ -34,15 +34,15 @@ type row struct {
 	client     []byte
 	outcome    Outcome
 	entry      []byte
-	texts      []text // to be stored before it
+	texts      []text // to be stored before the row
 	textBytes  int
 }
 
 // bytes returns the memory of a row.
 func (r *row) bytes() int64 { return int64(rowBytes + len(r.entry) + len(r.domain) + r.textBytes) }
 
-// textCost returns the space in the files for a text of size bytes. It includes the row of the index, and the free space that pages have
-// after inserts in random order.
+// textCost returns the space in the files for a text of size bytes. It includes the row of the index, and the free space in pages after
+// inserts in random order.
 func textCost(size int) int { return size*5/4 + textRow }
 
 const textRow = 72
@@ -67,7 +67,7 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 			}
 			return store(dns.Shorten(s))
 		}, func(l *dns.Lookup) {
-			size, valid := 0, true // JSON can have only valid UTF-8
+			size, valid := 0, true // JSON strings must be valid UTF-8
 			for _, r := range l.Records {
 				size += len(r)
 				valid = valid && utf8.ValidString(r)
@@ -89,7 +89,7 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 	}
 }
 
-// keepTexts keeps the texts that fit into maxMessage with the entry, in their order. It reserves one page, because a row may leave up to a
+// keepTexts keeps the first texts that fit into maxMessage together with the entry. It reserves one page, because a row may leave up to a
 // page unused.
 func (r *row) keepTexts(texts []text) {
 	room := maxMessage - indexRoom - pageSize - len(r.entry)

@@ -12,7 +12,7 @@ import (
 	"signpost/internal/dns"
 )
 
-// An ordinary entry stays as small as it is: with every byte more, the journal goes back less far. Times and TTLs are as different as
+// An ordinary entry must not become larger, because with larger entries the journal covers a shorter time. The times and TTLs vary like
 // those of a resolver.
 func TestEntrySize(t *testing.T) {
 	const most, messages = 305, 1000
@@ -40,8 +40,8 @@ func TestEntrySize(t *testing.T) {
 	}
 }
 
-// The records of a lookup are read as they were written: few or many, short or long, whatever bytes a sender put into them. A lookup
-// whose records are not in the database any more shows that, and is no failure.
+// The records of a lookup are read back unchanged, whatever their number, length and bytes. If records are no longer in the database, the
+// lookup states this, and reading is not an error.
 func TestRecordsAreKept(t *testing.T) {
 	long := strings.Repeat("v=spf1 ip4:192.0.2.1 -all ", 8)
 	all := [][]string{
@@ -86,13 +86,13 @@ func TestRecordsAreKept(t *testing.T) {
 	}
 }
 
-// inTable reports whether records have a row of their own.
+// inTable reports whether records are stored in the table answer.
 func inTable(records []string) bool {
 	text := strings.Join(records, "")
 	return len(text) >= large || !utf8.ValidString(text) || len(records) == 1 && strings.HasPrefix(text, mark)
 }
 
-// Whatever records an answer has, the text that is stored of them yields the same records, and no part of a record becomes one.
+// For all records, splitRecords returns the records that joinRecords joined, and no part of a record is taken for another record.
 func FuzzJoinRecords(f *testing.F) {
 	f.Add("v=spf1 -all", "x", 2)
 	f.Add(joined+"11:v=spf1 +all", "", 1)
@@ -105,6 +105,6 @@ func FuzzJoinRecords(f *testing.F) {
 		if got := splitRecords(text); !slices.Equal(got, records) {
 			t.Errorf("%q, want %q", got, records)
 		}
-		_ = splitRecords(string(bytes.ToUpper([]byte(joined + one)))) // what a damaged database has
+		_ = splitRecords(string(bytes.ToUpper([]byte(joined + one)))) // text from a damaged database
 	})
 }

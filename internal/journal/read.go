@@ -30,7 +30,7 @@ type Reader struct {
 	firstUnread error
 }
 
-// Unread returns an error with the number of entries that were omitted so far because they could not be decoded, or nil if there are none.
+// Unread returns an error with the number of entries that could not be decoded and were omitted so far. It returns nil if there are none.
 func (r *Reader) Unread() error {
 	if r.unread == 0 {
 		return nil
@@ -48,15 +48,15 @@ const (
 	queryTimeout = time.Minute
 )
 
-// OpenReader opens the journal at path. The error wraps ErrNone if there is none.
+// OpenReader opens the journal at path. The error wraps ErrNone if there is no journal.
 func OpenReader(path string) (*Reader, error) {
 	if missing(path) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
 	from := dsn(path, busy(readerBusyTimeout), "query_only(1)", "cache_size(-16384)")
 	r, err := openReader(from)
-	// SQLite creates files beside the database even to read it. If it cannot create them, and there is no WAL, the file system is read-only
-	// and the file can be read as it is.
+	// Even to read a database, SQLite creates files in the same directory. If SQLite cannot create them and there is no WAL, the file
+	// system is read-only, and the file can be read without them.
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CANTOPEN && missing(path+"-wal") {
 		if r, err = openReader(from + "&immutable=1"); err == nil {
@@ -81,7 +81,7 @@ func openReader(from string) (*Reader, error) {
 	var has int
 	err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has)
 	switch {
-	case err == nil && has == 0: // the daemon is creating it
+	case err == nil && has == 0: // the daemon is creating the journal
 		err = ErrNone
 	case err == nil && has > version:
 		err = fmt.Errorf("%w: it is of version %d, and this Signpost reads version %d", errForeign, has, version)
@@ -114,8 +114,8 @@ func (r *Reader) rows(ctx context.Context, f func(*sql.Rows) error, query string
 // maxFound limits the messages that Find returns.
 const maxFound = 100
 
-// Find returns the messages with a queue ID or, if there are none, a Message-ID. They are the newest hundred at most, newest first: Postfix
-// reuses short queue IDs.
+// Find returns the messages with a queue ID or, if there are none, with a Message-ID. There may be several, because Postfix reuses short
+// queue IDs. Find returns at most the newest hundred, newest first.
 func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	queue, mid, err := r.candidates(ctx, id)
 	if err != nil {
@@ -196,8 +196,8 @@ func (r *Reader) decode(ctx context.Context, all []packedEntry) []Entry {
 // page is the number of messages that one query reads.
 const page = 500
 
-// Entries returns the messages with these numbers, which must be in the order of IDs: newest or oldest first. It omits messages that were
-// deleted in the meantime.
+// Entries returns the messages with these numbers. The numbers must be in the order in which IDs returns them, newest or oldest first. It
+// omits messages that were deleted in the meantime.
 func (r *Reader) Entries(ctx context.Context, ids []int64) ([]Entry, error) {
 	all := make([]Entry, 0, len(ids))
 	for some := range slices.Chunk(ids, page) {
@@ -290,8 +290,8 @@ type Count struct {
 	N    int64
 }
 
-// Top returns the domains, or the clients, with the most messages that match a filter. It counts only the newest 50,000 of these, so that it
-// takes less than a second. whole reports whether it counted all.
+// Top returns the domains, or the clients, with the most messages that match a filter. It counts only the newest 50,000 matching messages,
+// so that it takes less than a second. whole reports whether it counted all of them.
 func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top []Count, whole bool, err error) {
 	const look = 50_000
 	column := "domain"
@@ -325,7 +325,7 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	return MostFrequent(n, most), all < look, nil
 }
 
-// MostFrequent returns the largest counts, at most most of them, the largest first.
+// MostFrequent returns the largest counts, the largest first, but no more than most.
 func MostFrequent[N int | int64](n map[string]N, most int) (all []Count) {
 	for name, count := range n {
 		all = append(all, Count{name, int64(count)})

@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// Addresses is the value of journal.addresses: what the journal keeps of recipients and of the local parts of addresses.
+// Addresses is the value of journal.addresses. It determines whether the journal keeps recipients and the local parts of addresses.
 type Addresses string
 
 // The values.
@@ -24,10 +24,10 @@ const (
 	Full Addresses = "full" // everything
 )
 
-// leftOut replaces a text that is not kept.
+// leftOut replaces a text that is omitted.
 const leftOut = "(left out)"
 
-// redact returns a copy of a record without the parts that keep excludes. It does not change the slices of its argument.
+// redact returns a copy of a record without the parts that keep excludes. It does not change the slices of r.
 func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 	if keep == Full {
 		return r
@@ -123,7 +123,7 @@ type hider struct {
 // detail hides addresses in the detail of a reason or cause: a DNS name, or text from a sender or the operator.
 func (h hider) detail(s string) string { return h.text(h.name(s)) }
 
-// name hides a DNS name that may contain the local part. A macro can also produce an invalid name, which was not looked up.
+// name hides a DNS name that may contain the local part. An SPF macro can also produce an invalid name, which was never looked up.
 func (h hider) name(s string) string {
 	if strings.Contains(s, ".") && containsAny(s, h.pieces) {
 		return leftOut
@@ -169,12 +169,12 @@ func (h hider) address(address string) string {
 		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
 	}
 	if !ok {
-		return cmp.Or(word, leftOut) // not empty: that would be a bounce, or a client without a login
+		return cmp.Or(word, leftOut) // not "", which would mean a bounce, or a client without a login
 	}
 	return word + "@" + domain
 }
 
-// text hides the local part of each address in a text. A quoted string, which may have spaces, is part of a word.
+// text hides the local part of each address in a text. A quoted string counts as part of a word, although it may contain spaces.
 func (h hider) text(s string) string {
 	if !strings.Contains(s, "@") {
 		return s
@@ -227,8 +227,8 @@ func (h hider) word(word string) string {
 	return name + `"` + h.text(inner) + `"`
 }
 
-// keyName returns the name and the equals sign at the beginning of a word: of a property of RFC 8601, or of a key in reasons and in the
-// results of other filters. It returns "" if there is none: a local part may contain = too.
+// keyName returns the name and the equals sign at the beginning of a word. The name may be a property of RFC 8601, or a key in reasons and
+// in the results of other filters. keyName returns "" if the word has no such name. A local part may contain = too.
 func keyName(word string) string {
 	name, _, ok := strings.Cut(word, "=")
 	low := strings.ToLower(name)
@@ -245,14 +245,14 @@ func keyName(word string) string {
 	return word[:len(name)+1]
 }
 
-// hideNames replaces the names of lookups that may contain the sender's local part, by the macros s and l of RFC 7208 section 7.2. It
-// returns the pieces of the local part, or none if no record has such a macro.
+// hideNames replaces the names of lookups that may contain the sender's local part because of the macros s and l (RFC 7208 section 7.2). It
+// returns the pieces of the local part. If no record has such a macro, it returns no pieces.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
 		has := func(macro string) bool {
 			return slices.ContainsFunc(l.Records, func(r string) bool { return strings.Contains(r, macro) })
 		}
-		return l.Incomplete() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // the missing records may have macros
+		return l.Incomplete() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // the missing part may contain macros
 	})
 	if !macros || local == "" {
 		return all, nil

@@ -16,7 +16,7 @@ import (
 	"signpost/policy"
 )
 
-// sample is the record of the n-th message: most pass, each tenth fails and is rejected.
+// sample returns the record of the n-th message. One in ten messages fails DMARC and is rejected; the others pass.
 func sample(n int) *decision.Record {
 	domain := fmt.Sprintf("sender%d.example", n%100)
 	client := netip.AddrFrom4([4]byte{203, 0, byte(n >> 8), byte(n)})
@@ -55,7 +55,7 @@ func sample(n int) *decision.Record {
 	return r
 }
 
-// bulky is a message that takes some 8 KiB, as few do: it asked for a text that no other one asks for.
+// bulky returns a message that takes about 8 KiB, because of a DNS answer that no other message has.
 func bulky(n int) *decision.Record {
 	r := sample(n)
 	text := make([]byte, dns.MaxShortened*3/4-10) // in base64, as large as the journal stores

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// perTick is how many messages come in each hundredth of a second while a large journal is made smaller.
+// perTick is the number of messages that arrive in each hundredth of a second while a large journal is reduced.
 const perTick = 10
 
-// shrink gives a copy of a large journal other limits while mail flows, and measures until so much is deleted and given back: how
-// long, how many messages waited at the most for the writer, and that none was lost.
+// shrink opens a copy of a large journal with other limits while messages arrive. It runs until done reports that enough is deleted and
+// returned to the file system. It measures the time and the longest queue, and checks that no message was lost.
 func shrink(b *testing.B, path string, limits Limits, done func(r *Reader) (bool, error)) {
 	d := newFixture(b)
 	d.Limits = limits
 	d.Path = copied(b, path)
 	j := newJournal(d.Options)
-	// As if it had run for a while: it tidies up at once.
+	// The journal tidies immediately, as if it had run for a while.
 	j.clockReadAt = d.Now().Round(0)
 	j.clockJumpedAt = j.clockReadAt.Add(-2 * minStable)
 	j.more = time.After(0)
@@ -87,10 +87,11 @@ func copied(b *testing.B, path string) string {
 	return to
 }
 
-// shrunk is how many messages go.
+// shrunk is the number of messages to delete.
 const shrunk = 100_000
 
-// shrinks are a shorter journal.keep, which is as if the daemon had been off for a while, and a smaller journal.max_size.
+// shrinks measures a shorter journal.keep, which has the same effect as a daemon that was stopped for a while, and a smaller
+// journal.max_size.
 func shrinks(b *testing.B, path string, rows int) {
 	if rows <= shrunk {
 		return

@@ -12,7 +12,7 @@ import (
 const (
 	maxDomain   = 253     // the longest domain name
 	maxWord     = 320     // a name, address or identifier: the longest address, RFC 5321 section 4.5.3.1
-	maxID       = 998     // a Message-ID fits into a line: RFC 5322 section 2.1.1
+	maxID       = 998     // a Message-ID, which fits into a line: RFC 5322 section 2.1.1
 	maxSentence = 512     // a detail or reply: a line of SMTP, RFC 5321 section 4.5.3.1.5
 	maxSealed   = 2 << 10 // the results of an ARC set
 	maxNames    = 64      // the names in h=, and the lookups: twice as many as ordinary messages have
@@ -20,7 +20,7 @@ const (
 	minWord     = 16
 	// maxLevel is the level at which every entry fits into maxEntry.
 	maxLevel = 8
-	// maxSignature is how many bytes of a signature are kept: header.b of RFC 6008 needs eight characters.
+	// maxSignature is the number of bytes of a signature that are kept. header.b of RFC 6008 needs eight characters.
 	maxSignature = 24
 	// cutMark ends a text that was cut.
 	cutMark = "...(cut)"
@@ -82,7 +82,7 @@ func (s *shortener) names(all []string, most, each int) []string {
 	return short
 }
 
-// firstOf returns a copy with at most most items: first those that matter, then others.
+// firstOf returns a copy with no more than most items. Items for which matters returns true take precedence over others.
 func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T {
 	if most = max(most>>s.level, 1); len(all) <= most {
 		return slices.Clone(all)
@@ -99,8 +99,8 @@ func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T 
 	return kept
 }
 
-// lastOf returns a copy with the last most items. The last ARC sets are the newest: the newest sealer is responsible for the message, and a
-// sender can write the others.
+// lastOf returns a copy of the last items, but no more than most. The last ARC sets are the newest. The newest sealer is responsible for
+// the message, and a sender can forge older sets.
 func lastOf[T any](s *shortener, all []T, most int) []T {
 	if most = max(most>>s.level, 1); len(all) > most {
 		all, s.cut = all[len(all)-most:], true
@@ -137,7 +137,7 @@ func shorten(e *Entry, level int) Entry {
 		s.words(&ev.SealedDMARC[i].Domain, &ev.SealedDMARC[i].Result)
 	}
 	short.Cut = s.cut
-	// Missing lookups do not set Cut: they leave gaps in explain, but the evidence is complete.
+	// Omitted lookups do not set Cut. Some answers are then missing in explain, but the evidence is complete.
 	short.Lookups = slices.Clone(e.Lookups[:min(len(e.Lookups), max(maxNames>>level, 1))])
 	for i := range short.Lookups {
 		s.words(&short.Lookups[i].Name)

@@ -16,8 +16,8 @@ import (
 	"signpost/policy"
 )
 
-// With hash the same address has the same word wherever it stands and however it is written, other addresses have others, and
-// so has every other journal.
+// With addresses = "hash", an address has the same hash in each field and in each spelling. Other addresses, and other journals, have
+// different hashes.
 func TestHashedAddresses(t *testing.T) {
 	var senders [][]string
 	for range 2 {
@@ -54,8 +54,8 @@ func TestHashedAddresses(t *testing.T) {
 	}
 }
 
-// A DNS name that the sender's local part went into is left out wherever the decision names it: the lookup that failed is in the
-// reason and the reply, too.
+// A DNS name that contains the sender's local part is omitted in the whole record. If its lookup failed, the reason and the reply contain
+// the name too.
 func TestFailedNameIsLeftOut(t *testing.T) {
 	const name = "secretary.u.example.com"
 	r := &decision.Record{Lookups: []dns.Lookup{
@@ -74,8 +74,8 @@ func TestFailedNameIsLeftOut(t *testing.T) {
 	}
 }
 
-// SPF macros put the local part into DNS names, whole or in parts, escaped or not. The journal has none of these names, even where the
-// name is invalid and there is no lookup of it.
+// SPF macros put the local part into DNS names, completely or in parts, escaped or not. The journal has none of these names, not even an
+// invalid name that was never looked up.
 func TestNamesOfMacrosAreLeftOut(t *testing.T) {
 	for _, local := range []string{"zq.local", "zq!local", `"zq local"`, "zq%local", "zqé", "ZQÉ", "zq\xfflocal", `"zq@local"`, `zq\local`, "zq+a/b_c=local", "zq..local", strings.Repeat("zq", 40)} {
 		for _, term := range []string{"exists:%{l}.a.example.com", "exists:%{L}.a.example.com", "exists:%{S}.a.example.com", "a:%{L1}.x%{l2r+}.example.com",
@@ -97,7 +97,7 @@ func TestNamesOfMacrosAreLeftOut(t *testing.T) {
 	}
 }
 
-// In the results of others, an address may be quoted or contain equals signs. What is not a local part stays.
+// In the results of other hosts, an address may be quoted or contain equals signs. Text that is not a local part is kept.
 func TestAddressesInResults(t *testing.T) {
 	for text, want := range map[string]string{
 		"i=1; mx; spf=pass smtp.mailfrom=zq@a.example; dkim=pass header.i=@b.example": "i=1; mx; spf=pass smtp.mailfrom=@a.example; dkim=pass header.i=@b.example",

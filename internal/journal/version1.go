@@ -61,7 +61,7 @@ func (l lookup1) current() dns.Lookup {
 	return now
 }
 
-// answer1 sets the answer of a lookup from a text of version 1.
+// answer1 sets the answer of a lookup, which version 1 stored as text.
 func answer1(l *dns.Lookup, text string) {
 	a := dns.ParseV1(l.Type, text)
 	l.Status, l.Records, l.Cut = a.Status, a.Records, a.Cut
@@ -117,8 +117,8 @@ type evidence1 struct {
 	} `json:"arc"`
 }
 
-// decodeVersion1 decodes an entry of version 1. Its sentences become details of the code or cause "legacy", except where a replay
-// needs the code.
+// decodeVersion1 decodes an entry of version 1. Its sentences become details of the code or cause "legacy". Sentences for which a replay
+// needs the code become that code.
 func decodeVersion1(text []byte) (Entry, error) {
 	var old entry1
 	if err := json.Unmarshal(text, &old); err != nil {
@@ -162,7 +162,8 @@ func decodeVersion1(text []byte) (Entry, error) {
 	return e, nil
 }
 
-// refused returns why outbound mail was rejected. It follows from the evidence: policy.AssignRole checked in this order.
+// refused returns why outbound mail was rejected. It derives the reason from the evidence, in the order in which policy.AssignRole checked
+// it.
 func (e *entry1) refused() policy.Reason {
 	why, ev := legacy(e.Assignment.Reason), e.Evidence.current()
 	switch {
@@ -179,7 +180,7 @@ func (e *entry1) refused() policy.Reason {
 	return why
 }
 
-// submitter1 returns the code for why a message was outbound.
+// submitter1 returns the code of the reason why a message was outbound.
 func submitter1(e *policy.Evidence) policy.Code {
 	switch {
 	case e.Envelope.Login != "":
@@ -205,7 +206,7 @@ func legacy(text string) policy.Reason {
 	return policy.Reason{Code: policy.Legacy, Detail: text}
 }
 
-// action returns the action of an entry: the first word of what was done.
+// action returns the action of an entry, which is the first word of the stored text.
 func (e *entry1) action() string {
 	word, _, _ := strings.Cut(e.Done, " ")
 	return (Outcome{Action: word}).current().Action
@@ -253,7 +254,7 @@ func cause1(m dmarc.Method) dmarc.Cause {
 	case dmarc.SPF:
 		return dmarc.SPFLookupFailed
 	}
-	return policy.LegacyCause // also for a failed policy lookup, which the detail states
+	return policy.LegacyCause // also for a failed policy lookup; the detail states the method
 }
 
 func (e *evidence1) current() policy.Evidence {

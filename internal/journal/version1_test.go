@@ -10,7 +10,7 @@ import (
 	"signpost/policy"
 )
 
-// Entries of version 1 are read: role and action in today's words, reasons as their sentences, each DNS answer.
+// Entries of version 1 are read with the present words for role and action, with their sentences as reasons, and with each DNS answer.
 func TestVersion1(t *testing.T) {
 	r, err := OpenReader(testjournal.Version1(t))
 	if err != nil {
@@ -65,7 +65,7 @@ func TestVersion1(t *testing.T) {
 	}
 }
 
-// Where the evidence shows it, an entry of version 1 has the code of its decision, which explain has advice for.
+// If the evidence shows the code of a decision, an entry of version 1 gets this code, so that explain can give advice.
 func TestVersion1Codes(t *testing.T) {
 	r, err := OpenReader(testjournal.Version1(t))
 	if err != nil {
@@ -91,8 +91,7 @@ func TestVersion1Codes(t *testing.T) {
 	}
 }
 
-// An upgrade leaves the history where it is: the daemon adds to a journal of version 1, and filters find messages of both versions by
-// the same words.
+// An upgrade keeps the journal. The daemon appends to a journal of version 1, and filters find messages of both versions by the same words.
 func TestUpgrade(t *testing.T) {
 	d := newFixture(t)
 	d.Path = testjournal.Version1(t)
@@ -105,7 +104,7 @@ func TestUpgrade(t *testing.T) {
 		t.Error(d.log)
 	}
 	if aside, _ := filepath.Glob(d.Path + ".*"); len(aside) > 0 {
-		t.Errorf("moved aside: %q", aside)
+		t.Errorf("renamed: %q", aside)
 	}
 	if after := d.ids(t, "reject"); len(before) < 10 || len(after) != len(before)+1 {
 		t.Errorf("%d messages with action reject, %d before", len(after), len(before))

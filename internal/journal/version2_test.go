@@ -16,8 +16,9 @@ import (
 	"signpost/policy"
 )
 
-// Entries of version 2 stay readable: testdata/version2.txt has packed entries in base64, each followed by its JSON. They were written
-// once, and no change of the dictionary, of names or of units may change what is read. UPDATE=1 writes the file if it does not exist.
+// Entries of version 2 must stay readable. testdata/version2.txt has packed entries in base64, each followed by its JSON. The file was
+// written once. Changes of the dictionary, of names or of units must not change the result of reading it. UPDATE=1 writes the file if it
+// does not exist.
 func TestVersion2(t *testing.T) {
 	file := filepath.Join("testdata", "version2.txt")
 	if _, err := os.Stat(file); err != nil && os.Getenv("UPDATE") != "" {
@@ -82,7 +83,7 @@ func writeGolden(t *testing.T, file string) {
 	}
 }
 
-// An entry with a flipped bit is not read as another one: its checksum does not match.
+// An entry with a flipped bit is not read as another entry, because its checksum does not match.
 func TestDamagedEntry(t *testing.T) {
 	c := newCodec()
 	e := shorten(&Entry{ID: 1, Record: *sample(9)}, 0)

@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// SQLite leaves copies of messages where no reader finds them: in free pages, in the log, and in the unused part of a page whose messages
-// moved to another one. PRAGMA secure_delete overwrites only what is deleted, not these copies.
+// SQLite leaves copies of messages where no reader finds them: in free pages, in the WAL, and in the unused part of a page whose messages
+// moved to another page. PRAGMA secure_delete overwrites only deleted messages, not these copies.
 
 const (
-	// checkpointTimeout is how long wipe tries to empty the log. While an attempt waits for a reader, it blocks the writer for checkpointBusy at
-	// most: less than the writer's busyTimeout.
+	// checkpointTimeout limits the time in which wipe tries to empty the WAL. While an attempt waits for a reader, it blocks the writer for
+	// at most checkpointBusy, which is less than the writer's busyTimeout.
 	checkpointTimeout = 10 * time.Second
 	checkpointBusy    = 200 * time.Millisecond
 	// wipeChunk is how many pages one transaction overwrites.
 	wipeChunk = 64
-	// maxPages bounds the pages of a journal that is wiped, so that the high byte of a page number is below the bytes that pages of tables and
-	// indexes begin with. It is 64 GiB.
+	// maxPages limits the pages of a journal that wipe can process. Below this limit of 64 GiB, the high byte of a page number differs from
+	// the first byte of every page of a table or index.
 	maxPages = 1 << 24
 )
 
-// errLogKept is the error of wipe if the log still has what was deleted.
+// errLogKept is the error of wipe if the WAL still contains deleted messages.
 var errLogKept = errors.New("the messages are deleted, but journal.db-wal still has them: another program reads the journal\n" +
 	"hint: run it again when that program has ended")
 
 // errTooLarge is the error of wipe for a journal of 64 GiB or more.
 var errTooLarge = errors.New("the messages are deleted, but the files may still have copies: the journal has 64 GiB or more")
 
-// wipe removes the copies of deleted messages from the files. The connection has to begin transactions as immediate ones.
+// wipe removes the copies of deleted messages from the files. The connection must use immediate transactions.
 func (r *Reader) wipe(ctx context.Context) error {
 	var free int
 	if err := r.row(ctx, []any{&free}, "PRAGMA freelist_count"); err != nil {
@@ -66,7 +66,7 @@ func (r *Reader) wipePages(ctx context.Context) error {
 	for n := int64(2); n <= pages && ctx.Err() == nil; n++ { // the first page has the schema
 		var page []byte
 		if err := read.QueryRow(n).Scan(&page); errors.Is(err, sql.ErrNoRows) {
-			break // the daemon has made the file smaller
+			break // the daemon has shrunk the file
 		} else if err != nil {
 			return err
 		}
@@ -111,17 +111,17 @@ func (r *Reader) overwrite(ctx context.Context, pages []int64) error {
 	return tx.Commit()
 }
 
-// wipePage overwrites the unused parts of the page with a number, if it is a page of a table or an index, and reports whether they were not
-// empty. The format: https://sqlite.org/fileformat2.html#b_tree_pages. Other pages cannot be mistaken for one: those of overflowing
-// entries and of the free list begin with the high byte of a page number, those of the pointer map have fixed numbers.
+// wipePage overwrites the unused parts of page number n if it is a page of a table or an index. It reports whether these parts were not
+// empty. The format is described at https://sqlite.org/fileformat2.html#b_tree_pages. Other pages are not mistaken for such a page.
+// Overflow pages and free-list pages begin with the high byte of a page number. Pointer map pages have fixed numbers.
 func wipePage(n int64, page []byte) bool {
-	const pointers = pageSize/5 + 1 // the pages that a page of the pointer map describes, and itself
+	const pointers = pageSize/5 + 1 // a page of the pointer map, and the pages that it describes
 	if len(page) != pageSize || (n-2)%pointers == 0 {
 		return false
 	}
 	head := 0
 	switch page[0] {
-	case 0x0a, 0x0d: // a leaf of an index, of a table
+	case 0x0a, 0x0d: // a leaf page of an index or of a table
 		head = 8
 	case 0x02, 0x05: // an inner page
 		head = 12
@@ -150,7 +150,7 @@ func wipePage(n int64, page []byte) bool {
 	return changed
 }
 
-// emptyLog writes the log into the database and empties it.
+// emptyLog writes the WAL into the database and empties the WAL.
 func (r *Reader) emptyLog(ctx context.Context) error {
 	if _, err := r.db.ExecContext(ctx, "PRAGMA busy_timeout = "+strconv.FormatInt(checkpointBusy.Milliseconds(), 10)); err != nil {
 		return err

@@ -45,14 +45,14 @@ func (j *Journal) openDatabase(ctx context.Context) (*database, error) {
 		db.close()
 		return nil, err
 	}
-	j.stored.clear() // the file may be another one
+	j.stored.clear() // the file may have been replaced
 	db.stored, db.most = j.stored, j.chunk
 	j.secret.Store(&db.salt)
 	return db, nil
 }
 
-// putAside renames a damaged journal, and replaces an earlier one of that name. It deletes the WAL, which SQLite would apply to the new
-// database.
+// putAside renames a damaged journal. If a file with the new name exists, putAside replaces it. It deletes the WAL, because SQLite would
+// apply the WAL to the new database.
 func (j *Journal) putAside(aside string) error {
 	err := os.Rename(j.options.Path, aside)
 	for _, suffix := range []string{"-wal", "-shm"} {
@@ -63,11 +63,11 @@ func (j *Journal) putAside(aside string) error {
 	return err
 }
 
-// broken reports whether the file is damaged or not a journal, so that a retry does not help.
+// broken reports whether the file is damaged or not a journal. In this case a retry cannot succeed.
 func broken(err error) bool {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
-		code := e.Code() & 0xff // the primary one
+		code := e.Code() & 0xff // the primary error code
 		return code == lib.SQLITE_CORRUPT || code == lib.SQLITE_NOTADB
 	}
 	return errors.Is(err, errForeign) || errors.Is(err, errOverwritten)
@@ -88,7 +88,8 @@ func (j *Journal) abandon(damage error) {
 	j.db, j.damage, j.retryAt = nil, damage, time.Time{}
 }
 
-// ready reports whether the database can be written. If it is closed, ready opens it, at most once in retryInterval.
+// ready reports whether the database can be written. If the database is closed, ready opens it, but not more often than once in
+// retryInterval.
 func (j *Journal) ready() bool {
 	if j.options.Now().Before(j.retryAt) {
 		return false
@@ -136,13 +137,15 @@ func (j *Journal) write(rows []*row) {
 	}
 }
 
-// pressed reports whether many messages wait, because the disk is slow or mail is heavy. New messages then come before other work.
+// pressed reports whether many messages wait, because the disk is slow or there is much mail. New messages then take precedence over other
+// work.
 func (j *Journal) pressed() bool {
 	return len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4
 }
 
-// tidy seals a chunk whose day is over, creates an index, and deletes messages older than journal.keep, and answers and messages beyond
-// max_size. If there is more to do, it does a part, and schedules the next part: new messages are written in between.
+// tidy does the background work. It seals a chunk whose day is over, creates an index, and deletes messages older than journal.keep, and
+// answers and messages beyond max_size. If there is much to do, it does a part and schedules the next part, so that new messages are written
+// in between.
 func (j *Journal) tidy() {
 	j.more = nil
 	now := j.options.Now()
@@ -182,7 +185,7 @@ func (j *Journal) tidy() {
 	}
 }
 
-// The numbers of pages that a row changes: one of the open chunk. For each text, one of the table answer and one of its index.
+// The number of pages that a row changes: one page of the open chunk. For each text, one page of the table answer and one of its index.
 const (
 	pagesOfRow  = 1
 	pagesOfText = 2
@@ -192,7 +195,7 @@ const (
 type batch struct {
 	rows     []*row
 	texts    map[int64]bool // the hashes of the texts to be stored
-	logBytes int64          // what the batch adds to the WAL
+	logBytes int64          // the bytes that the batch adds to the WAL
 }
 
 func (b *batch) add(r *row, stored *storedTexts) {
@@ -220,8 +223,8 @@ func (d *database) insert(ctx context.Context, rows []*row) (written int, err er
 	return written, nil
 }
 
-// insertSome writes the first rows of a batch, those that belong into one chunk, in one transaction. If the open chunk has no room for them, it is
-// sealed and a new one is created. The statements do not use ctx: each takes microseconds, and a context would cost a goroutine each.
+// insertSome writes the first rows of a batch in one transaction: those for which a chunk has room. If the open chunk is full, it is sealed and
+// a new one is created. The statements do not use ctx. Each statement takes microseconds, and a context would cost a goroutine for each.
 func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err error) {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -260,7 +263,7 @@ func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err erro
 			if err != nil {
 				return 0, err
 			}
-			if isNew { // cached only when it recurs, so that a flood of new texts does not displace those in use
+			if isNew { // a text is cached only when it recurs, so that a flood of new texts does not displace texts in use
 				cost += int64(textCost(len(t.text)))
 			} else {
 				texts = append(texts, t)

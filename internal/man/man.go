@@ -1,5 +1,5 @@
-// Package man writes the manual pages. The page of a program comes from its commands, so that it has the text of the help. The page of the
-// configuration comes from the sample file, which has a comment for each key.
+// Package man writes the manual pages. The page of a program is generated from its commands, so that its text is that of the help. The
+// page of the configuration is generated from the sample file, which has a comment for each key.
 package man
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Page has the parts of a program's manual page that its commands do not have.
+// Page has the parts of a program's manual page that are not in the help of its commands.
 type Page struct {
 	Section string
-	Files   [][2]string // path, what it is
+	Files   [][2]string // path and description
 	SeeAlso []string    // as "postconf(1)"
 }
 
@@ -59,7 +59,7 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	r.tag("-h, --help", "")
 	r.line("Show the help%s.", map[bool]string{true: " of the program or of a command"}[len(commands) > 0])
 	r.tag("-v, --version", "")
-	r.line("Show the version, the commit and the Go release that it was built with. The command version does the same.")
+	r.line("Show the version, the commit and the Go release of the build. The command version does the same.")
 	if root.Example != "" {
 		r.line(".SH EXAMPLES")
 		r.example(root.Example)
@@ -87,7 +87,7 @@ func Completion(program string) string {
 		"  fish: " + program + " completion fish > /etc/fish/completions/" + program + ".fish"
 }
 
-// visible returns the commands of a program without those that every program has: help, completion and version.
+// visible returns the commands of a program except help, completion and version, which every program has.
 func visible(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, below := range c.Commands() {
@@ -147,9 +147,9 @@ func Config(w io.Writer, s *Sample) error {
 	r.head("signpost.toml", "5", "configuration of signpost(8) and dkimkey(1)")
 	r.line(".SH SYNOPSIS\n.I /etc/signpost/signpost.toml\n.br\n.I /etc/signpost/conf.d/*.toml")
 	r.line(".SH DESCRIPTION")
-	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). A key that is unknown, or that one file sets twice, is an error, and so is a value that is not allowed; " +
-		"the message has the line. Times are numbers with a unit: s, m, h or d.\n\n" +
-		"Each key is shown with its default. A key that is not set by default is marked so; its value is an example.")
+	r.prose(s.Intro + "\n\nThe files are TOML (https://toml.io). An unknown key, a key that one file sets twice, and a value that is not allowed are errors. " +
+		"The message contains the line. Times are numbers with a unit: s, m, h or d.\n\n" +
+		"Each key is shown with its default. \"(not set)\" marks a key without a default; its value is an example.")
 	for _, t := range s.Tables {
 		title := "[" + t.Name + "]"
 		if t.Name == "" {
@@ -178,21 +178,21 @@ func Config(w io.Writer, s *Sample) error {
 			r.example("  " + strings.Join(e.Lines, "\n  "))
 		}
 	}
-	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe default of \\-c.")
-	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after it, in the order of their names.")
+	r.line(".SH FILES\n.TP\n.I /etc/signpost/signpost.toml\nThe default file of \\-c.")
+	r.line(".TP\n.I /etc/signpost/conf.d/*.toml\nFiles that are read after signpost.toml, in the order of their names.")
 	r.seeAlso([]string{"signpost(8)", "dkimkey(1)", "postconf(5)"})
 	_, err := io.WriteString(w, r.String())
 	return err
 }
 
-// roff is a page that is being written.
+// roff is the text of a page.
 type roff struct{ strings.Builder }
 
 func (r *roff) line(format string, args ...any) { fmt.Fprintf(r, format+"\n", args...) }
 
 func (r *roff) head(name, section, short string) {
 	r.line(".TH %s %s \"\" Signpost \"Signpost's manual\"", strings.ToUpper(escape(name)), section)
-	// Nothing is hyphenated, so that keys and flags can be found; lines are not stretched.
+	// Words are not hyphenated, so that keys and flags can be found with a search. Lines are not justified.
 	r.line(".nh\n.ad l")
 	r.line(".SH NAME\n%s \\- %s", escape(name), escape(short))
 }
@@ -206,7 +206,7 @@ func (r *roff) tag(names, value string) {
 	r.line("\\fB%s\\fP", escape(names))
 }
 
-// prose writes paragraphs, which empty lines separate; one that begins with a space is an example.
+// prose writes paragraphs, which are separated by empty lines. A paragraph that begins with a space is an example.
 func (r *roff) prose(text string) {
 	for i, paragraph := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		if i > 0 {
@@ -242,7 +242,8 @@ func (r *roff) seeAlso(pages []string) {
 	}
 }
 
-// escape keeps roff from reading text as requests, and from printing quotes and hyphens that cannot be copied and pasted.
+// escape escapes text for roff. Without it, roff could read text as a request, and print quotes and hyphens that cannot be copied and
+// pasted.
 func escape(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(s)
 	if strings.HasPrefix(s, ".") {

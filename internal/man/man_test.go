@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// What roff would read as a request, a quote or a hyphen comes out as it was typed.
+// Text that roff would read as a request, a quote or a hyphen is printed literally.
 func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
 		".SH":        `\&.SH`,
@@ -26,7 +26,7 @@ func TestSampleErrors(t *testing.T) {
 	}
 }
 
-// Keys that follow each other share a sentence; those in comments have no default; tables in comments are examples.
+// Consecutive keys share a comment. Keys in comments have no default. Tables in comments are examples.
 func TestReadSample(t *testing.T) {
 	s, err := ReadSample([]byte("# Intro.\n\n# One.\na = 1\n# Two.\n# b = 2\n# c = 3\n[t]\n# Three.\nd = 4\n# For some:\n# [t.x]\n# e = 5\n"))
 	if err != nil {
@@ -44,7 +44,7 @@ func TestReadSample(t *testing.T) {
 	}
 }
 
-// Hidden commands are left out, others have their text, flags and examples.
+// Hidden commands are omitted. The other commands have their text, flags and examples.
 func TestProgram(t *testing.T) {
 	root := &cobra.Command{Use: "prog", Short: "Do it", Long: "It does.\n\n  like so"}
 	c := &cobra.Command{Use: "cut FILE", Short: "Cut a file", Example: "  prog cut x", Run: func(*cobra.Command, []string) {}}

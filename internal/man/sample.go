@@ -13,7 +13,7 @@ type Sample struct {
 	Tables []Table
 }
 
-// Table is a table of the sample. The one without a name is at the top.
+// Table is a table of the sample. The table without a name is at the top.
 type Table struct {
 	Name     string
 	Text     string
@@ -21,14 +21,14 @@ type Table struct {
 	Examples []Entry // tables in comments, all lines of each
 }
 
-// Entry is a key, or some that share a sentence.
+// Entry is a key, or several keys that share a comment.
 type Entry struct {
 	Text    string
 	Lines   []string // KEY = VALUE
 	Example bool     // in a comment: there is no default
 }
 
-// Keys returns the dotted keys of the sample, in and out of comments, including those of lists and of [x.domain."NAME"] tables.
+// Keys returns the dotted keys of the sample, also those in comments, in lists, and in [x.domain."NAME"] tables.
 func (s *Sample) Keys() (all []string) {
 	for _, t := range s.Tables {
 		table := t.Name
@@ -46,15 +46,15 @@ func (s *Sample) Keys() (all []string) {
 	return all
 }
 
-// ReadSample parses the sample. A comment belongs to the key below it, one before an empty line to its table. Comments that are
-// keys or tables themselves are settings that the operator might use.
+// ReadSample parses the sample. A comment belongs to the key below it, or to its table if an empty line follows. A comment that
+// contains a key or a table is a setting that the operator might use.
 func ReadSample(data []byte) (*Sample, error) {
 	inComment := regexp.MustCompile(`^# ?(\[+[a-z].*\]|[a-z_0-9]+ = .+)$`)
 	key := regexp.MustCompile(`^[a-z_0-9]+ = .+$`)
 	s := &Sample{Tables: []Table{{}}}
 	t := &s.Tables[0]
 	var comment []string
-	inExample, after := false, false // after: the line before was a key
+	inExample, after := false, false // after: the previous line was a key
 	take := func() string {
 		text := strings.Join(comment, "\n")
 		comment = nil

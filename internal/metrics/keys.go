@@ -18,7 +18,7 @@ type Keys struct {
 	Now      time.Time
 }
 
-// keysCollector computes the metrics of the keys at each scrape. There are few keys, so that no state needs to be kept.
+// keysCollector computes the metrics of the keys at each scrape. There are few keys, so that nothing needs to be cached.
 type keysCollector struct {
 	keys                                     func() Keys
 	panicked                                 func()
@@ -45,8 +45,8 @@ func (c *keysCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. The library calls it in a separate goroutine, so it recovers from panics, which would end
-// the daemon.
+// Collect implements prometheus.Collector. The library calls it in a separate goroutine, where a panic would end the daemon. It
+// therefore recovers from panics.
 func (c *keysCollector) Collect(ch chan<- prometheus.Metric) {
 	defer func() {
 		if recover() != nil {

@@ -8,7 +8,7 @@ import (
 	"signpost/policy"
 )
 
-// none is the result of DKIM for a message without a signature, and of DMARC for one without an Author Domain.
+// none is the DKIM result of a message without a signature, and the DMARC result of a message without an Author Domain.
 const none = "none"
 
 func resultPairs() (all []pair) {

@@ -1,5 +1,5 @@
 // Package metrics has the Prometheus metrics of the daemon, and the HTTP server for /metrics, /healthz and /readyz. Each label has a
-// fixed set of values. Only the metrics of keys have a label with a domain, one of the operator's own.
+// fixed set of values. Only the metrics of keys have a label with a domain, which is always one of the operator's own.
 //
 //	m := metrics.New(observe, version)
 //	server, err := metrics.Listen("127.0.0.1:9890", m, log)
@@ -19,8 +19,8 @@ import (
 	"signpost/policy"
 )
 
-// pair has the values of the two labels of a counter. New creates all counters, so that a message costs only lookups in maps that do
-// not change, and atomic additions.
+// pair has the values of the two labels of a counter. New creates all counters. A message then costs only atomic additions and lookups
+// in maps that do not change.
 type pair struct{ a, b string }
 
 // Metrics are all metrics of one daemon.
@@ -52,11 +52,11 @@ type Source struct {
 	Keys        func() Keys
 }
 
-// New returns new metrics. observe reports whether mode is "observe"; version is the one that --version prints.
+// New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is that of the program.
 func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.messages = m.counters("signpost_messages_total", "Messages by role and action. In observe mode, the action that would have been carried out.",
+	m.messages = m.counters("signpost_messages_total", "Messages by role and action. In observe mode, the action is that of enforce mode.",
 		"role", "action", cross(decision.Words(policy.Roles()), decision.Words(policy.Actions())))
 	m.codes = make(map[policy.Code]prometheus.Counter)
 	codes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_decisions_total", Help: "Messages by the code of the reason for the action. The codes are listed in /usr/share/doc/signpost/docs/json.md."}, []string{"code"})
@@ -71,13 +71,13 @@ func New(observe bool, version string) *Metrics {
 	spent := []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}
 	m.signSeconds = m.histogram("signpost_sign_seconds", "Time that Postfix waited for Signpost, for messages that were signed.", spent)
 	m.verifySeconds = m.histogram("signpost_verify_seconds", "Time that Postfix waited for Signpost, DNS included, for messages that were verified.", spent)
-	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they claim to be from this server or cannot be parsed."})
+	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they use the name of this server, or because a program could take them for its own."})
 	m.unnamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_unnamed_results_removed_total", Help: "Authentication-Results fields removed because they have no authserv-id."})
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Internal errors, each of which affected one message or one DNS lookup."})
 	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be written to the journal, by cause. The mail itself was not affected."}, []string{"cause"})
 	m.reloadOK = m.gauge("signpost_reload_success", "1 if the last reload succeeded or there was none; 0 if it failed and the previous configuration stays in effect.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "Time of the last successful start or reload, in seconds since 1970.")
-	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Times that the preferred name server did not answer . NS and another one became preferred."})
+	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Changes of the preferred name server because it did not answer the query \". NS\"."})
 	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers)
 	m.observing = m.gauge("signpost_observe_mode", "1 if mode = \"observe\": nothing is signed, removed or rejected.")
 	m.Observing(observe)

@@ -23,7 +23,7 @@ import (
 	"signpost/policy"
 )
 
-// sum is what all counters of a family come to.
+// sum returns the sum of all counters of a family.
 func sum(t *testing.T, m *Metrics, name string) (total float64) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -47,7 +47,7 @@ func message() *decision.Record {
 	return &decision.Record{Code: policy.DMARCPass, Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Accept}, Evidence: e, HandlerMS: 1000}
 }
 
-// What a message and a question cost is no allocation: counting must not be felt.
+// Counting a message and a query needs no memory allocation.
 func TestAllocations(t *testing.T) {
 	m := New(false, "1.2")
 	f, asked := message(), dns.Asked{Type: "TXT", Outcome: dns.Found, Took: time.Second}
@@ -56,7 +56,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// Every word that a message and a question can have is counted.
+// Each word that a message and a query can have is counted.
 func TestEveryWordCounts(t *testing.T) {
 	m, n := New(false, "1.2"), 0.0
 	for _, role := range policy.Roles() {
@@ -89,7 +89,7 @@ func TestEveryWordCounts(t *testing.T) {
 	}
 }
 
-// A failed reload shows, and leaves the time of the last good one.
+// The metrics show that a reload failed, and keep the time of the last successful reload.
 func TestReloaded(t *testing.T) {
 	m := New(true, "1.2")
 	at := sum(t, m, "signpost_reload_success_timestamp_seconds")
@@ -106,10 +106,10 @@ func TestReloaded(t *testing.T) {
 	}
 }
 
-// A defect in the working out of keys leaves the daemon up, and the rest of the scrape there.
+// A panic in the computation of the key metrics does not end the daemon, and does not affect the other metrics.
 func TestKeysPanic(t *testing.T) {
 	m := New(false, "1.2")
-	m.Watch(Source{Connections: func() int { return 3 }, Keys: func() Keys { return Keys{} }}) // no snapshot
+	m.Watch(Source{Connections: func() int { return 3 }, Keys: func() Keys { return Keys{} }}) // without a snapshot
 	if got := sum(t, m, "signpost_connections"); got != 3 {
 		t.Errorf("%v connections", got)
 	}
@@ -118,7 +118,7 @@ func TestKeysPanic(t *testing.T) {
 	}
 }
 
-// A hosted domain without a key has a 0 for the alert to see.
+// A hosted domain without a key has the value 0, so that an alert can detect it.
 func TestNoKey(t *testing.T) {
 	c := newKeysCollector(func() Keys {
 		return Keys{Snapshot: &keys.Snapshot{Set: &keys.Set{}, Hosted: map[string]bool{"example.org": true}}, Rules: func(string) keys.Rules { return keys.Rules{} }}
@@ -140,14 +140,14 @@ func TestNoKey(t *testing.T) {
 		}
 	}
 	if !signs {
-		t.Error("it does not show that nothing signs")
+		t.Error("the metrics do not show that no key signs")
 	}
 	if n != 8 {
 		t.Errorf("%d states, want 8", n)
 	}
 }
 
-// A page of another site whose name was pointed here (DNS rebinding) reads no metrics.
+// Another web site whose name points to this host (DNS rebinding) cannot read the metrics.
 func TestHost(t *testing.T) {
 	s, err := Listen("localhost:0", New(false, "1.2"), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -178,7 +178,7 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// Not ready before the sockets are there and when a stop was asked for; alive all the while.
+// /readyz fails before the sockets are open and after a stop was requested. /healthz succeeds all the time.
 func TestStates(t *testing.T) {
 	s, err := Listen("127.0.0.1:0", New(false, "1.2"), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -211,7 +211,7 @@ func TestStates(t *testing.T) {
 	want("/readyz", 503, "draining\n")
 }
 
-// A name server that another one takes over from is counted.
+// A failover to another name server is counted.
 func TestFailover(t *testing.T) {
 	m := New(false, "1.2")
 	m.NameServerFailedOver()

@@ -25,7 +25,7 @@ const (
 	idleTimeout   = 2 * time.Minute // more than between two scrapes
 	maxHead       = 8 << 10         // bytes
 	maxScrapes    = 4               // at a time
-	dialTimeout   = time.Second     // of the health check, for each milter socket
+	dialTimeout   = time.Second     // of the health check for each milter socket
 	lookupTimeout = 5 * time.Second // of a host name in metrics.listen
 )
 
@@ -39,12 +39,12 @@ type Server struct {
 // state is the state of the daemon for the checks.
 type state struct {
 	sockets []net.Addr // where Postfix connects
-	why     string     // why the daemon is not ready; empty: it is
+	why     string     // why the daemon is not ready; empty: ready
 }
 
-// Listen starts a server at addr. /readyz fails until Ready is called. Listen returns an error if the port is in use. The server rejects
-// requests unless their Host is an IP address, localhost, the host in addr or the name of this machine. Otherwise another web site could
-// make a browser on this network read the metrics, which name the operator's domains (DNS rebinding).
+// Listen starts a server at addr. /readyz fails until Ready is called. Listen returns an error if the port is in use. The server
+// rejects requests unless their Host is an IP address, localhost, the host in addr or the name of this machine. Otherwise another web
+// site could use DNS rebinding to make a browser on this network read the metrics, which name the operator's domains.
 func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
@@ -63,7 +63,7 @@ func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
-		// After an error, the daemon continues without metrics.
+		// After an error, the daemon continues without the metrics server.
 		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("metrics server failed", "error", err)
 		}
@@ -104,7 +104,8 @@ func (s *Server) Draining() { s.state.Store(&state{why: "draining"}) }
 // Close stops the server at once.
 func (s *Server) Close() { s.http.Close() }
 
-// unhealthy returns why no mail can be filtered, or "". While the daemon starts or drains, it is healthy: a restart would not help.
+// unhealthy returns the reason why no mail can be filtered, or "". A daemon that starts or drains is healthy, because a restart would
+// not help.
 func (s *Server) unhealthy() string {
 	for _, a := range s.state.Load().sockets {
 		c, err := net.DialTimeout(a.Network(), a.String(), dialTimeout)

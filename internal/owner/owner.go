@@ -1,5 +1,5 @@
 // Package owner determines the owner of the directories of a path, so that root does not follow symbolic links of another user. Find
-// returns a Place, which Open opens safely; Act makes root act as the owner:
+// returns a Place, which Open opens safely. Act makes root act as the owner:
 //
 //	back, err := owner.Act("/var/lib/signpost/journal/journal.db")
 //	defer back()
@@ -32,8 +32,8 @@ type Place struct {
 // maxLinks is the kernel's limit of symbolic links in a path.
 const maxLinks = 40
 
-// Find resolves an absolute path. Its last element does not have to exist. It returns an error for a symbolic link that another user owns.
-// Only for root it distinguishes owners: for other callers, no directory is foreign.
+// Find resolves an absolute path. Its last element does not have to exist. Find returns an error for a symbolic link that another user
+// owns. It distinguishes owners only if root calls it. For other callers, no directory is foreign.
 func Find(path string) (Place, error) {
 	at, rest, links := "/", elements(path), 0
 	for len(rest) > 0 {
@@ -82,7 +82,7 @@ func Find(path string) (Place, error) {
 	return place(dir, filepath.Base(at), fi), nil
 }
 
-// elements splits a path. It keeps "..", which depends on the links before it.
+// elements splits a path. It keeps "..", because its meaning depends on the links before it.
 func elements(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }
@@ -100,8 +100,8 @@ func foreign(fi fs.FileInfo) bool {
 	return os.Geteuid() == 0 && (!ok || s.Uid != 0)
 }
 
-// Open opens the parent directory of the path, and returns the name in it. Symbolic links below Dir cannot lead out of it. It returns an
-// error if Dir was replaced after Find.
+// Open opens the parent directory of the path and returns it with the name of the last element. Symbolic links below Dir cannot lead out
+// of Dir. Open returns an error if Dir was replaced after Find.
 func (p Place) Open() (*os.Root, string, error) {
 	root, err := durable.OpenDir(p.Dir)
 	if err != nil {
@@ -125,10 +125,10 @@ func (p Place) Open() (*os.Root, string, error) {
 	return root, p.Rest, nil
 }
 
-// Act makes root act as the owner of the first directory of path that another user owns, for libraries such as SQLite that open files by
-// their paths. The kernel then applies this user's permissions, so that the user's symbolic links lead only to files that the user can
-// access. back makes the process act as root again. Both affect all threads of the process. For other callers, and if root owns all
-// directories, Act does nothing.
+// Act makes root act as the owner of the first directory of path that another user owns. It is for libraries that open files by their
+// paths, such as SQLite. The kernel then applies the permissions of this user, so the user's symbolic links lead only to files that the
+// user can access. back makes the process act as root again. Act and back affect all threads of the process. For other callers, and if
+// root owns all directories, Act does nothing.
 func Act(path string) (back func() error, err error) {
 	back = func() error { return nil }
 	if os.Geteuid() != 0 {
@@ -163,7 +163,7 @@ func Act(path string) (back func() error, err error) {
 	return undo, nil
 }
 
-// primaryGroup returns the primary group of the owner. The group of the directory may have more permissions.
+// primaryGroup returns the primary group of the owner. It is used instead of the group of the directory, which may have more permissions.
 func (p Place) primaryGroup() int {
 	if u, err := user.LookupId(strconv.Itoa(p.UID)); err == nil {
 		if gid, err := strconv.Atoi(u.Gid); err == nil {
@@ -173,8 +173,9 @@ func (p Place) primaryGroup() int {
 	return p.GID
 }
 
-// User returns the owner of a directory, or of the directory of a file. If that does not exist, or the caller has no permission to stat it,
-// User returns the owner of the nearest parent directory. uid is -1 if there is none. The name of a user without a passwd entry is "#UID".
+// User returns the owner of a directory, or of the directory of a file. If that does not exist, or the caller has no permission to stat
+// it, User returns the owner of the nearest parent directory. uid is -1 if no directory can be read. The name of a user without a passwd
+// entry is "#UID".
 func User(path string) (uid int, name string) {
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 
 const nobody = 65534
 
-// tree makes directories (a slash at the end), files and symbolic links (NAME -> TARGET) below a temporary directory. A name with
-// a leading ! is given to user nobody.
+// tree creates directories (a slash at the end), files and symbolic links (NAME -> TARGET) in a temporary directory. A name with a
+// leading "!" belongs to the user nobody.
 func tree(t *testing.T, names ...string) string {
 	t.Helper()
 	top, err := filepath.EvalSymlinks(t.TempDir())
@@ -44,7 +44,7 @@ func tree(t *testing.T, names ...string) string {
 	return top
 }
 
-// Root follows root's links up to the first directory of another user, and no link of another user.
+// Root follows its own links up to the first directory of another user. It follows no link of another user.
 func TestFind(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("giving a directory to another user needs root")
@@ -87,7 +87,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// The user is that of the directory, or of the nearest one that exists.
+// The user is the owner of the directory, or of the nearest parent that exists.
 func TestUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("giving a directory to another user needs root")
@@ -102,7 +102,7 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// What is opened below a foreign directory lies below it, and the directory is the one that was found.
+// A file that is opened below a foreign directory is really below it. The directory is the one that Find returned.
 func TestOpen(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("giving a directory to another user needs root")
@@ -139,7 +139,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// A FIFO in the place of a directory does not block.
+// A FIFO with the name of a directory does not block.
 func TestOpenFIFO(t *testing.T) {
 	top := tree(t, "!state/")
 	path := filepath.Join(top, "state/journal")
@@ -164,6 +164,6 @@ func TestOpenFIFO(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(5 * time.Second):
-		t.Fatal("the open of a FIFO blocks")
+		t.Fatal("opening a FIFO blocks")
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// bash and zsh complete only at a terminal: this zsh script provides one. $1 is the shell, $2 its first command, $3 the input, $4 the
-// expected output. A second TAB makes bash list the matches. The prompt, which shows that the shell reads keys, is set so that its
-// echo cannot be mistaken for it.
+// atTerminal is a zsh script that provides a terminal, because bash and zsh complete only there. Its arguments are the shell, the first
+// command of the shell, the input, and the expected output. A second TAB makes bash list the matches. The prompt shows that the shell
+// reads keys. It is set in two parts, so that the echo of the command differs from it.
 const atTerminal = `zmodload zsh/zpty
 zpty -e shell TERM=dumb $1
 zpty -w shell "$2"'; PS1="rea""dy> "'
@@ -18,7 +18,7 @@ zpty -r shell out "*$4*"
 print -r -- $out
 `
 
-// Each shell with Debian's settings completes commands, and domains that have keys, with the files of the package.
+// With Debian's settings and the files of the package, each shell completes commands, and domains that have keys.
 func TestCompletion(t *testing.T) {
 	if !inside(t) {
 		return

@@ -19,7 +19,7 @@ type finding struct{ Check, Level, What, Where, Why, Fix string }
 // doctor returns the findings that are not green.
 func doctor(t *testing.T) (bad []finding) {
 	t.Helper()
-	cmd := exec.Command("signpost", "doctor", "--json", "--address", stranger) // no other address of this machine is public
+	cmd := exec.Command("signpost", "doctor", "--json", "--address", stranger) // the only public address of this machine
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
@@ -29,7 +29,7 @@ func doctor(t *testing.T) (bad []finding) {
 	}
 	red := false
 	for _, f := range all {
-		if f.Level != "green" && f.Check != "clock" { // the clock is that of the real machine
+		if f.Level != "green" && f.Check != "clock" { // the clock belongs to the real machine
 			bad = append(bad, f)
 		}
 		red = red || f.Level == "red"
@@ -54,7 +54,7 @@ _dmarc.example.org. 60 IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.or
 `
 
 // With Debian's Postfix, the package and the documented lines, doctor finds nothing. It reports each of ten mistakes with a line that
-// fixes it, and running that line does fix it.
+// corrects the mistake. The test runs that line, and the finding disappears.
 func TestDoctor(t *testing.T) {
 	if !inside(t) {
 		return
@@ -116,7 +116,7 @@ func TestDoctor(t *testing.T) {
 			if c.line != "" {
 				run(t, c.line)
 			} else if zone = strings.Replace(healthy, c.old, c.new, 1); zone == healthy {
-				t.Fatal("nothing was made wrong")
+				t.Fatal("the mistake changed nothing")
 			}
 			publish(zone)
 			bad := doctor(t)
@@ -132,7 +132,7 @@ func TestDoctor(t *testing.T) {
 			}
 			for _, f := range doctor(t) {
 				if f.Level == "red" || f.Check != c.check || strings.Contains(f.What, c.what) {
-					t.Errorf("after the line that mends: %+v", f)
+					t.Errorf("after the correction: %+v", f)
 				}
 			}
 		})
@@ -148,7 +148,7 @@ func inStrings(text string) string {
 	return strings.Join(append(all, `"`+text+`"`), " ")
 }
 
-// instead returns the zone with a line that replaces all TXT records of its name.
+// instead returns the zone in which a line replaces all TXT records of its name.
 func instead(zone, line string) string {
 	name, _, _ := strings.Cut(line, " ")
 	var kept []string

@@ -34,11 +34,12 @@ func packageFiles(t *testing.T) []string {
 	return files
 }
 
-// elsewhere matches paths in texts that no Debian package has: those of make install and FreeBSD, those of our tests, and files that the
-// administrator or a command creates.
+// elsewhere matches paths in texts that are not in a Debian package. They are the paths of make install and FreeBSD, the paths of the
+// tests, and files that the administrator or a command creates.
 var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|greyskip\.domains|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
 
-// The names that are checked in our texts: absolute paths, paths of the repository, pages of documentation, manual pages and units.
+// These expressions match the names that are checked: absolute paths, paths of the repository, pages of documentation, manual pages and
+// units.
 var (
 	absolute = regexp.MustCompile(`(?:^|[^\w./-])((?:/etc/signpost|/lib/systemd|/usr/[\w./@-]*(?:signpost|dkimkey|greyskip))[\w./@-]*)`)
 	relative = regexp.MustCompile(`(?:^|[^\w./-])((?:docs|dist)/[\w./-]+)`)
@@ -47,7 +48,7 @@ var (
 	unit     = regexp.MustCompile(`(?:^|[^\w./-])((?:signpost|dkimkey|greyskip)[\w-]*\.(?:service|socket|timer))\b`)
 )
 
-// missing returns the names in text that the package lacks.
+// missing returns the names in text of files that are not in the package.
 func missing(files []string, text string) (lacks []string) {
 	need := func(name string, candidates ...string) {
 		if !elsewhere.MatchString(name) && !slices.ContainsFunc(candidates, func(c string) bool { return slices.Contains(files, c) }) {
@@ -75,7 +76,7 @@ func missing(files []string, text string) (lacks []string) {
 	return lacks
 }
 
-// The package has every file that the documentation, the files of dist, and the messages and help texts of the programs name.
+// If the documentation, a file of dist, or a message or help text of a program names a file, the package has that file.
 func TestNamedFilesArePackaged(t *testing.T) {
 	files := packageFiles(t)
 	var texts []string
@@ -112,7 +113,7 @@ func TestNamedFilesArePackaged(t *testing.T) {
 				if s, ok := node.(*ast.BasicLit); ok && s.Kind == token.STRING {
 					text, _ := strconv.Unquote(s.Value)
 					n++
-					// dist is not a directory of an installation.
+					// The directory dist does not exist in an installation.
 					if lacks := missing(files, text); len(lacks) > 0 || strings.Contains(text, "dist/") {
 						t.Errorf("%s: a message names files that the package lacks: %q %q", name, lacks, text)
 					}
@@ -163,8 +164,8 @@ func gunzip(t *testing.T, name string) string {
 	return string(text)
 }
 
-// The package, its programs, the metric and the changelog have the same version. NEWS has no entry for a later one, and the
-// contact is the same everywhere.
+// The package, its programs, the metric and the changelog have the same version. NEWS has no entry for a later version. The contact is
+// the same everywhere.
 func TestVersion(t *testing.T) {
 	if !inside(t) {
 		return

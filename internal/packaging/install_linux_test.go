@@ -10,8 +10,8 @@ import (
 	"signpost/internal/testdns"
 )
 
-// The steps of README.md, "Install", with the commands of "Add it to Postfix" in step 5: in observe mode a forgery is delivered, with
-// would=reject in the log; after step 7 it is rejected.
+// The test follows the steps of README.md, "Install". Step 5 includes the commands of "Add it to Postfix". In observe mode, a forgery
+// is delivered, with would=reject in the log. After step 7, a forgery is rejected.
 func TestInstallSteps(t *testing.T) {
 	if !inside(t) {
 		return
@@ -60,7 +60,7 @@ func TestInstallSteps(t *testing.T) {
 	var log, settings string
 	for _, line := range steps {
 		switch {
-		case line == "make deb": // built outside, by the same script
+		case line == "make deb": // built by the outer process with the same script
 			run(t, "mkdir bin; cp "+deb(t, 1)+" bin/")
 		case strings.HasPrefix(line, "systemctl enable --now signpost "): // as systemd would
 			run(t, strings.Replace(line, " --now", "", 1))

@@ -9,8 +9,8 @@ import (
 // asSignpost is the prefix of a command that user signpost runs.
 const asSignpost = "setpriv --reuid signpost --regid signpost --clear-groups "
 
-// The package never follows links in directories that user signpost owns. With any links there, an upgrade, systemd-tmpfiles at boot, a
-// removal and a purge succeed and do not change root's directory.
+// The package never follows links in directories that user signpost owns. With any links in them, an upgrade, systemd-tmpfiles at boot,
+// a removal and a purge succeed. None of these steps changes the directory of root.
 func TestLinksAreNotFollowed(t *testing.T) {
 	if !inside(t) {
 		return

@@ -1,5 +1,5 @@
-// Package packaging tests the installed package. Each test runs on a machine of its own, made of namespaces: its file system is an
-// overlay over that of this machine, and its network is loopback only.
+// Package packaging tests the installed package. Each test runs on a separate machine, which is made of namespaces. Its file system is
+// an overlay over that of this machine, and its only network is loopback.
 package packaging
 
 import (
@@ -21,13 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Environment variables from the outer process to the inner one: the directory for its machine, and that of the packages and README.md.
+// These environment variables pass two directories from the outer process to the inner one: the directory of its machine, and that of
+// the packages and README.md.
 const (
 	machineVar  = "SIGNPOST_TEST_MACHINE"
 	packagesVar = "SIGNPOST_TEST_PACKAGES"
 )
 
-// The machine's name, and an address of it that is not in Postfix's mynetworks.
+// These are the machine's name, and an address of the machine that is not in Postfix's mynetworks.
 const (
 	hostname = "mx.example.net"
 	stranger = "203.0.113.9"
@@ -96,8 +97,8 @@ func deb(t *testing.T, version int) string {
 	return found[0]
 }
 
-// inside reports whether this process is on the machine. If not, it runs the calling test on one and takes over the result; the caller
-// then returns.
+// inside reports whether this process is on the machine. If not, inside runs the calling test on a machine and reports its result; the
+// caller then returns.
 func inside(t *testing.T) bool {
 	if testing.Short() {
 		t.Skip("runs on a machine with the package installed")
@@ -203,7 +204,8 @@ func boot(dir string) error {
 	return loopback()
 }
 
-// loopback brings up lo with the address of the unauthenticated client, which is then also the source address of connections to it.
+// loopback activates lo with the address of the unauthenticated client. This address is then also the source address of connections to
+// it.
 func loopback() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {

@@ -25,9 +25,9 @@ mail.stranger.example. 60 IN A 203.0.113.9
 9.113.0.203.in-addr.arpa. 60 IN PTR mail.stranger.example.
 `
 
-// The steps of README.md from the first key to the first signed message work when typed literally, with Debian's Postfix for an Internet
-// site and its chroot: Ann's mail is signed, inbound mail is verified, a forgery is rejected, and quarantined mail goes to the address
-// of milter_header_checks.
+// The steps of README.md from the first key to the first signed message work when typed literally. Postfix is that of Debian for an
+// Internet site, with its chroot. Ann's mail is signed, inbound mail is verified, and a forgery is rejected. Quarantined mail goes to
+// the address of milter_header_checks.
 func TestREADME(t *testing.T) {
 	if !inside(t) {
 		return
@@ -75,7 +75,7 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// verifies checks that a message has one signature, of example.org, that verifies with the record.
+// verifies checks that a message has exactly one signature, that its domain is example.org, and that it verifies with the record.
 func verifies(t *testing.T, mail, record string) {
 	t.Helper()
 	wire := dkim.CRLF(mail)
@@ -130,8 +130,8 @@ func readmeSteps(t *testing.T, readme string) []string {
 	return steps
 }
 
-// stockPostfix lets Debian's package recreate /etc/postfix for an Internet site, and starts Postfix as its unit does: the unit of Debian
-// 12 fills the chroot, and in Debian 13 postfix(1) does.
+// stockPostfix lets Debian's package recreate /etc/postfix for an Internet site, and starts Postfix as its unit does. The unit of
+// Debian 12 copies files to the chroot; in Debian 13, postfix(1) does.
 func stockPostfix(t *testing.T) {
 	t.Helper()
 	run(t, `rm -f /etc/postfix/main.cf /etc/postfix/master.cf

@@ -26,7 +26,7 @@ func TestInstalled(t *testing.T) {
 	}
 	said := run(t, "dpkg -i "+deb(t, 1))
 	if !strings.Contains(said, "installed, but not started") {
-		t.Errorf("the installation says nothing of what is left to do:\n%s", said)
+		t.Errorf("the installation does not print the next steps:\n%s", said)
 	}
 	for path, want := range map[string]string{
 		"/usr/sbin/signpost":                                 "755 root:root",
@@ -67,7 +67,7 @@ func TestInstalled(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	// sysusers.d and tmpfiles.d agree with what the package did: they change nothing.
+	// sysusers.d and tmpfiles.d match the result of the installation: they change nothing.
 	before := run(t, "getent passwd signpost; getent group signpost")
 	run(t, "systemd-sysusers signpost.conf; systemd-tmpfiles --create signpost.conf")
 	if after := run(t, "getent passwd signpost; getent group signpost"); after != before || !strings.Contains(before, ":/var/lib/signpost:/usr/sbin/nologin\n") {
@@ -88,7 +88,7 @@ func TestInstalled(t *testing.T) {
 	}
 }
 
-// The daemon with the shipped configuration answers Postfix in its chroot, and no other user.
+// With the shipped configuration, the daemon answers Postfix in its chroot. Other users cannot connect.
 func TestSocket(t *testing.T) {
 	if !inside(t) {
 		return
@@ -108,8 +108,8 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-// A daemon that the watchdog aborts dies from the signal, so that systemd restarts it. Go's default is exit code 2, after which the unit
-// does not restart it, because 2 means a wrong configuration.
+// A daemon that the watchdog aborts is killed by the signal, so that systemd restarts it. By default, Go would exit with code 2. The
+// unit does not restart the daemon after code 2, which means an invalid configuration.
 func TestAbortedIsRestarted(t *testing.T) {
 	if !inside(t) {
 		return
@@ -139,7 +139,7 @@ func TestAbortedIsRestarted(t *testing.T) {
 	}
 }
 
-// connectAs connects to the milter as a user in a chroot, like Postfix's programs, which open only the socket there.
+// connectAs connects to the milter as a user in a chroot, as Postfix does: its programs open only the socket there.
 func connectAs(t *testing.T, name, root, socket string) (string, error) {
 	t.Helper()
 	u, err := user.Lookup(name)
@@ -152,7 +152,7 @@ func connectAs(t *testing.T, name, root, socket string) (string, error) {
 	return string(out), err
 }
 
-// TestConnectHelper is the other process of connectAs.
+// TestConnectHelper runs in the second process of connectAs.
 func TestConnectHelper(t *testing.T) {
 	root, ok := os.LookupEnv("CONNECT_ROOT")
 	if !ok {
@@ -176,7 +176,7 @@ func TestConnectHelper(t *testing.T) {
 	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	// The option negotiation that Postfix sends, version 6.
+	// This is the option negotiation of Postfix, in milter protocol version 6.
 	offer := []byte{0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff}
 	if _, err := c.Write(offer); err != nil {
 		t.Fatal(err)
@@ -193,8 +193,8 @@ func keyFiles(t *testing.T) string {
 	return run(t, "find /var/lib/signpost -path '*/journal' -prune -o -type f -print | sort | xargs stat -c '%n %a %U:%G'; find /var/lib/signpost -path '*/journal' -prune -o -type f -print | sort | xargs sha256sum")
 }
 
-// A key and a changed configuration survive an upgrade and a removal, and so does the journal; a purge takes the configuration
-// and the journal only.
+// A key, a changed configuration and the journal survive an upgrade and a removal. A purge deletes only the configuration and the
+// journal.
 func TestUpgradeAndRemoval(t *testing.T) {
 	if !inside(t) {
 		return
@@ -223,9 +223,9 @@ func TestUpgradeAndRemoval(t *testing.T) {
 		t.Errorf("the upgrade changed the configuration:\n%s", got)
 	}
 	if strings.Contains(said, "installed, but not started") {
-		t.Errorf("an upgrade speaks as a first installation does:\n%s", said)
+		t.Errorf("an upgrade prints the text of a first installation:\n%s", said)
 	}
-	// There is no systemd to restart the daemon; the old one continues.
+	// There is no systemd to restart the daemon, so the old daemon continues.
 	if out, err := connectAs(t, "postfix", "/var/spool/postfix", "signpost/milter.sock"); err != nil {
 		t.Errorf("the daemon during the upgrade: %v\n%s", err, out)
 	}
@@ -238,20 +238,20 @@ func TestUpgradeAndRemoval(t *testing.T) {
 	}
 	run(t, "test -e /etc/signpost/signpost.toml && ! test -e /usr/sbin/signpost && ! test -e /var/spool/postfix/signpost")
 	if !strings.Contains(said, "postconf -X smtpd_milters non_smtpd_milters") {
-		t.Errorf("the removal does not say that Postfix still asks the milter:\n%s", said)
+		t.Errorf("the removal does not report that Postfix still uses the milter:\n%s", said)
 	}
 
 	said = run(t, "dpkg -P signpost")
 	kept("the purge")
 	run(t, "! test -e /etc/signpost && ! test -e /var/lib/signpost/journal && getent passwd signpost")
 	if !strings.Contains(said, "the keys in /var/lib/signpost/keys") {
-		t.Errorf("the purge does not say where the keys are:\n%s", said)
+		t.Errorf("the purge does not print the directory of the keys:\n%s", said)
 	}
 	run(t, "dpkg -i "+deb(t, 2))
 	kept("a new installation")
 }
 
-// The commands of docs/install.md for a machine without systemd start the daemon as user signpost, have it reload and stop it.
+// The commands of docs/install.md for a machine without systemd start the daemon as user signpost, reload it and stop it.
 func TestWithoutSystemd(t *testing.T) {
 	if !inside(t) {
 		return
@@ -288,7 +288,7 @@ func TestWithoutSystemd(t *testing.T) {
 		t.Error("a reload ends the daemon")
 	}
 	run(t, "dpkg -i "+deb(t, 2)) // the program of the running daemon is replaced
-	// This machine has no init that reaps the daemon, so --retry would wait for a zombie.
+	// This machine has no init that reaps the daemon, so that --retry would wait for a zombie.
 	run(t, strings.Replace(commands[2], " --retry 40", "", 1))
 	until(t, "the daemon ends", func() bool { return !answers() })
 }

@@ -11,8 +11,8 @@ import (
 	"signpost/internal/config"
 )
 
-// The units of the daemon and of the web page have an exposure of at most 1.5 by `systemd-analyze security`. The network for DNS and
-// metrics accounts for 0.9 of it.
+// By `systemd-analyze security`, the units of the daemon and of the web page have an exposure of at most 1.5. The network access for
+// DNS and metrics accounts for 0.9 of this value.
 func TestHardening(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-analyze")
@@ -25,7 +25,7 @@ func TestHardening(t *testing.T) {
 	}
 }
 
-// systemd reports no faults of the units, except for the path of the program, which make install adjusts.
+// systemd reports no errors in the units, except for the path of the program, which make install changes.
 func TestUnits(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-analyze")
@@ -61,7 +61,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// The unit for socket activation has the same socket, with the same rights, as the shipped configuration.
+// The unit for socket activation has the same socket, mode and group as the shipped configuration.
 func TestSocketUnit(t *testing.T) {
 	text, err := os.ReadFile("../../dist/signpost.socket")
 	if err != nil {
@@ -71,7 +71,7 @@ func TestSocketUnit(t *testing.T) {
 	mode, group := c.Rights(c.Listen[0])
 	for _, line := range []string{"ListenStream=" + c.Listen[0].Address, "SocketGroup=" + group, fmt.Sprintf("SocketMode=%04o", mode)} {
 		if !strings.Contains(string(text), "\n"+line+"\n") {
-			t.Errorf("signpost.socket does not say %s", line)
+			t.Errorf("signpost.socket does not contain %s", line)
 		}
 	}
 }

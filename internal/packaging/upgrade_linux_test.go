@@ -12,7 +12,7 @@ import (
 	"signpost/internal/testdns"
 )
 
-// The last version whose package had /etc/signpost/signpost.toml as a conffile with every key.
+// This is the last version whose package had /etc/signpost/signpost.toml, with every key, as a conffile.
 const (
 	olderCommit  = "9d4fa84bf8d13cd9765d7714173ce02f41f26d75"
 	olderVersion = "0.0~git20261130054018"
@@ -73,8 +73,9 @@ func fakeSystemd(t *testing.T) {
 	run(t, `mkdir -p /run/systemd/system; printf '#!/bin/sh\necho systemctl "$@"\n' >/usr/local/sbin/systemctl; chmod 755 /usr/local/sbin/systemctl`)
 }
 
-// After the steps of the older README.md and a few more settings, an upgrade without a terminal asks no questions, and changes neither
-// the configuration nor the handling of mail. Before the restart it prints which decisions in the journal change.
+// The older version is installed with the steps of its README.md, and a few more settings. An upgrade without a terminal asks no
+// questions, and changes neither the configuration nor the handling of mail. Before the restart, it prints which decisions in the
+// journal change.
 func TestUpgradeFromOlder(t *testing.T) {
 	dir := older(t)
 	if !inside(t) {
@@ -118,7 +119,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	}
 	fakeSystemd(t)
 	if out := upgrade(deb(t, 1)); strings.Contains(out, "what-if") || !strings.Contains(out, "systemctl restart signpost.service") {
-		t.Errorf("an upgrade that changes no decision is not silent, or does not restart the daemon:\n%s", out)
+		t.Errorf("although no decision changes, the upgrade prints some, or does not restart the daemon:\n%s", out)
 	}
 	run(t, `printf '[[deny]]\nnetwork = "`+stranger+`"\ncomment = "test"\nexpires = 2099-01-01\n' >>`+configFile)
 	out := upgrade(deb(t, 2))
@@ -145,7 +146,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	}
 	stop(t)
 
-	// Removal, reinstallation and purge.
+	// The last part tests removal, reinstallation and purge.
 	changed := run(t, "cat "+configFile)
 	run(t, "dpkg -r signpost; dpkg -i "+deb(t, 2)+" </dev/null")
 	if got := run(t, "cat "+configFile); got != changed {
@@ -153,7 +154,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 	}
 	run(t, "mkdir -p /etc/signpost/conf.d; touch /etc/signpost/conf.d/local.toml /etc/signpost/forwarders.toml; dpkg -P signpost; ! test -e /etc/signpost")
 
-	// An unchanged file is kept too, and a downgrade asks no questions either.
+	// An unchanged file is kept as well, and a downgrade asks no questions.
 	run(t, "dpkg -i "+oldPackage)
 	upgrade(deb(t, 2))
 	run(t, "signpost check-config; grep -qx 'mode = \"observe\"' "+configFile)
@@ -162,8 +163,8 @@ func TestUpgradeFromOlder(t *testing.T) {
 	run(t, "dpkg -P signpost; ! test -e /etc/signpost")
 }
 
-// A configuration that is invalid, deleted or unreadable for the daemon, and a journal that cannot be read, do not fail an upgrade.
-// In the first three cases, the old daemon keeps running.
+// An upgrade succeeds even if the configuration is invalid, deleted or unreadable for the daemon, or if the journal cannot be read. If
+// the configuration is the cause, the old daemon keeps running.
 func TestUpgradeOfBrokenInstallation(t *testing.T) {
 	if !inside(t) {
 		return

@@ -30,11 +30,11 @@ import (
 // Doctor runs the checks of signpost doctor.
 type Doctor struct {
 	Config    *config.Config // the defaults if Faulty is not nil
-	File      string         // of the configuration
+	File      string         // the configuration file
 	Faulty    error          // the error of the configuration; nil if it is valid
 	Postfix   string         // Postfix's configuration directory; empty: postconf's default
 	Addresses []netip.Addr   // the addresses that this host sends from; empty: detected
-	Selectors []string       // the DKIM selectors to check besides our own
+	Selectors []string       // the DKIM selectors to check in addition to those of this host
 	Inbound   func(context.Context) host.Inbound
 	Progress  func(format string, args ...any) // called before steps that may take long
 }
@@ -73,7 +73,8 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 	return append(found, published...), err
 }
 
-// domains checks the DNS records of domains. For those that have keys here, it compares the records with this host. set may be nil.
+// domains checks the DNS records of domains. For those that have keys here, it compares the records with this host. The parameter set
+// may be nil.
 func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys.Set, domains []string) (found []doctor.Finding, err error) {
 	ours := func(domain string) bool { return set != nil && len(set.Of(domain)) > 0 }
 	if len(d.Addresses) > 0 && !slices.ContainsFunc(domains, ours) {
@@ -94,7 +95,7 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
 }
 
-// HostFacts returns the facts for the checks of this host that a configuration contains. The caller adds the others.
+// HostFacts returns the facts for the checks of this host that are in a configuration. The caller adds the other facts.
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
@@ -122,7 +123,8 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 	return f
 }
 
-// PostfixFacts returns the facts for the checks of Postfix that a configuration contains. dir is Postfix's configuration directory.
+// PostfixFacts returns the facts for the checks of Postfix that are in a configuration. The parameter dir is Postfix's configuration
+// directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
 		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks,
@@ -142,8 +144,8 @@ func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	return f
 }
 
-// configFiles returns the files and directories of a configuration that the daemon must be able to read: its files, the directory
-// conf.d, and the file of accepted forwarders.
+// configFiles returns the files and directories of a configuration that the daemon must be able to read. They are its files, the
+// directory conf.d, and the file of accepted forwarders.
 func configFiles(conf *config.Config, file string) []string {
 	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
 }
@@ -206,8 +208,8 @@ func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 	return all
 }
 
-// unreadableFor returns the owner of the keys directory, as which the timer runs dkimkey, and an error if root can read a file but this
-// user cannot. It returns no error if that is not known.
+// unreadableFor returns the owner of the keys directory, which is the user of the timer for dkimkey. It returns an error if root can
+// read a file but this user cannot. It returns no error if that is not known.
 func unreadableFor(file, dir string) (name string, err error) {
 	of, err := os.Stat(dir)
 	if err != nil {
@@ -226,8 +228,8 @@ func unreadableFor(file, dir string) (name string, err error) {
 	return name, fmt.Errorf("%s: user %s, the owner of %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
 }
 
-// Unreadable returns an error if root can read the configuration but the owner of state_dir, as which the daemon runs, cannot. A file
-// given with --config in a directory that this user cannot search is a draft, which no daemon reads.
+// Unreadable returns an error if root can read the configuration but the user of the daemon, who owns state_dir, cannot. A file given
+// with --config in a directory that this user cannot search is a draft, which no daemon reads.
 func Unreadable(conf *config.Config, file string, given bool) error {
 	fi, err := os.Stat(conf.StateDir)
 	if err != nil || os.Geteuid() != 0 {

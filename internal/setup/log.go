@@ -12,8 +12,8 @@ import (
 	"signpost/internal/config"
 )
 
-// Logger returns the logger that [log] configures: to stderr, or to syslog with a priority for each line. It sets level, which the caller
-// may change later.
+// Logger returns the logger that [log] configures. It logs to stderr, or to syslog with a priority for each line. It sets level, which
+// the caller may change later.
 func Logger(conf config.Log, level *slog.LevelVar, stderr io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(conf.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
@@ -62,8 +62,8 @@ func toJournal(w io.Writer) bool {
 	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// newJournalHandler returns a handler that writes the priority before each line, as in sd-daemon(3); the journal removes it. The handler
-// keeps the time, although the journal adds one: it is the time of the event.
+// newJournalHandler returns a handler that writes the priority before each line, as in sd-daemon(3). systemd's journal removes the
+// priority. The journal adds its own time, but the handler also writes the time of the event.
 func newJournalHandler(w io.Writer, conf config.Log, options *slog.HandlerOptions) slog.Handler {
 	at := func(p syslog.Priority) slog.Handler {
 		return format(conf.Format, priority(func(line string) error {

@@ -15,7 +15,7 @@ import (
 	"signpost/internal/config"
 )
 
-// log.syslog = "mail": facility mail with the line's own priority, the message's attributes, and no second time stamp.
+// With log.syslog = "mail", a line has facility mail, the priority of its level, and the attributes. It has no second time stamp.
 func TestSyslog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -53,7 +53,7 @@ func TestSyslog(t *testing.T) {
 	}
 }
 
-// Under systemd each line has its priority in front, so that journalctl -p warning finds it; a file gets none.
+// Under systemd, each line begins with its priority, so that journalctl -p warning finds it. In a file, lines have no priority.
 func TestJournalPriority(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "stream"))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package setup creates the parts of a program from its configuration: resolvers, the key store, key rules and publishers, the filter and
+// Package setup creates the parts of a program from its configuration: resolvers, the key store, key rules, publishers, the filter with
 // its rules, and loggers. All programs use it, so that a configuration key has the same effect in each. It does not import the journal,
 // because dkimkey and greyskip would then link SQLite. For example:
 //
@@ -14,7 +14,7 @@ import (
 )
 
 // Load returns the configuration of a file. If the file does not exist and named is false, it returns the defaults, so that a command
-// works without an installation. named is true if the command line names the file.
+// works without an installation. The parameter named is true if the command line names the file.
 func Load(file string, named bool) (*config.Config, error) {
 	if file == "" {
 		return nil, errors.New("--config: FILE required")

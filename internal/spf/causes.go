@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Cause is why a Result is not a pass, or what is wrong with a record. With spaces for its underscores it is a plain phrase.
+// Cause is the reason why a Result is not a pass, or the error in a record. With spaces instead of underscores, it is an English phrase.
 type Cause string
 
 // The causes of a Result. Unless stated otherwise, Detail is empty.
@@ -18,8 +18,8 @@ const (
 	NoTermMatched       Cause = "no_term_matched"         // the record of RecordDomain has no all and no redirect=
 	LookupFailed        Cause = "lookup_failed"           // temperror. Detail: the DNS status
 	LookupUnusable      Cause = "lookup_unusable"         // a DNS answer that a retry does not change. Detail: the DNS status
-	TooManyLookupTerms  Cause = "too_many_lookup_terms"   // Term is the one after MaxTerms
-	TooManyVoidLookups  Cause = "too_many_void_lookups"   // Term is the one after MaxVoids
+	TooManyLookupTerms  Cause = "too_many_lookup_terms"   // Term is the first one over MaxTerms
+	TooManyVoidLookups  Cause = "too_many_void_lookups"   // Term is the first one over MaxVoids
 	TooManyMX           Cause = "too_many_mx"             // more than MaxHosts mail exchanges. Detail: the domain that has them
 	SeveralRecords      Cause = "several_records"         // Detail: how many SPF records RecordDomain has
 	IncludeNoRecord     Cause = "include_without_record"  // Detail: the domain that has no SPF record
@@ -30,15 +30,15 @@ const (
 	TextAfterAll        Cause = "text_after_all"          // Detail: the text
 	DomainMissing       Cause = "domain_missing"          // no colon and domain follow a mechanism that needs them
 	AddressMissing      Cause = "address_missing"         // no colon and address follow ip4 or ip6
-	InvalidAddress      Cause = "invalid_address"         // not an address of its family. Detail: it
-	InvalidPrefixLength Cause = "invalid_prefix_length"   // Detail: it
-	InvalidDomainName   Cause = "invalid_domain_name"     // Detail: it
+	InvalidAddress      Cause = "invalid_address"         // Detail: the text that is not an address of this family
+	InvalidPrefixLength Cause = "invalid_prefix_length"   // Detail: the length
+	InvalidDomainName   Cause = "invalid_domain_name"     // Detail: the name
 	InvalidCharacter    Cause = "invalid_character"       // not printable ASCII
 	InvalidMacro        Cause = "invalid_macro"           // a macro that is malformed or not allowed there. Detail: the text from % on
-	StrayPercent        Cause = "stray_percent"           // a % that begins no macro. Detail: the text from % on
+	StrayPercent        Cause = "stray_percent"           // a % that does not begin a macro. Detail: the text from % on
 )
 
-// The causes of a Node, which a Result does not have.
+// The causes of a Node. A Result never has one of them.
 const (
 	RecordLoop   Cause = "record_loop"           // an include or redirect leads to a record that contains it
 	TreeTooLarge Cause = "record_tree_too_large" // the walk ends at maxWalk terms
@@ -54,7 +54,7 @@ func Causes() []Cause {
 	}
 }
 
-// Fault is the error that ends a check: what is wrong with a record, or a lookup that failed.
+// Fault is the error that ends a check: an error in a record, or a lookup that failed.
 type Fault struct {
 	Cause        Cause
 	Detail       string // see Cause
@@ -65,7 +65,7 @@ type Fault struct {
 	err error // LookupFailed, LookupUnusable: the error of the Resolver
 }
 
-// Error returns cause and detail in words and, in parentheses, the term and its domain.
+// Error returns the cause as a phrase and the detail, and in parentheses the term and its domain.
 func (f *Fault) Error() string {
 	s, detail := strings.ReplaceAll(string(f.Cause), "_", " "), f.Detail
 	if f.Name != "" {
@@ -86,10 +86,10 @@ func (f *Fault) Error() string {
 	return s + " (" + plain(f.Term) + " of " + plain(f.RecordDomain) + ")"
 }
 
-// Unwrap returns the error of the lookup that failed, nil if none failed.
+// Unwrap returns the error of the lookup that failed, or nil if none failed.
 func (f *Fault) Unwrap() error { return f.err }
 
-// plain returns a text as it is, or quoted if a terminal would not show it as it is.
+// plain returns a text unchanged if a terminal would show it unchanged, and quoted otherwise.
 func plain(s string) string {
 	if q := strconv.Quote(s); q != `"`+s+`"` {
 		return q
@@ -97,7 +97,7 @@ func plain(s string) string {
 	return s
 }
 
-// CauseOf returns the Cause of the Fault in an error, empty if there is none.
+// CauseOf returns the Cause of the Fault in an error, or "" if there is none.
 func CauseOf(err error) Cause {
 	if f := faultOf(err); f != nil {
 		return f.Cause
@@ -105,7 +105,7 @@ func CauseOf(err error) Cause {
 	return ""
 }
 
-// faultOf returns the Fault in an error, nil if there is none.
+// faultOf returns the Fault in an error, or nil if there is none.
 func faultOf(err error) *Fault {
 	if err == nil {
 		return nil
@@ -115,7 +115,7 @@ func faultOf(err error) *Fault {
 	return f
 }
 
-// status returns the result of a check that a Fault ends.
+// status returns the result of a check that ends with this Fault.
 func (f *Fault) status() Status {
 	if f.Cause == LookupFailed {
 		return TempError
@@ -123,7 +123,7 @@ func (f *Fault) status() Status {
 	return PermError
 }
 
-// located adds a term and its domain to a Fault without them: a Fault of an included record has its own.
+// located adds a term and its domain to a Fault that has none. A Fault of an included record already has both.
 func located(err error, term, domain string) error {
 	if f := faultOf(err); f != nil && f.RecordDomain == "" {
 		f.Term, f.RecordDomain = term, domain

@@ -64,7 +64,7 @@ loop.example. TXT "v=spf1 include:loop.example -all"
 mx.example. TXT "v=spf1 mx:many.example -all"
 `
 
-// causeCase is a check of 203.0.113.9. want is without Identity, Domain and Record.
+// causeCase is a check of 203.0.113.9 and its result. want does not include Identity, Domain and Record.
 type causeCase struct {
 	sender string
 	want   spf.Result
@@ -94,7 +94,7 @@ func causeCases() []causeCase {
 	}
 }
 
-// The Result of a check that does not pass has the cause and the term that decided, at whatever depth.
+// If a check does not pass, its Result has the cause and the term that decided, at any depth.
 func TestCauses(t *testing.T) {
 	zone := faultyZone
 	for i := range 11 {
@@ -114,7 +114,7 @@ func TestCauses(t *testing.T) {
 		if got.Status != spf.TempError && got.Status != spf.PermError {
 			continue
 		}
-		// The step that ended has the same cause, and those that lead to it end below.
+		// The step that ended the check has the same cause. The steps that lead to it have the outcome EndedBelow.
 		ended := 0
 		for _, s := range path.Steps {
 			switch s.Outcome {
@@ -137,7 +137,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// The steps of a check have the record, or what came of the term.
+// Each step of a check has the record that was found, or the outcome of the term.
 func TestTrace(t *testing.T) {
 	parsed, err := dns.ParseZone(strings.NewReader(faultyZone), "zone")
 	if err != nil {

@@ -15,27 +15,27 @@ import (
 // The limits of RFC 7208 section 4.6.4.
 const (
 	MaxTerms = 10 // terms with DNS lookups: include, a, mx, ptr, exists, redirect
-	MaxVoids = 2  // terms with a lookup that finds nothing
+	MaxVoids = 2  // terms with a void lookup: one that finds nothing
 	MaxHosts = 10 // mail exchanges of one mx
 	maxNames = 10 // names of the client that ptr and %{p} use
 )
 
-// evaluation is check_host() of RFC 7208 section 4 for one message. All records that it follows share its limits.
+// evaluation is check_host() of RFC 7208 section 4 for one message. All records that it visits share its limits.
 type evaluation struct {
 	resolver     Resolver
-	client       netip.Addr // not an IPv4-mapped one
+	client       netip.Addr // IPv4 addresses are not IPv4-mapped
 	helo         string
 	local        string // of the sender, never empty
 	sender       string // its domain
 	terms, voids int
 	record       string   // of the checked domain
 	names        []string // of the client, verified; see validated
-	named        bool     // names has been looked up
+	named        bool     // names is set
 	nameless     error    // a lookup of the client's names or of their addresses found nothing
-	path         *Path    // nil: not recorded
+	path         *Path    // nil: the steps are not recorded
 }
 
-// decision is what decided: the term that matched, or why none did.
+// decision is the term that decided, or the reason why no term matched.
 type decision struct {
 	cause        Cause
 	term, domain string // as in Result
@@ -85,7 +85,7 @@ func (e *evaluation) redirect(ctx context.Context, d Directive, domain string) (
 	return e.follow(ctx, d, target)
 }
 
-// target counts a term with DNS lookups, and returns its name. known is that of expand.
+// target counts a term with DNS lookups and returns the name to look up. known is the one that expand returns.
 func (e *evaluation) target(ctx context.Context, d Directive, domain string) (name string, known bool, err error) {
 	if e.terms++; e.terms > MaxTerms {
 		return "", false, &Fault{Cause: TooManyLookupTerms}
@@ -115,8 +115,8 @@ func (e *evaluation) follow(ctx context.Context, d Directive, target string) (St
 	return status, why, err
 }
 
-// Find looks up a domain's record: RFC 7208 sections 4.3 to 4.6. It returns nil if there is none. Its error is a *Fault;
-// IsTemporary classifies it.
+// Find looks up a domain's record: RFC 7208 sections 4.3 to 4.6. It returns nil if there is none. Its error is a *Fault. IsTemporary
+// reports whether a retry may succeed.
 func Find(ctx context.Context, r Resolver, domain string) (record *Record, text string, err error) {
 	text, found, err := lookup(ctx, r, domain)
 	switch {
@@ -135,7 +135,7 @@ func Find(ctx context.Context, r Resolver, domain string) (record *Record, text 
 	return record, text, nil
 }
 
-// lookup returns an SPF record of a domain, and how many it has.
+// lookup returns an SPF record of a domain, and the number of SPF records that it has.
 func lookup(ctx context.Context, r Resolver, domain string) (text string, found int, err error) {
 	if !lookable(domain) {
 		return "", 0, nil // section 4.3
@@ -148,7 +148,7 @@ func lookup(ctx context.Context, r Resolver, domain string) (text string, found 
 	return text, found, nil
 }
 
-// Among returns the last SPF record among TXT records, and how many there are.
+// Among returns the last SPF record among TXT records, and the number of SPF records.
 func Among(txt []string) (record string, n int) {
 	for _, t := range txt {
 		if IsRecord(t) {
@@ -159,7 +159,7 @@ func Among(txt []string) (record string, n int) {
 	return record, n
 }
 
-// IsTemporary reports whether an error of Find or Failure means temperror: a retry may succeed. The others mean permerror.
+// IsTemporary reports whether an error of Find or Failure means temperror: a retry may succeed. Other errors mean permerror.
 func IsTemporary(err error) bool {
 	return CauseOf(err) == LookupFailed
 }
@@ -178,8 +178,8 @@ func lookable(name string) bool {
 	return true
 }
 
-// answered returns the error that ends the evaluation, if any. err is the error of a lookup for a term that does not match.
-// Each term calls answered once and counts as one void lookup at most: section 4.6.4 counts "terms".
+// answered returns the error that ends the evaluation, or nil. err is the error of a lookup for a term that does not match. Each term
+// calls answered once and counts as at most one void lookup, because section 4.6.4 counts "terms".
 func (e *evaluation) answered(err error) error {
 	if err == nil {
 		return nil
@@ -193,7 +193,7 @@ func (e *evaluation) answered(err error) error {
 	return nil
 }
 
-// Failure returns the *Fault of a check for an error of a Resolver that is not IsNotFound.
+// Failure returns the *Fault for an error of a Resolver that is not IsNotFound.
 func Failure(err error) error {
 	var dns *net.DNSError
 	if !errors.As(err, &dns) {
@@ -283,7 +283,8 @@ func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (boo
 	return false, e.answered(absent)
 }
 
-// matchPTR reports whether a ptr matches: section 5.5. The client's names are looked up once per check; a lookup that finds nothing counts for each ptr.
+// matchPTR reports whether a ptr matches: section 5.5. The client's names are looked up once per check. If that lookup finds nothing, it
+// counts as a void lookup for each ptr.
 func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) {
 	target = domain.Fold(target)
 	if slices.ContainsFunc(e.validated(ctx), func(name string) bool { return domain.Within(name, target) }) {
@@ -292,7 +293,8 @@ func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) 
 	return false, e.answered(e.nameless)
 }
 
-// validated returns the names of the client whose addresses include it, looked up once: section 5.5. It returns none if DNS fails.
+// validated returns the names of the client whose addresses include the client's: section 5.5. They are looked up once. If DNS fails,
+// validated returns none.
 func (e *evaluation) validated(ctx context.Context) []string {
 	if e.named {
 		return e.names

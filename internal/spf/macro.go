@@ -11,11 +11,11 @@ import (
 	"signpost/internal/domain"
 )
 
-// maxName is the maximum length of a domain name: RFC 1035 section 3.1, without the length octets of the wire format.
+// maxName is the maximum length of a domain name in bytes: RFC 1035 section 3.1, without the length octets of the wire format.
 const maxName = 253
 
-// expand returns a domain-spec with its macros expanded: RFC 7208 section 7. known is false if the result cannot be a name in DNS,
-// so that nothing matches it. RFC 8616 section 4 requires that for one that is not ASCII.
+// expand returns a domain-spec with its macros expanded: RFC 7208 section 7. known is false if the result cannot be a DNS name, so that
+// nothing matches it. RFC 8616 section 4 requires this for a result that is not ASCII.
 func (e *evaluation) expand(ctx context.Context, spec DomainSpec, domain string) (name string, known bool) {
 	var b strings.Builder
 	s := string(spec)
@@ -67,7 +67,7 @@ func (e *evaluation) macro(ctx context.Context, body, domain string) string {
 	if delimiters == "" {
 		delimiters = "."
 	}
-	// Empty parts stay, so that a value that is cut at "." and joined again is unchanged.
+	// Empty parts are kept, so that a value that is split at "." and joined again is unchanged.
 	parts := split(value, delimiters)
 	if reverse {
 		slices.Reverse(parts)
@@ -135,8 +135,8 @@ func (e *evaluation) address() string {
 	return strings.Join(parts, ".")
 }
 
-// clientName returns the value of %{p}: the domain itself if it is a verified name of the client, otherwise a name below it,
-// otherwise any: section 7.3.
+// clientName returns the value of %{p} (section 7.3): the domain itself if it is a verified name of the client. Otherwise it prefers a
+// verified name below the domain to any other one.
 func (e *evaluation) clientName(ctx context.Context, own string) string {
 	names := e.validated(ctx)
 	own = strings.ToLower(own)

@@ -19,7 +19,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// asker lets the library use our resolver, for the client's address family only; exists queries A for both.
+// asker adapts our resolver to the library. It looks up addresses of the client's family only. For exists, which is always a lookup of A,
+// it looks up A for both families.
 type asker struct {
 	*dns.View
 	six bool
@@ -41,9 +42,9 @@ func (a asker) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, err
 	return ips, nil
 }
 
-// blitiri.com.ar/go/spf, an independent implementation, returns the same results for generated trees of records. The trees omit what it
-// does differently from RFC 7208: records that the grammar refuses, macros with empty parts and escapes, slashes in names, %{p},
-// exchanges without addresses, and clients without names.
+// The results for generated trees of records are the same as those of blitiri.com.ar/go/spf, an independent implementation. The trees
+// omit everything that the library does differently from RFC 7208: records that the grammar rejects, macros with empty parts and escapes,
+// slashes in names, %{p}, exchanges without addresses, and clients without names.
 func TestAgainstOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(7208, 1))
 	counts := map[spf.Status]int{}
@@ -77,11 +78,11 @@ func TestAgainstOracle(t *testing.T) {
 			counts[ours.Status]++
 		}
 	}
-	conformance.Add(t, "spf-oracle", "SPF: blitiri.com.ar/go/spf comes to the same result on %d generated checks: %d pass, %d fail, %d softfail, %d neutral, %d none, %d permerror.",
+	conformance.Add(t, "spf-oracle", "SPF: blitiri.com.ar/go/spf has the same result for %d generated checks: %d pass, %d fail, %d softfail, %d neutral, %d none, %d permerror.",
 		trees*clients, counts[spf.Pass], counts[spf.Fail], counts[spf.SoftFail], counts[spf.Neutral], counts[spf.None], counts[spf.PermError])
 	for _, s := range []spf.Status{spf.Pass, spf.Fail, spf.SoftFail, spf.Neutral, spf.PermError} {
 		if counts[s] < 50 {
-			t.Errorf("the generator is not worth much: %v", counts)
+			t.Errorf("the generator does not make enough of each result: %v", counts)
 		}
 	}
 }
@@ -103,7 +104,7 @@ func reverse(t *testing.T, client string) string {
 	return strings.Join(append(labels, suffix), ".")
 }
 
-// generate writes a record for domain number d, which leads to domains with larger numbers.
+// generate writes a record for domain number d. The record refers only to domains with larger numbers.
 func generate(r *rand.Rand, d, domains int) string {
 	name := func() string {
 		return []string{"m1", "m2", "mx", fmt.Sprint("none", r.IntN(100))}[r.IntN(4)] + ".example.com"

@@ -40,8 +40,8 @@ type Directive struct {
 	Text      string // as written
 	Qualifier Status // Pass, Fail, SoftFail or Neutral
 	Mechanism Mechanism
-	Domain    DomainSpec   // empty: the domain whose record it is
-	Network   netip.Prefix // of ip4 and ip6, with its host bits as written
+	Domain    DomainSpec   // empty: the domain of the record
+	Network   netip.Prefix // of ip4 and ip6; host bits are not cleared
 	Bits4     int          // of a and mx: prefix length for IPv4
 	Bits6     int          // of a and mx: prefix length for IPv6
 }
@@ -52,7 +52,7 @@ func (d Directive) Around(a netip.Addr) netip.Prefix {
 	if a.Is6() {
 		bits = d.Bits6
 	}
-	p, _ := a.Prefix(bits) // parseBits has checked them
+	p, _ := a.Prefix(bits) // parseBits has checked the length
 	return p
 }
 
@@ -62,19 +62,19 @@ type DomainSpec string
 // HasMacros reports whether the name depends on the message.
 func (d DomainSpec) HasMacros() bool { return strings.Contains(string(d), "%") }
 
-// Name returns the name of a domain-spec without macros, as written but without a final dot. domain is the domain of the record,
-// and the result if there is no domain-spec.
+// Name returns the name of a domain-spec without macros, as written but without a final dot. domain is the domain of the record. Name
+// returns it if there is no domain-spec.
 func (d DomainSpec) Name(domain string) string {
 	return cmp.Or(strings.TrimSuffix(string(d), "."), domain)
 }
 
-// IsRecord reports whether a TXT record is an SPF record: RFC 7208 section 4.5: a space or the end follows its version.
+// IsRecord reports whether a TXT record is an SPF record (RFC 7208 section 4.5): v=spf1 followed by a space or the end of the text.
 func IsRecord(txt string) bool {
 	version, _, _ := strings.Cut(txt, " ")
 	return strings.EqualFold(version, "v=spf1")
 }
 
-// NearRecord returns the first TXT record that was probably meant to be an SPF record but is none (section 4.5), or "".
+// NearRecord returns the first TXT record that is not an SPF record (section 4.5) but was probably meant to be one, or "".
 func NearRecord(txt []string) string {
 	for _, t := range txt {
 		const version = "v=spf1"
@@ -89,7 +89,8 @@ func NearRecord(txt []string) string {
 	return ""
 }
 
-// MeantMechanism returns the mechanism that was probably meant by an unknown modifier, as in ip4:192.0.2.1 for ip4=192.0.2.1, or "".
+// MeantMechanism returns the mechanism that an unknown modifier was probably meant to be, or "". For ip4=192.0.2.1, it returns
+// ip4:192.0.2.1.
 func MeantMechanism(modifier string) string {
 	name, value, _ := strings.Cut(modifier, "=")
 	switch Mechanism(strings.ToLower(name)) {
@@ -99,7 +100,7 @@ func MeantMechanism(modifier string) string {
 	return ""
 }
 
-// ParseRecord parses an SPF record. Its error is a *Fault with the first wrong term.
+// ParseRecord parses an SPF record. Its error is a *Fault that names the first wrong term.
 func ParseRecord(txt string) (*Record, error) {
 	r, fault := parse(txt)
 	if fault != nil {
@@ -137,7 +138,7 @@ func parse(txt string) (*Record, *Fault) {
 	return r, nil
 }
 
-// cutModifier splits a modifier: a term with = after a name, before any : or /. RFC 7208 section 4.6.1.
+// cutModifier splits a modifier: a name and "=" before any ":" or "/". RFC 7208 section 4.6.1.
 func cutModifier(term string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(term, "=")
 	if !ok || name == "" || !isAlpha(name[0]) {
@@ -162,7 +163,7 @@ func (r *Record) modifier(name, value, term string) (fault *Fault) {
 		_, fault = checkMacros(value, "slodiphcrtv")
 		return fault
 	}
-	if *to != "" { // section 6; parseDomainSpec refuses an empty one
+	if *to != "" { // section 6; the value is never empty, because parseDomainSpec rejects that
 		return &Fault{Cause: RepeatedModifier, Detail: name + "="}
 	}
 	*to, fault = parseDomainSpec(value)
@@ -241,7 +242,7 @@ func parseNetwork(m Mechanism, rest string) (netip.Prefix, *Fault) {
 	return netip.PrefixFrom(addr, bits), nil
 }
 
-// cutBits splits a dual-cidr-length off the end. A domain name cannot end like one: its last label has a letter.
+// cutBits cuts a dual-cidr-length off the end. A domain name cannot end in one, because its last label contains a letter.
 func cutBits(s string) (rest string, four, six int, fault *Fault) {
 	rest, four, six = s, 32, 128
 	if i := strings.LastIndex(rest, "//"); i >= 0 && isDigits(rest[i+2:]) {
@@ -267,7 +268,7 @@ func parseBits(s string, most int) (int, *Fault) {
 	return n, nil
 }
 
-// parseDomainSpec parses a domain-spec: a macro-string that ends in a macro or in a top label after a dot. RFC 7208 section 7.1.
+// parseDomainSpec parses a domain-spec (RFC 7208 section 7.1): a macro-string that ends in a macro, or in a dot and a top-level label.
 func parseDomainSpec(s string) (DomainSpec, *Fault) {
 	endsInMacro, fault := checkMacros(s, "slodiphv") // section 7.2: c, r and t are for explanations
 	if fault != nil {
@@ -328,7 +329,7 @@ func checkMacros(s, letters string) (endsInMacro bool, fault *Fault) {
 	return endsInMacro, nil
 }
 
-// isMacro reports whether s is the inside of a macro: a letter, the number of parts, r to reverse them, and delimiters.
+// isMacro reports whether s is the text between the braces of a macro: a letter, the number of parts, r to reverse them, and delimiters.
 func isMacro(s, letters string) bool {
 	if s == "" || !strings.Contains(letters, strings.ToLower(s[:1])) {
 		return false

@@ -62,7 +62,7 @@ func TestParseRecord(t *testing.T) {
 	}
 }
 
-// The text of a Fault names the term, its record and the lookup. Bytes that a terminal would not show as they are, are quoted.
+// The text of a Fault names the term, its record and the lookup. Text that a terminal would not show unchanged is quoted.
 func TestFaultError(t *testing.T) {
 	for want, f := range map[string]spf.Fault{
 		"version missing":                                                  {Cause: spf.VersionMissing},
@@ -79,7 +79,7 @@ func TestFaultError(t *testing.T) {
 	}
 }
 
-// A record that is accepted is the same one when it is written again from what was read.
+// A record that is accepted is the same when it is written again from its parsed form.
 func FuzzParseRecord(f *testing.F) {
 	f.Add("v=spf1 a:%{d}/24//64 mx -ip4:192.0.2.0/24 ?ip6:2001:db8::/32 ~exists:%{ir}.%{v}._spf.%{d2} redirect=_spf.example.com")
 	f.Add("v=spf1 exp=e.example x=%{t} a:a:b/c.example ptr all")

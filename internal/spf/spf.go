@@ -1,9 +1,9 @@
-// Package spf checks whether a client may send mail in the name of a domain: RFC 7208. docs/decisions/spf.md states why Signpost
-// has an evaluator of its own.
+// Package spf checks whether a client may send mail for a domain: RFC 7208. docs/decisions/spf.md states why Signpost has its own
+// evaluator.
 //
-// [Check] returns the [Result] for a message, [Trace] also the steps that led to it. [ParseRecord] parses a [Record], and [Walk]
-// visits the records that it includes without a message. A [Cause] is why a check does not pass. Lookups are made by a
-// [Resolver], which the caller provides.
+// [Check] returns the [Result] for a message. [Trace] also returns the steps that led to it. [ParseRecord] parses a [Record]. [Walk]
+// visits the records that it includes, without a message. A [Cause] states why a check does not pass. The caller provides a [Resolver]
+// for the lookups.
 //
 //	r := spf.Check(ctx, resolver, netip.MustParseAddr("192.0.2.1"), "mail.example.org", "ann@example.org")
 //	if r.Status != spf.Pass {
@@ -21,10 +21,10 @@ import (
 	"signpost/internal/domain"
 )
 
-// Status is the outcome, in the words of RFC 8601 section 2.7.2.
+// Status is the outcome, as in RFC 8601 section 2.7.2.
 type Status string
 
-// The words that a Result can carry.
+// The values of Status in a Result.
 const (
 	None      Status = "none"
 	Neutral   Status = "neutral"
@@ -38,8 +38,8 @@ const (
 // Identity is the kind of name that was checked.
 type Identity string
 
-// The identities. HELO is checked only for a null reverse-path, which means postmaster at the HELO name (RFC 7208 section 2.4). So a
-// pass for HELO cannot be mistaken for one for MAIL FROM.
+// The identities. HELO is checked only for a null reverse-path, which means postmaster at the HELO name (RFC 7208 section 2.4). So a pass
+// for HELO cannot be mistaken for a pass for MAIL FROM.
 const (
 	MailFrom Identity = "mailfrom"
 	HELO     Identity = "helo"
@@ -51,18 +51,18 @@ type Result struct {
 	Identity Identity `json:"identity"`
 	Domain   string   `json:"domain,omitempty"` // lower-case A-labels; empty if the name is not a domain
 
-	// Cause is why the Status is not pass. Term is the term that decided or is wrong, as written, and RecordDomain is the
-	// domain whose record has it.
+	// Cause states why the Status is not pass. Term is the term that decided or is wrong, as written. RecordDomain is the domain whose
+	// record contains it.
 	Cause        Cause  `json:"cause,omitempty"`
-	Detail       string `json:"detail,omitempty"` // the comment of Cause states which value
+	Detail       string `json:"detail,omitempty"` // described at the Cause
 	Term         string `json:"term,omitempty"`
 	RecordDomain string `json:"record_domain,omitempty"`
 
-	Record string `json:"record,omitempty"` // the domain's own
+	Record string `json:"record,omitempty"` // the record of Domain
 	Failed string `json:"failed,omitempty"` // LookupFailed, LookupUnusable: the DNS name
 }
 
-// Resolver makes the lookups of a check. Errors are bare *net.DNSError: IsNotFound, IsTemporary, or neither.
+// Resolver does the lookups of a check. Errors are *net.DNSError, not wrapped: IsNotFound, IsTemporary, or neither.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)

@@ -93,7 +93,7 @@ func TestCheck(t *testing.T) {
 		{"null sender: a literal", "192.0.2.1", "[192.0.2.1]", "", spf.None, spf.HELO, ""},
 		{"null sender: a single label", "192.0.2.1", "localhost", "", spf.None, spf.HELO, ""},
 		{"null sender: no HELO", "192.0.2.1", "", "", spf.None, spf.HELO, ""},
-		{"HELO is not asked where there is a sender", "192.0.2.1", "mail.example.com", "ann@none.example.com", spf.None, spf.MailFrom, "none.example.com"},
+		{"HELO is not checked if there is a sender", "192.0.2.1", "mail.example.com", "ann@none.example.com", spf.None, spf.MailFrom, "none.example.com"},
 
 		{"no domain", "192.0.2.1", "mail.example.com", "ann", spf.None, spf.MailFrom, ""},
 		{"a literal", "192.0.2.1", "x", "ann@[192.0.2.1]", spf.None, spf.MailFrom, ""},
@@ -109,7 +109,7 @@ func TestCheck(t *testing.T) {
 		{"macro %{l}, not listed", "203.0.113.9", "x", "bob@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
 		{"RFC 8616 section 4", "203.0.113.9", "x", "änn@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
 		{"include by %{l}", "192.0.2.9", "x", "ann@users.example.com", spf.Pass, spf.MailFrom, "users.example.com"},
-		{"include by %{l}, nobody's", "192.0.2.9", "x", "bob@users.example.com", spf.PermError, spf.MailFrom, "users.example.com"},
+		{"include by %{l}, of no user", "192.0.2.9", "x", "bob@users.example.com", spf.PermError, spf.MailFrom, "users.example.com"},
 		{"RFC 8616 section 4, include", "192.0.2.9", "x", "änn@users.example.com", spf.Fail, spf.MailFrom, "users.example.com"},
 		{"an @ in the local part", "203.0.113.9", "x", "\"ann@x\"@user.example.com", spf.Fail, spf.MailFrom, "user.example.com"},
 		{"exists, IPv6 client", "2001:db8::9", "x", "ann@user.example.com", spf.Pass, spf.MailFrom, "user.example.com"},

@@ -6,8 +6,8 @@ import (
 	"signpost/internal/domain"
 )
 
-// SRSDomain returns the domain that a forwarder wrote into a MAIL FROM of the Sender Rewriting Scheme, "" if it is not of that
-// form: SRS0=HASH=TIME=DOMAIN=LOCAL, SRS1=HASH=FORWARDER= and the rest of an SRS0, or Exchange's BOX+SRS=HASH=TIME=DOMAIN=LOCAL.
+// SRSDomain returns the domain that a forwarder wrote into a MAIL FROM of the Sender Rewriting Scheme, or "" if it has another form. The
+// forms are SRS0=HASH=TIME=DOMAIN=LOCAL, SRS1=HASH=FORWARDER= and the rest of an SRS0, and Exchange's BOX+SRS=HASH=TIME=DOMAIN=LOCAL.
 func SRSDomain(sender string) string {
 	local := sender[:max(0, strings.LastIndexByte(sender, '@'))]
 	upper := strings.ToUpper(local)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// SRSDomain returns the domain that a forwarder wrote into MAIL FROM, for the forms of postsrsd, libsrs2 and Exchange only.
+// SRSDomain returns the domain that a forwarder wrote into MAIL FROM, but only for the forms of postsrsd, libsrs2 and Exchange.
 func TestSRSDomain(t *testing.T) {
 	for sender, want := range map[string]string{
 		"SRS0=Xy1z=KA=example.com=ann@fwd.example":                     "example.com",

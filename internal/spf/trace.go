@@ -15,7 +15,7 @@ type Path struct {
 	ended bool // by an error, which is recorded at its step
 }
 
-// Outcome is what a Step led to.
+// Outcome is the result of a Step.
 type Outcome string
 
 // The outcomes. The first two are those of a record, Redirected is that of redirect=.
@@ -24,9 +24,9 @@ const (
 	RecordNone  Outcome = "no_record"
 	Match       Outcome = "match"
 	NoMatch     Outcome = "no_match"
-	Redirected  Outcome = "redirected"  // Status is the result of the record that it leads to
+	Redirected  Outcome = "redirected"  // Status is the result of the record to which it redirects
 	Ended       Outcome = "ended"       // the check ends here, with Cause
-	EndedBelow  Outcome = "ended_below" // the check ends at a later step, which this one leads to
+	EndedBelow  Outcome = "ended_below" // the check ends at a later step, to which this step leads
 )
 
 // Outcomes returns all outcomes.
@@ -44,11 +44,11 @@ type Step struct {
 	Record  string   `json:"record,omitempty"`  // RecordFound; Ended: the record that has an error; RecordNone with VersionMissing: see NearRecord
 	Ignored []string `json:"ignored,omitempty"` // RecordFound: the unknown modifiers of the record, as written
 	Status  Status   `json:"status,omitempty"`  // Redirected
-	Cause   Cause    `json:"cause,omitempty"`   // Ended; Detail, Wrong and Failed belong to it. RecordNone: VersionMissing, or none
+	Cause   Cause    `json:"cause,omitempty"`   // Ended: with Detail, Wrong and Failed. RecordNone: VersionMissing or empty
 	Detail  string   `json:"detail,omitempty"`
 	Wrong   string   `json:"wrong_term,omitempty"` // the wrong term of Record
 	Failed  string   `json:"failed,omitempty"`     // the DNS name whose lookup failed
-	Terms   int      `json:"terms"`                // as in Path, after the step
+	Terms   int      `json:"terms"`                // Terms of Path after this step
 	Voids   int      `json:"voids"`
 }
 
@@ -58,7 +58,7 @@ func Trace(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	return check(ctx, r, client, helo, sender, p), p
 }
 
-// begin adds a step whose outcome is not known yet: the steps of an include precede it. It returns the index of the step.
+// begin adds a step whose outcome is not known yet, so that it precedes the steps to which it leads. It returns the index of the step.
 func (p *Path) begin(domain, term string) int {
 	if p == nil {
 		return 0
@@ -93,8 +93,8 @@ func (p *Path) found(at int, e *evaluation, record string, err error) {
 	p.end(at, e, RecordFound, err)
 }
 
-// note adds to the step of a record what the check ignores: unknown modifiers, or a TXT record that is almost an SPF record. The
-// resolver repeats the answer that the check got.
+// note adds to the step of a record what the check ignores: unknown modifiers, or a TXT record that is almost an SPF record. It looks up
+// the TXT records again. The resolver returns the same answer as to the check.
 func (p *Path) note(ctx context.Context, at int, r Resolver, record *Record) {
 	if p == nil {
 		return

@@ -13,20 +13,20 @@ const maxWalk = 60
 
 // Node is a term of an SPF record, at its place in the tree of the records that it leads to.
 type Node struct {
-	Directive        // for redirect= too
+	Directive        // also for redirect=
 	Depth     int    // number of include and redirect terms that lead to its record
 	Lookups   int    // number of terms with DNS lookups so far, including this one
 	Target    string // the name that it looks up, as written; empty: none, or it depends on the message
 	Record    string // include and redirect: the record of Target
-	Err       error  // a *Fault. TreeTooLarge: the walk leaves its record here; include and redirect: why there is no record to follow
+	Err       error  // a *Fault. TreeTooLarge: the walk skips the rest of this record. include and redirect: why the record of Target is not visited
 }
 
 // AsksDNS reports whether a mechanism counts as a term of RFC 7208 section 4.6.4.
 func (m Mechanism) AsksDNS() bool { return m != All && m != IP4 && m != IP6 }
 
-// Walk returns the terms of a domain's record, and after an include or redirect the terms of that record, in the order of a check that
-// matches nothing. The walk ends, because it does not follow loops and leaves each record at maxWalk. If r is nil, it visits the first
-// record only.
+// Walk returns the terms of a domain's record. After an include or redirect, it returns the terms of that record. The order is that of a
+// check in which no term matches. The walk always ends: it does not follow loops and, after maxWalk terms, skips the rest of each record.
+// If r is nil, it visits only the first record.
 func Walk(ctx context.Context, r Resolver, domain string, record *Record) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		w := &walk{resolver: r, yield: yield}

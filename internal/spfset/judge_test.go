@@ -105,7 +105,8 @@ func txt(name, text string) string {
 	return line + fmt.Sprintf(" %q\n", text)
 }
 
-// unlisted returns the addresses that pass but are not listed, by domain: refused ones, and those that depend on the message.
+// unlisted returns the addresses that pass but are not listed, by domain: those that Find refuses, and those whose result depends on the
+// message.
 func unlisted() map[string]*netipx.IPSet {
 	of := func(networks ...string) *netipx.IPSet {
 		var all []netip.Prefix
@@ -123,13 +124,13 @@ func unlisted() map[string]*netipx.IPSet {
 	}
 	return map[string]*netipx.IPSet{
 		"bogons.example": of("10.1.0.0/16", "192.168.0.0/16", "203.0.112.0/22", "fd00::/8", "2002:2500::/24"),
-		// A term that is too wide, and adjacent networks that are too wide together.
+		// A term that is too wide, and adjacent networks that together are too wide.
 		"wide.example":      of("38.0.0.0/11", "39.32.0.0/11", "2600::/27"),
 		"everybody.example": notTheirs,
-		// Addresses that exists: authorizes, and those of terms after -exists:.
+		// Addresses that exists: authorizes, and addresses of terms after -exists:.
 		"macros.example": of("37.6.9.9/32", "37.6.3.0/24"),
-		// Addresses of terms after ?exists: in an included record. If it matches, the result is neutral and the including record
-		// has no other term for them.
+		// Addresses of terms after ?exists: in an included record. If ?exists: matches, the included record has the result neutral, and
+		// the including record has no other term that matches them.
 		"softly.example": of("38.8.2.0/24"),
 	}
 }
@@ -146,8 +147,8 @@ func resolver(t *testing.T, zone string) *dns.Resolver {
 
 func limits() spfset.Options { return spfset.Options{Widest4: 12, Widest6: 28} }
 
-// Find agrees with two independent evaluators for 100,000 addresses inside of networks, at their edges and elsewhere, except for
-// those in unlisted.
+// Find agrees with two independent evaluators for 100,000 addresses, except for those in unlisted. The addresses are inside of networks,
+// at their edges and elsewhere.
 func TestAnswersAreVerdicts(t *testing.T) {
 	t.Parallel()
 	if underRace {

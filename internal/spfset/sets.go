@@ -30,7 +30,7 @@ func union(sets ...*netipx.IPSet) *netipx.IPSet {
 	return build(&b)
 }
 
-// without returns the addresses of a set that are in none of the others.
+// without returns the addresses of a set that are not in any of the others.
 func without(set *netipx.IPSet, others ...*netipx.IPSet) *netipx.IPSet {
 	var b netipx.IPSetBuilder
 	b.AddSet(set)
@@ -44,7 +44,7 @@ func without(set *netipx.IPSet, others ...*netipx.IPSet) *netipx.IPSet {
 func empty(set *netipx.IPSet) bool { return set.Equal(&netipx.IPSet{}) }
 
 // reserved returns address blocks with their purposes: the blocks of IANA's special-purpose registries (RFC 6890) that are not globally
-// reachable, multicast and reserved blocks. It includes tunnels of IPv6 through IPv4, because the host of such an address changes.
+// reachable, multicast and reserved blocks. It includes IPv6 tunnels through IPv4, because the host that uses such an address changes.
 func reserved() [][2]string {
 	return [][2]string{
 		{"0.0.0.0/8", "this network, RFC 791"},
@@ -67,15 +67,15 @@ func reserved() [][2]string {
 		{"2001:db8::/32", "documentation, RFC 3849"},
 		{"2002::/16", "6to4, RFC 3056"},
 		{"3fff::/20", "documentation, RFC 9637"},
-		// IANA allocates only 2000::/3. These contain loopback, mapped IPv4, NAT64, fc00::/7, fe80::/10 and ff00::/8.
+		// IANA allocates only 2000::/3. These blocks contain loopback, mapped IPv4, NAT64, fc00::/7, fe80::/10 and ff00::/8.
 		{"::/3", "not global unicast, RFC 4291"},
 		{"4000::/2", "not global unicast, RFC 4291"},
 		{"8000::/1", "not global unicast, RFC 4291"},
 	}
 }
 
-// special returns the reserved block that overlaps a network, and its purpose: "10.0.0.0/8 (private, RFC 1918)". It returns "" if
-// there is none.
+// special returns the reserved block that overlaps a network, with its purpose: "10.0.0.0/8 (private, RFC 1918)". It returns "" if no
+// block does.
 func special(p netip.Prefix) string {
 	for _, block := range reserved() {
 		if netip.MustParsePrefix(block[0]).Overlaps(p) {

@@ -1,5 +1,5 @@
-// Package spfset finds all addresses for which the SPF record of a domain returns pass. [Find] evaluates check_host() of RFC 7208 for a set
-// of addresses instead of one client address. docs/decisions/greyskip.md has the terms that it does not evaluate.
+// Package spfset finds all addresses for which the SPF record of a domain returns pass. [Find] evaluates check_host() of RFC 7208 for a
+// set of addresses instead of one client address. docs/decisions/greyskip.md lists the terms that it does not evaluate.
 //
 //	answer, err := spfset.Find(ctx, resolver, "example.org", spfset.Options{Widest4: 12, Widest6: 28})
 //	for _, network := range answer.Networks.Prefixes() {
@@ -27,7 +27,8 @@ type Options struct {
 // Answer is the result for a domain.
 type Answer struct {
 	Networks *netipx.IPSet // not nil
-	// Notes explain what is not in Networks, or only because of OverLimit: one sentence each. They contain text of the records.
+	// Notes explain, in one sentence each, which addresses are not in Networks, or are in it only because of OverLimit. They contain text
+	// of the records.
 	Notes []string
 }
 
@@ -65,9 +66,10 @@ func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer
 	return Answer{all, slices.Concat(w.ignored, w.notes)}, nil
 }
 
-// emptyNotes returns the notes of a domain without any listed address. The first note states this, with the reason if no other note has it.
+// emptyNotes returns the notes of a domain without any listed address. The first note states that there is none. It adds the reason if no
+// other note states it.
 func (w *walk) emptyNotes() []string {
-	const most = 150 // bytes of the record: the reason must fit into the same line
+	const most = 150 // bytes of the record, so that the reason fits into the same line
 	record := w.text
 	if len(record) > most {
 		record = record[:most] + " ..."
@@ -101,7 +103,7 @@ func indexAll(r *spf.Record) int {
 
 // noteIgnored adds notes about terms that every check ignores, although they were probably meant to authorize addresses.
 func (w *walk) noteIgnored(r *spf.Record, domain string) {
-	const most = 20 // a record can have thousands of such terms; the first show the mistake
+	const most = 20 // a record can have thousands of such terms; the first ones are sufficient to show the mistake
 	ignore := func(term, why string) {
 		if len(w.ignored) == most {
 			return
@@ -144,7 +146,8 @@ func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error)
 	case err != nil:
 		return nil, &Error{err.Error(), spf.IsTemporary(err)}
 	}
-	// An address whose result depends on the message is in several streams. It is listed only if all of them end with pass.
+	// If the result for an address depends on the message, the address is in several streams. It is listed only if all of them end with
+	// pass.
 	not := []*netipx.IPSet{w.lost}
 	for _, s := range ends.other {
 		not = append(not, s.set)
@@ -167,7 +170,7 @@ func (w *walk) family(ctx context.Context, domain string) (*netipx.IPSet, error)
 	return without(union(pass...), not...), nil
 }
 
-// removeWide removes adjacent networks that together are wider than allowed: sixteen /12 form a /8.
+// removeWide removes adjacent networks that together are wider than allowed. For example, sixteen /12 form a /8.
 func (w *walk) removeWide(domain string, found *netipx.IPSet) *netipx.IPSet {
 	var wide []netip.Prefix
 	for _, p := range found.Prefixes() {
@@ -186,7 +189,7 @@ func (w *walk) widest(a netip.Addr) int {
 	return w.options.Widest6
 }
 
-// refusal returns why a network that a term authorizes is not listed, or "".
+// refusal returns the reason why a network that a term authorizes is not listed, or "".
 func (w *walk) refusal(p netip.Prefix) string {
 	if limit := w.widest(p.Addr()); p.Bits() < limit {
 		return fmt.Sprintf("%s is wider than /%d", p, limit)
@@ -207,7 +210,7 @@ func (w *walk) refuse(format string, args ...any) int {
 	return len(w.refusals)
 }
 
-// note adds a note unless it exists: the terms are evaluated once for each address family.
+// note adds a note unless it exists already. A term is evaluated once for each address family, but gets only one note.
 func (w *walk) note(format string, args ...any) {
 	if s := fmt.Sprintf(format, args...); !slices.Contains(w.notes, s) {
 		w.notes = append(w.notes, s)

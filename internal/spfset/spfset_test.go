@@ -15,7 +15,7 @@ import (
 
 func text(s *netipx.IPSet) string { return strings.Trim(fmt.Sprint(s.Prefixes()), "[]") }
 
-// Each term that is not listed has a note with the term and its domain, once for both address families.
+// Each term that is not listed has a note with the term and its domain. There is one note for both address families.
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())
@@ -59,7 +59,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// A domain without any listed address has a note with the reason. A term that every check ignores has a note in any case.
+// A domain without any listed address has a note with the reason. A term that every check ignores always has a note.
 func TestNoAddress(t *testing.T) {
 	t.Parallel()
 	const none = `no address is listed, because the record "%s" authorizes none`
@@ -105,7 +105,7 @@ typo.example. TXT "v=spf1 ip4=37.0.0.1 -all"
 	}
 }
 
-// With OverLimit, terms beyond the limits are listed too, and loops end.
+// With OverLimit, terms over the limits are listed too. Loops still end.
 func TestOverLimit(t *testing.T) {
 	t.Parallel()
 	r := resolver(t, shapes())

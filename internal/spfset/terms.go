@@ -58,11 +58,11 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 	return matched, nil, nil
 }
 
-// unknown handles a term that may match or not, because it depends on the message.
+// unknown handles a term for which a match depends on the message.
 func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, rest []stream) {
 	switch {
 	case d.Mechanism == spf.Include:
-		// The other record may have any result, even an error.
+		// The result of the other record is unknown and may be an error.
 		w.note("%s depends on the message: addresses of this term and later terms are not listed", where)
 		w.lose(at)
 		return nil, nil
@@ -71,7 +71,7 @@ func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, res
 	default:
 		w.note("%s depends on more than the client address: addresses of later terms are not listed", where)
 	}
-	// If the term does not match, this usually was a void lookup.
+	// If such a term does not match, the lookup is usually a void lookup.
 	return at, w.void(at, where)
 }
 
@@ -97,7 +97,7 @@ func (w *walk) addresses(ctx context.Context, name string) ([]netip.Addr, error)
 	return w.resolver.LookupA(ctx, name)
 }
 
-// around returns the networks of a term's prefix length around addresses.
+// around returns, for each address, the network around it that has the prefix length of the term.
 func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
 	for _, a := range addrs {
 		all = append(all, d.Around(a))
@@ -105,7 +105,8 @@ func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
 	return all
 }
 
-// mx evaluates the mechanism mx: RFC 7208 section 5.4. An address that matches one mail exchanger is not affected by an error of the next.
+// mx evaluates the mechanism mx: RFC 7208 section 5.4. If an address matches one mail exchanger, an error of the next one does not affect
+// it.
 func (w *walk) mx(ctx context.Context, d spf.Directive, name, where string, at []stream) (matched, rest []stream, err error) {
 	hosts, err := w.resolver.LookupMX(ctx, name)
 	if spf.IsNotFound(err) {

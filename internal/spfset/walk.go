@@ -13,8 +13,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// walk evaluates the records of a domain, one address family at a time. It does not use spf.Walk, because the records that it reads, and
-// how often, depend on the remaining addresses.
+// walk evaluates the records of a domain, one address family at a time. It does not use spf.Walk: the remaining addresses determine which
+// records are read, and how often.
 type walk struct {
 	resolver spf.Resolver
 	options  Options
@@ -24,9 +24,9 @@ type walk struct {
 	refusals []string
 	notes    []string
 	ignored  []string    // notes on terms that every check ignores
-	record   *spf.Record // the domain's own
-	text     string      // of this record
-	exceeded []string    // the limits that have a note
+	record   *spf.Record // the domain's own record
+	text     string      // the text of this record
+	exceeded []string    // the limits for which a note exists
 	work     int         // the number of evaluated directives, of both families
 	path     []string    // the domains of the records that are being evaluated
 }
@@ -34,15 +34,15 @@ type walk struct {
 // maxWork limits the number of directives that are evaluated for one domain. The records of the largest senders have about a hundred.
 const maxWork = 20_000
 
-// stream is a set of addresses whose checks have taken the same path so far. An address is in several streams if its path depends on the
-// message.
+// stream is a set of addresses whose checks have taken the same path so far. If the path of an address depends on the message, the
+// address is in several streams.
 type stream struct {
 	set          *netipx.IPSet
 	terms, voids int // as in RFC 7208 section 4.6.4
-	refused      int // after a pass: the number of a refusal; 0: none
+	refused      int // after a pass: the number of the refusal, or 0 if there is none
 }
 
-// ends are the streams whose check ended in a record: with pass, or with another result.
+// ends are the streams whose check ended in a record, by result: pass or other.
 type ends struct{ pass, other []stream }
 
 var (
@@ -50,7 +50,7 @@ var (
 	errTooLong  = errors.New("the records have too many terms")
 )
 
-// host evaluates check_host() for all addresses of the streams. The error is about the record of domain, and the caller handles it;
+// host evaluates check_host() for all addresses of the streams. An error is an error of the record of domain, which the caller handles.
 // errTooLong ends the walk.
 func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
 	var out ends
@@ -84,7 +84,7 @@ func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, erro
 		if d.Qualifier == spf.Pass {
 			out.pass = append(out.pass, matched...)
 		} else {
-			out.other = append(out.other, mark(matched, 0)...) // without its refusals
+			out.other = append(out.other, mark(matched, 0)...) // the result is not pass, so no refusal is needed
 		}
 		at = rest
 	}
@@ -155,7 +155,8 @@ func (w *walk) void(at []stream, where string) []stream {
 	})
 }
 
-// within returns the streams that are still within the limits of RFC 7208 section 4.6.4. It adds a note for the first term beyond a limit.
+// within returns the streams that are still within the limits of RFC 7208 section 4.6.4. For each limit, it adds a note for the first
+// term that exceeds it.
 func (w *walk) within(at []stream, where string, exceeds func(*stream) string) (rest []stream) {
 	for _, s := range at {
 		limit := exceeds(&s)
@@ -211,7 +212,7 @@ func split(at []stream, p netip.Prefix) (inside, rest []stream) {
 	return inside, rest
 }
 
-// mark returns the streams with the number of a refusal, or 0.
+// mark returns the streams with refused set to the number of a refusal, or 0.
 func mark(at []stream, refused int) (all []stream) {
 	for _, s := range at {
 		s.refused = refused

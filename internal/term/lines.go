@@ -20,14 +20,15 @@ type Frame struct {
 	Paint Painter
 }
 
-// Split returns a left part of that many columns, and the rest to the right of a gap.
+// Split returns a left part with the given number of columns, and a right part with the rest. There is a gap between them.
 func (f Frame) Split(columns int) (left, right Frame) {
 	left, right = f, f
 	left.Width, right.Width = columns, f.Width-columns-columnGap
 	return left, right
 }
 
-// Halves returns two parts of the same width, except that the left one has at most that many columns.
+// Halves returns two parts of the same width. If the width is more than the given number of columns, the left part has that number, and
+// the right part has the rest.
 func (f Frame) Halves(most int) (left, right Frame) { return f.Split(min((f.Width-columnGap)/2, most)) }
 
 func (f Frame) painted(paint func(string) string, format string, args []any) Line {
@@ -44,7 +45,7 @@ func (f Frame) Line(format string, args ...any) Line {
 	return f.painted(func(text string) string { return text }, format, args)
 }
 
-// Bad returns a line about something that is wrong.
+// Bad returns a line about an error, in color.
 func (f Frame) Bad(format string, args ...any) Line {
 	return f.painted(f.Paint.Bad, format, args)
 }

@@ -1,6 +1,6 @@
-// Package term writes the output of commands, to a terminal, file or pipe: printable text, colors, columns, tables and JSON. Most text comes
-// from mail, DNS or files and is untrusted: it must not control the terminal or imitate other lines of the output. Printable and Clean make
-// it safe.
+// Package term writes the output of commands to a terminal, file or pipe: printable text, colors, columns, tables and JSON. Most text
+// comes from mail, DNS or files and is untrusted. It must not control the terminal or imitate other lines of the output. Printable and
+// Clean replace the characters that could do so.
 package term
 
 import (
@@ -29,7 +29,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && fi.Mode()&os.ModeCharDevice != 0
 }
 
-// Progress prints a message about a step that takes long, if stderr is a terminal: cron mail and log files do not need it.
+// Progress prints a message about a step that takes long. It prints only if stderr is a terminal, because cron mail and log files do
+// not need the message.
 func Progress(stderr io.Writer, format string, args ...any) {
 	if isTerminal(stderr) {
 		fmt.Fprintf(stderr, format+" ...\n", args...)
@@ -66,16 +67,16 @@ func (c *Counter) Clear() {
 	}
 }
 
-// Good marks what is correct.
+// Good colors a text that is correct.
 func (p Painter) Good(s string) string { return p.in("32", s) }
 
-// Warn marks what is in progress or needs attention.
+// Warn colors a text about something that is in progress or needs attention.
 func (p Painter) Warn(s string) string { return p.in("33", s) }
 
-// Bad marks what is wrong.
+// Bad colors a text about an error.
 func (p Painter) Bad(s string) string { return p.in("31", s) }
 
-// Past marks what is over.
+// Past colors a text about something that has ended.
 func (p Painter) Past(s string) string { return p.in("90", s) }
 
 func (p Painter) in(color, s string) string {

@@ -11,11 +11,11 @@ import (
 	"unicode/utf16"
 )
 
-// Printable returns untrusted text as one line that cannot control a terminal: control characters, line ends, characters that
-// change the direction of writing and bytes that are not UTF-8 become question marks.
+// Printable returns untrusted text as one line that cannot control a terminal. Question marks replace control characters, line ends,
+// characters that change the direction of writing, and bytes that are not UTF-8.
 func Printable(s string) string { return only(s, unicode.IsPrint) }
 
-// PrintableLines is Printable for text of several lines: line feeds and tabs stay.
+// PrintableLines is like Printable for text of several lines: it keeps line feeds and tabs.
 func PrintableLines(s string) string { return only(s, inLines) }
 
 func only(s string, shown func(rune) bool) string {

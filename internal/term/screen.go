@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// The terminal's control sequences: the alternate screen without a cursor, and back.
+// These control sequences of the terminal switch to the alternate screen without a cursor, and back.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l"
 	leaveScreen = "\x1b[?25h\x1b[?1049l"
@@ -27,8 +27,8 @@ type Screen struct {
 	state   *term.State
 }
 
-// NewScreen returns the Screen of a terminal, or nil if out is not a terminal that understands control sequences. in is where
-// keys are read; it may be nil or not a terminal.
+// NewScreen returns the Screen of a terminal, or nil if out is not a terminal that understands control sequences. Keys are read from
+// in, which may be nil or not a terminal.
 func NewScreen(in *os.File, out io.Writer) *Screen {
 	screen, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(screen.Fd())) || os.Getenv("TERM") == "dumb" {
@@ -60,7 +60,7 @@ func (s *Screen) Leave() (err error) {
 	return err
 }
 
-// Keys reads keys until there is an error, or key returns false.
+// Keys reads keys until an error occurs or key returns false.
 func (s *Screen) Keys(key func(byte) bool) {
 	var b [1]byte
 	for s.in != nil {
@@ -70,7 +70,8 @@ func (s *Screen) Keys(key func(byte) bool) {
 	}
 }
 
-// Pause stops the process, as ^Z does, until fg in the shell. It waits for SIGCONT: threads may run for a moment after the kill.
+// Pause stops the process until the shell continues it with fg, as ^Z does. It waits for SIGCONT, because threads may run for a moment
+// after the kill.
 func (s *Screen) Pause(ctx context.Context) error {
 	if err := s.Leave(); err != nil {
 		return err
@@ -88,7 +89,7 @@ func (s *Screen) Pause(ctx context.Context) error {
 	return s.Enter()
 }
 
-// Size returns the size of the window, or a usual size if it is not known.
+// Size returns the size of the window, or a default if the size is not known.
 func (s *Screen) Size() (columns, lines int) {
 	if columns, lines = Size(s.out); columns < 1 || lines < 1 {
 		return 80, 24
@@ -96,8 +97,9 @@ func (s *Screen) Size() (columns, lines int) {
 	return columns, lines
 }
 
-// Draw writes lines that fit a window of this size. It ends them with CR LF, because the terminal is in raw mode. To avoid flicker, it clears
-// the rest of an old line after it has written the new one. It does not after a full line, where the cursor is still on the last character.
+// Draw writes lines that fit a window of this size. It ends them with CR LF, because the terminal is in raw mode. To avoid flicker, it
+// writes the new line first and then clears the rest of the old one. After a full line it clears nothing, because the cursor is still
+// on the last character.
 func (s *Screen) Draw(lines []Line, columns, height int) error {
 	var b strings.Builder
 	b.WriteString(homeCursor)

@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	// leastSecond is the smallest width of the second part of a row. A narrower terminal shows it on a line of its own.
+	// leastSecond is the smallest width of the second part of a row. In a narrower terminal, the second part is on a separate line.
 	leastSecond = 40
-	// indent distinguishes that line from a row.
+	// indent is the indentation of that line, which distinguishes it from a row.
 	indent = "    "
 )
 
-// Table writes rows of printable cells in aligned columns. Columns grow and never shrink, so that a live list does not move.
+// Table writes rows of printable cells in aligned columns. Columns become wider but never narrower, so that a live list does not move.
 type Table struct {
 	w      io.Writer
 	room   int // columns of the terminal; 0: no bound
@@ -21,7 +21,8 @@ type Table struct {
 	widths []int
 }
 
-// NewTable returns a Table for an output with that many columns (0: no bound). color colors a cell; it keeps trailing spaces.
+// NewTable returns a Table for an output with the given number of columns (0: no bound). The function color colors a cell; it keeps
+// trailing spaces.
 func NewTable(w io.Writer, columns, second int, color func(column int, text string) string) *Table {
 	return &Table{w: w, room: columns, second: second, color: color}
 }
@@ -44,7 +45,8 @@ func (t *Table) Write(rows [][]string) error {
 	return err
 }
 
-// row writes one line, or two in a narrow terminal. A line ends where the terminal does: what wraps could look like another row.
+// row writes one line, or two in a narrow terminal. A line is cut at the width of the terminal, because a wrapped line could look like
+// another row.
 func (t *Table) row(b *strings.Builder, cells []string) {
 	at, first := 0, 0
 	for len(cells) > 1 && cells[len(cells)-1] == "" {

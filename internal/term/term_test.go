@@ -10,7 +10,7 @@ import (
 	"unicode"
 )
 
-// There are no escapes where the output is not a terminal, or where they are not wanted. /dev/null is a device, as a terminal is.
+// There are no escape sequences if the output is not a terminal, or if colors are disabled. /dev/null is a device, but not a terminal.
 func TestPaint(t *testing.T) {
 	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -39,8 +39,8 @@ func TestPaint(t *testing.T) {
 	}
 }
 
-// Untrusted text does not control a terminal, whether by ESC, by the one-byte controls of C1 or by changing the direction of
-// writing. In JSON it keeps its value.
+// Untrusted text cannot control a terminal by ESC, by the one-byte controls of C1 or by a change of the writing direction. In JSON, the
+// text keeps its value.
 func TestPrintable(t *testing.T) {
 	const hostile = "a\x1b[31m\u009b31m\x7f\x00\r\u202e\xff\U000e0001ü\tb\n"
 	const lines = "a?[31m?31m??????ü\tb\n"
@@ -79,7 +79,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// A text takes as many columns as go-runewidth counts for its characters, and a cut never exceeds them.
+// The width of a text is the sum of the widths of its characters in go-runewidth. A text that is cut never has more columns than
+// allowed.
 func TestColumns(t *testing.T) {
 	for text, want := range map[string]int{
 		"":                     0,
@@ -89,7 +90,7 @@ func TestColumns(t *testing.T) {
 		"한국":                   4,
 		"e\u0301":              1, // a combining character
 		"👍":                    2,
-		"👍\U0001f3fd":          4, // a skin tone: two characters where a terminal does not join them
+		"👍\U0001f3fd":          4, // a skin tone: some terminals show two characters
 		"☁\ufe0f":              2,
 		strings.Repeat("宽", 3): 6,
 	} {
@@ -110,7 +111,7 @@ func TestColumns(t *testing.T) {
 	}
 }
 
-// Lines break between words, and in a word that is too long; each line but the first stands further in, and none is too long.
+// Lines break between words, or within a word that is too long. Each line except the first is indented. No line is too long.
 func TestBreak(t *testing.T) {
 	for _, c := range []struct {
 		text string

@@ -25,7 +25,7 @@ func Size(w io.Writer) (columns, lines int) {
 	return columns, lines
 }
 
-// Columns returns how many columns a terminal needs at most for a printable text. It counts each character, since only some
+// Columns returns the maximum number of columns that a terminal needs for a printable text. It counts each character, because only some
 // terminals join the characters of an emoji.
 func Columns(s string) (n int) {
 	for _, r := range s {

@@ -1,6 +1,6 @@
-# Reads values of Authentication-Results on standard input, a JSON array, with python3-authres. Two of its properties are
-# compensated: it keeps the backslash of a quoted pair (RFC 5322 section 3.2.1), and it drops a property that it cannot read
-# without an error; strict makes that an error.
+# Reads values of Authentication-Results on standard input, a JSON array, with python3-authres. python3-authres keeps the backslash of a
+# quoted pair (RFC 5322 section 3.2.1), so bare() removes it. Without strict=True, it omits a property that it cannot parse, without an
+# error.
 import json
 import re
 import sys

@@ -1,5 +1,5 @@
 // Package testauthres parses Authentication-Results with two other implementations from Debian: python3-authres, and
-// Mail::AuthenticationResults (libmail-authenticationresults-perl, on which libmail-dkim-perl depends).
+// Mail::AuthenticationResults (libmail-authenticationresults-perl). libmail-dkim-perl depends on the second one.
 package testauthres
 
 import (

@@ -18,8 +18,8 @@ import (
 	"signpost/internal/testport"
 )
 
-// Secret is the TSIG secret (hmac-sha256) of the key "signpost", which may update every zone, and of the key "stranger", which BIND
-// knows but which may not update any zone.
+// Secret is the TSIG secret (hmac-sha256) of the keys "signpost" and "stranger". The key "signpost" may update every zone. BIND knows the
+// key "stranger", but that key may not update any zone.
 const Secret = "c2lnbnBvc3QgdGVzdCBrZXksIG5vdCBhIHNlY3JldC4="
 
 // Server is a running named(8), or knotd(8).
@@ -27,19 +27,19 @@ type Server struct {
 	Host    string // an address of 127.0.0.0/8
 	Port    uint16
 	dir     string
-	release func() // of the port
+	release func() // releases the port
 	argv    []string
 	cmd     *exec.Cmd
 	done    chan struct{}
 }
 
-// Start serves zones (name -> zone file) at host, an address of the loopback interface, on a free port. A zone with $INCLUDE or
-// "; static" does not accept UPDATE. It returns when named answers.
+// Start serves zones (name -> zone file) at host, an address of the loopback interface, on a free port. A zone with $INCLUDE or "; static"
+// does not accept UPDATE. Start returns when named answers.
 func Start(ctx context.Context, host string, zones map[string]string) (*Server, error) {
 	return start(ctx, host, zones, (*Server).configure, "named", "-g", "-n", "1", "-c")
 }
 
-// start starts a name server with the file that configure writes; the name of the file is appended to argv.
+// start starts a name server with the file that configure writes. It appends the name of the file to argv.
 func start(ctx context.Context, host string, zones map[string]string, configure func(*Server, map[string]string) error, argv ...string) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -176,7 +176,7 @@ func (s *Server) TXT(name string) ([]string, error) {
 	return all, nil
 }
 
-// StartKnot serves zones with Knot DNS, otherwise like Start. The key may update all of them.
+// StartKnot is like Start, but uses Knot DNS. The key "signpost" may update all zones.
 func StartKnot(ctx context.Context, host string, zones map[string]string) (*Server, error) {
 	return start(ctx, host, zones, (*Server).configureKnot, "knotd", "-c")
 }

@@ -19,9 +19,9 @@ const (
 	callerID = 65534 // nobody
 )
 
-// Denied runs commands of a program as a user who may not read the journal and the keys of another one: with keysMode 0700 the keys
-// directory, with 0755 only that of example.com in it. TestMain has to pass the program to testscript.Main. DIR in a command is the
-// state directory, and CONFIG a configuration file with it.
+// Denied runs commands of a program as a user who may not read the journal and the keys of another user. With keysMode 0700, the user may
+// not read the keys directory. With 0755, the user may not read only the directory of example.com in it. TestMain must pass the program to
+// testscript.Main. In a command, DIR is replaced by the state directory, and CONFIG by a configuration file with this directory.
 func Denied(t *testing.T, program string, keysMode os.FileMode, commands ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {

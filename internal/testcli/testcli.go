@@ -1,4 +1,4 @@
-// Package testcli tests the command line of a program: whatever is wrong with it, the message is for people.
+// Package testcli tests the command line of a program. It checks that the message about any wrong flag or argument is readable.
 package testcli
 
 import (
@@ -19,28 +19,28 @@ import (
 type Program struct {
 	Root *cobra.Command
 	Run  func(ctx context.Context, args []string, stdout, stderr io.Writer) int
-	// Flags are added to each command that has them, so that it uses nothing but a temporary directory.
+	// Flags are added to each command that has them, so that the command uses only a temporary directory.
 	Flags map[string]string
-	// Arguments are valid arguments of a command by its path below the program.
+	// Arguments has valid arguments for each command, by the path of the command below the program.
 	Arguments map[string][]string
-	// Broken are paths of commands that must not run: their configuration is one that cannot be read.
+	// Broken lists the paths of commands that must not run. They get a configuration that cannot be read.
 	Broken []string
-	// Interrupted are paths of commands that do not complete when they are interrupted, and state it.
+	// Interrupted lists the paths of commands that stop when they are interrupted and print a message about it.
 	Interrupted []string
 }
 
-// wrong are values that no flag or argument accepts, or that lead to a file that cannot be read.
+// wrong has values that no flag or argument accepts, or that name a file that cannot be read.
 var wrong = []string{"", "\"", "x y", "-1", "99999999999999999999999", "/nonexistent/x", "/", "1.2.3.4:99999", "2026-13-01", "1e400"}
 
-// goWords are words of the Go standard library, cobra or pflag that no user is to see.
+// goWords matches words of the Go standard library, cobra or pflag that users must not see.
 var goWords = regexp.MustCompile(`strconv|parsing |parse error|invalid argument|invalid syntax|unknown (shorthand )?(flag|command)|flag needs|bad flag|` +
 	`accepts \d|accepts at|requires at|arg\(s\)|context (canceled|deadline)|operation was canceled|i/o timeout|EOF|dial (tcp|udp|unix)|listen (tcp|unix)|address .*: (missing|too many)|` +
 	`: (open|read|l?stat|mkdir|write|unlink|readlink|rename|fstat)(at)? |executable file not found|ParseAddr|time: |%!|panic|goroutine|0xc0|<nil>`)
 
-// runTime is how long a command may run that is not wrong enough.
+// runTime is the maximum time for which a command runs if its arguments are valid.
 const runTime = 200 * time.Millisecond
 
-// Walk runs each command with each flag wrong in several ways, with missing and with too many arguments, and interrupted.
+// Walk runs each command with wrong values of each flag, with missing and with too many arguments, and interrupted.
 func Walk(t *testing.T, p Program) {
 	t.Helper()
 	t.Chdir(t.TempDir()) // a wrong value may be the name of a file
@@ -80,7 +80,7 @@ func walk(t *testing.T, p Program, c *cobra.Command) {
 			args := append(given(name), "--"+name+"="+value)
 			p.check(t, ctx, append(args, p.Arguments[path]...), -1)
 		}
-		if f.NoOptDefVal == "" { // it needs a value
+		if f.NoOptDefVal == "" { // the flag needs a value
 			p.check(t, ctx, append(given(name), "--"+name), 2)
 			if f.Shorthand != "" {
 				p.check(t, ctx, append(given(name), "-"+f.Shorthand), 2)
@@ -156,7 +156,7 @@ func (p Program) check(t *testing.T, ctx context.Context, args []string, want in
 		first, _, _ := strings.Cut(text, "\n")
 		what, ok := strings.CutPrefix(first, p.Root.Name()+": ")
 		if !ok || strings.HasSuffix(first, ".") || what == "" || strings.ToLower(what[:1]) != what[:1] {
-			t.Errorf("%q: the message has another form: %s", args, text)
+			t.Errorf("%q: the message does not have the required form: %s", args, text)
 		}
 	}
 	return text

@@ -13,7 +13,7 @@ import (
 	"signpost/internal/dkim"
 )
 
-// chain returns our status for the chain of a message.
+// chain returns Signpost's result for the ARC chain of a message.
 func chain(t *testing.T, msg []byte, records map[string]string) dkim.Chain {
 	fields, body := split(t, msg)
 	v := dkim.NewVerifier(fields, nil)
@@ -26,8 +26,8 @@ func chain(t *testing.T, msg []byte, records map[string]string) dkim.Chain {
 	})
 }
 
-// We and dkimpy agree on chains of one to three hops, sealed by dkimpy or by the tests' own sealer. A changed body, changed results and
-// a removed set fail in both.
+// Signpost and dkimpy have the same result for chains of one to three hops, sealed by dkimpy or by Sealer. With both, a chain fails if the
+// body or the results were changed, or if a set was removed.
 func TestChains(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python")
@@ -69,7 +69,7 @@ func TestChains(t *testing.T) {
 			}
 			for _, v := range variants {
 				if v.want == "fail" && v.msg == string(msg) {
-					t.Fatalf("%s was not done to\n%s", v.name, msg)
+					t.Fatalf("the change %q has no effect on\n%s", v.name, msg)
 				}
 				theirs, err := DKIMPyVerifyARC(t.Context(), []byte(v.msg), p.records)
 				if err != nil {

@@ -73,13 +73,13 @@ func newPair(t *testing.T) pair {
 	return p
 }
 
-// dkimpy verifies our signatures with both algorithms, OpenDKIM and Mail::DKIM those with RSA. None of them accepts a changed body.
+// dkimpy verifies our signatures with both algorithms. OpenDKIM and Mail::DKIM verify those with RSA. With all three, a changed body fails.
 func TestTheyVerifyOurs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python, Perl and OpenDKIM")
 	}
 	p := newPair(t)
-	conformance.Add(t, "dkim-verifiers", "DKIM: dkimpy, OpenDKIM and Mail::DKIM verify our signatures of %d odd messages.", len(messages()))
+	conformance.Add(t, "dkim-verifiers", "DKIM: dkimpy, OpenDKIM and Mail::DKIM verify Signpost's signatures of %d unusual messages.", len(messages()))
 	for name, msg := range messages() {
 		t.Run(name, func(t *testing.T) {
 			fields, body := split(t, []byte(msg))
@@ -107,7 +107,7 @@ func TestTheyVerifyOurs(t *testing.T) {
 			// OpenDKIM gets only the RSA signature, because it does not support the other algorithm.
 			alone := signatures[0].Name + ":" + signatures[0].Value + "\r\n" + msg
 			if !strings.HasSuffix(alone, "\r\n") {
-				alone += "\r\n" // its test mode drops a last line without a line end; no MTA passes one
+				alone += "\r\n" // the test mode of OpenDKIM drops a last line without a line end, which no MTA passes to a milter
 			}
 			if o, err := OpenDKIMVerify(t.Context(), []byte(alone), p.records); err != nil || !o.OK {
 				t.Errorf("opendkim: %+v, %v", o, err)
@@ -119,7 +119,7 @@ func TestTheyVerifyOurs(t *testing.T) {
 	}
 }
 
-// We verify signatures of dkimpy and Mail::DKIM: every canonicalization, both algorithms of dkimpy, and l=.
+// Signpost verifies signatures of dkimpy and Mail::DKIM with every canonicalization, with both algorithms of dkimpy, and with l=.
 func TestWeVerifyTheirs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python and Perl")
@@ -157,8 +157,8 @@ func TestWeVerifyTheirs(t *testing.T) {
 				signed, err := DKIMPySign(t.Context(), []byte(msg), o)
 				verify("dkimpy", name, o, signed, err)
 				o.Key = bare
-				// With simple it does not add a missing line end to the last line (RFC 6376 section 3.4.3). No MTA passes such a
-				// line.
+				// With simple canonicalization, Mail::DKIM does not add a missing line end to the last line (RFC 6376 section 3.4.3). No
+				// MTA passes such a line to a milter.
 				ended := msg
 				if body == "simple" && !strings.HasSuffix(msg, "\r\n") {
 					ended += "\r\n"
@@ -174,5 +174,5 @@ func TestWeVerifyTheirs(t *testing.T) {
 		signed, err = DKIMPySign(t.Context(), []byte(msg), o)
 		verify("dkimpy", name, o, signed, err)
 	}
-	conformance.Add(t, "dkim-signers", "DKIM: we verify %d signatures of dkimpy and %d of Mail::DKIM, in each canonicalisation, of odd messages.", verified["dkimpy"], verified["Mail::DKIM"])
+	conformance.Add(t, "dkim-signers", "DKIM: Signpost verifies %d signatures of dkimpy and %d of Mail::DKIM over unusual messages, with each canonicalization.", verified["dkimpy"], verified["Mail::DKIM"])
 }

@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// Sealer adds ordinary ARC sets (RFC 8617 section 5.1) to messages. Only tests use it: Signpost does not seal. The package
-// has its own canonicalization, independent of internal/dkim, so that a mistake in one of them does not hide in the other.
+// Sealer adds ordinary ARC sets (RFC 8617 section 5.1) to messages. Only tests use it: Signpost does not seal. The package has its own
+// canonicalization, independent of internal/dkim. A mistake in one of the two is therefore detected.
 type Sealer struct {
 	Domain, Selector string
 	Signer           crypto.Signer // RSA or Ed25519
@@ -24,7 +24,7 @@ type Sealer struct {
 	Headers          string        // h=; empty: From:To:Subject:Date
 }
 
-// Seal returns msg, which has CRLF line ends, with one more set on top of it.
+// Seal returns msg with one more ARC set on top. msg must have CRLF line ends.
 func (s Sealer) Seal(msg []byte) ([]byte, error) {
 	fields, _ := splitFields(msg)
 	i, cv := 1, "none"
@@ -51,9 +51,9 @@ func (s Sealer) Seal(msg []byte) ([]byte, error) {
 	return msg, nil
 }
 
-// AddARCField returns msg, which has CRLF line ends, with one field of an ARC set, or a DKIM-Signature, on top of it. $BH in
-// field becomes the hash of the body, and $SIG the signature; both are computed according to the tags of the field. The field may
-// break any other rule.
+// AddARCField returns msg with one field of an ARC set, or a DKIM-Signature, on top. msg must have CRLF line ends. In field, $BH is
+// replaced by the hash of the body and $SIG by the signature. Both are computed according to the tags of the field. The field may violate
+// any other rule.
 func AddARCField(msg []byte, field string, signer crypto.Signer) ([]byte, error) {
 	fields, body := splitFields(msg)
 	tags := tagList(field)
@@ -82,7 +82,7 @@ func AddARCField(msg []byte, field string, signer crypto.Signer) ([]byte, error)
 	for _, f := range covered {
 		data.WriteString(canon(f))
 	}
-	// RFC 6376 section 3.7: without the value of b= and the white space around it, and without the last CRLF.
+	// By RFC 6376 section 3.7, the value of b=, the white space around it and the last CRLF are not signed.
 	data.WriteString(strings.TrimSuffix(canon(regexp.MustCompile(`\s*\$SIG\s*`).ReplaceAllString(field, "")), "\r\n"))
 	sum, opts := sha256.Sum256([]byte(data.String())), crypto.SHA256
 	if _, ok := signer.(ed25519.PrivateKey); ok {
@@ -113,7 +113,7 @@ func fieldName(field string) string {
 	return strings.ToLower(strings.TrimRight(name, " \t"))
 }
 
-// tagList returns the tags of a field; of a repeated tag, the last one.
+// tagList returns the tags of a field. If a tag is repeated, the last one counts.
 func tagList(field string) map[string]string {
 	_, value, _ := strings.Cut(field, ":")
 	tags := map[string]string{}
@@ -130,8 +130,8 @@ func instance(field string) int {
 	return n
 }
 
-// sealedFields returns what the seal of instance n covers besides itself: the sets up to n, in the order of RFC 8617 section
-// 5.1.1.
+// sealedFields returns the fields that the seal of instance n covers, without the seal itself. These are the ARC sets up to n, in the order
+// of RFC 8617 section 5.1.1.
 func sealedFields(fields []string, n int) []string {
 	order := []string{"arc-authentication-results", "arc-message-signature", "arc-seal"}
 	covered := slices.DeleteFunc(slices.Clone(fields), func(f string) bool {
@@ -143,7 +143,8 @@ func sealedFields(fields []string, n int) []string {
 	return covered
 }
 
-// signedFields returns the fields that h= means: of several with the same name, the lowest first (RFC 6376 section 5.4.2).
+// signedFields returns the fields that are listed in h=. If several fields have the same name, the lowest is first (RFC 6376 section
+// 5.4.2).
 func signedFields(fields []string, h string) []string {
 	var signed []string
 	taken := map[string]int{}
@@ -158,19 +159,19 @@ func signedFields(fields []string, h string) []string {
 	return signed
 }
 
-// relaxedField is RFC 6376 section 3.4.2.
+// relaxedField returns a field in relaxed canonicalization: RFC 6376 section 3.4.2.
 func relaxedField(field string) string {
 	_, value, _ := strings.Cut(field, ":")
 	words := strings.FieldsFunc(strings.ReplaceAll(value, "\r\n", ""), func(r rune) bool { return r == ' ' || r == '\t' })
 	return fieldName(field) + ":" + strings.Join(words, " ") + "\r\n"
 }
 
-// simpleBody is RFC 6376 section 3.4.3.
+// simpleBody returns a body in simple canonicalization: RFC 6376 section 3.4.3.
 func simpleBody(body []byte) []byte {
 	return append(regexp.MustCompile(`(\r\n)*$`).ReplaceAll(body, nil), "\r\n"...)
 }
 
-// relaxedBody is RFC 6376 section 3.4.4.
+// relaxedBody returns a body in relaxed canonicalization: RFC 6376 section 3.4.4.
 func relaxedBody(body []byte) []byte {
 	body = regexp.MustCompile(`[ \t]+`).ReplaceAll(body, []byte(" "))
 	body = bytes.ReplaceAll(body, []byte(" \r\n"), []byte("\r\n"))

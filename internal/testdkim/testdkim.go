@@ -1,5 +1,5 @@
 // Package testdkim runs other DKIM implementations from Debian, to compare results: dkimpy (python3-dkim), OpenDKIM and Mail::DKIM
-// (libmail-dkim-perl). They use no network; key records are arguments, by their DNS name.
+// (libmail-dkim-perl). They use no network, because the key records are passed as arguments, by DNS name.
 package testdkim
 
 import (
@@ -24,7 +24,7 @@ var dkimpy string
 type Opinion struct {
 	Domain, Selector string
 	OK               bool
-	Detail           string // why it does not pass
+	Detail           string // why the signature does not pass
 }
 
 // DKIMPyVerify verifies every signature of a message with CRLF line ends, top to bottom.
@@ -60,7 +60,7 @@ func runDKIMPy(ctx context.Context, msg []byte, job any) ([]byte, error) {
 	return runScript(ctx, msg, job, "/usr/bin/python3", "-c", dkimpy)
 }
 
-// runScript runs a script with Debian's own Python or Perl: another one in PATH does not have Debian's packages.
+// runScript runs a script with Debian's own Python or Perl, because another interpreter in PATH does not have Debian's packages.
 func runScript(ctx context.Context, msg []byte, job any, interpreter, flag, script string) ([]byte, error) {
 	if err := testport.NotShort(); err != nil {
 		return nil, err

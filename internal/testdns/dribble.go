@@ -30,7 +30,7 @@ func (l dribbleListener) Accept() (net.Conn, error) {
 	return d, nil
 }
 
-// dribbleConn sends what is written to it as an answer that never ends, once slow is set.
+// dribbleConn is a connection that sends an answer that never ends, if slow is set.
 type dribbleConn struct {
 	net.Conn
 	server *Server

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// hugeRecords of hugeText bytes each make an answer of almost 64 KiB, the most that DNS can carry.
+	// hugeRecords records of hugeText bytes each make an answer of almost 64 KiB, the maximum size in DNS.
 	hugeRecords = 240
 	hugeText    = 250
 	// thousand is the number of records of THOUSAND.
 	thousand = 1000
 )
 
-// lie changes an answer: WRONG-ID, WRONG-QUESTION (another name's), OTHER-NAME (all records are of another name),
-// OTHER-TYPE (all are of another type), LOOP (two aliases of each other), HUGE (almost 64 KiB of TXT), THOUSAND (1000 records
-// of the type of the query: TXT, A, AAAA, MX or PTR) and UPPER-CASE (all names are in upper case, which is allowed).
+// lie changes an answer according to its kind. WRONG-ID changes the ID, and WRONG-QUESTION the name in the question. OTHER-NAME and
+// OTHER-TYPE change the name or the type of all records. LOOP is two CNAME records that point to each other. HUGE is almost 64 KiB of TXT.
+// THOUSAND is 1000 records of the type of the query: TXT, A, AAAA, MX or PTR. UPPER-CASE changes all names to upper case, which is allowed.
 func lie(m *dns.Msg, kind string) {
 	if len(m.Question) != 1 {
 		return
@@ -70,7 +70,7 @@ func lie(m *dns.Msg, kind string) {
 	}
 }
 
-// record returns the valid record number i of a type, or nil if it has no form for the type.
+// record returns valid record number i of a type, or nil if the type is not supported.
 func record(h dns.RR_Header, i int) dns.RR {
 	switch h.Rrtype {
 	case dns.TypeTXT:
@@ -87,7 +87,7 @@ func record(h dns.RR_Header, i int) dns.RR {
 	return nil
 }
 
-// rootServers adds the name servers of the root to the answer to `. NS`: every zone text has a root, as the DNS has.
+// rootServers adds the name servers of the root to the answer to `. NS`, so that every zone text has a root.
 func rootServers(m *dns.Msg) {
 	if len(m.Question) == 1 && m.Question[0].Name == "." && m.Question[0].Qtype == dns.TypeNS && len(m.Answer) == 0 {
 		h := dns.RR_Header{Name: ".", Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 518400}
@@ -95,7 +95,7 @@ func rootServers(m *dns.Msg) {
 	}
 }
 
-// copies returns records that may be changed: those of the zone serve other queries too.
+// copies returns copies of records that may be changed. The records of the zone are used for other queries too.
 func copies(records []dns.RR) []dns.RR {
 	all := make([]dns.RR, 0, len(records)+1)
 	for _, rr := range records {

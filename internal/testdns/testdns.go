@@ -30,7 +30,7 @@ type Server struct {
 	conns   map[string]*dribbleConn // open TCP connections, by the client's address
 }
 
-// fault is what is wrong with the answers for a name, or for all names below it; kinds has the kinds.
+// fault is a fault in the answers for a name, or for all names below it. The function kinds lists the kinds of faults.
 type fault struct {
 	name  string // with its final dot; it begins with "*." for all names below
 	kind  string
@@ -40,17 +40,17 @@ type fault struct {
 // slowDelay is the delay of SLOW if the fault has none.
 const slowDelay = 300 * time.Millisecond
 
-// kinds are SERVFAIL, REFUSED, TIMEOUT (no answer), SLOW (the right answer after a delay), TRUNCATED (only the TC bit by UDP, the
-// answer by TCP), TRUNCATED-ONLY (no answer by TCP either), DRIBBLE (truncated by UDP; by TCP single bytes without an end), NOEDNS
-// (FORMERR if the query has EDNS), and those of lie.
+// kinds returns all kinds of faults: SERVFAIL, REFUSED, TIMEOUT (no answer), SLOW (the right answer after a delay), TRUNCATED (only the TC
+// bit by UDP, the answer by TCP), TRUNCATED-ONLY (no answer by TCP either), DRIBBLE (truncated by UDP; by TCP single bytes without an end),
+// NOEDNS (FORMERR if the query has EDNS), and those of lie.
 func kinds() []string {
 	return []string{"SERVFAIL", "REFUSED", "TIMEOUT", "SLOW", "TRUNCATED", "TRUNCATED-ONLY", "DRIBBLE", "NOEDNS",
 		"WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP", "HUGE", "THOUSAND", "UPPER-CASE"}
 }
 
-// Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are fully qualified. The lines ";fault NAME KIND" are
-// faults; a delay may follow SLOW, as in "SLOW 2s". A NAME that begins with "*." matches every name below it; a fault of the name
-// itself takes precedence. The root has name servers, so that `. NS` is answered.
+// Start serves a zone text on a free port of 127.0.0.1, by UDP and TCP. Names are fully qualified. A line ";fault NAME KIND" defines a
+// fault. A delay may follow SLOW, as in "SLOW 2s". A NAME that begins with "*." matches every name below it. A fault of the name itself
+// takes precedence. The root has name servers, so that the query `. NS` gets an answer.
 func Start(zone string) (*Server, error) { return StartAt("127.0.0.1:0", zone) }
 
 // StartAt serves a zone text at an address of loopback and a port, 0 for a free one.
@@ -69,7 +69,7 @@ func StartAt(addr, zone string) (*Server, error) {
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
 		go func() { _ = server.ActivateAndServe() }()
-		<-started // Shutdown fails before
+		<-started // before this, Shutdown would fail
 	}
 	return s, nil
 }
@@ -129,7 +129,7 @@ func parseFault(text string) (f fault, ok bool) {
 	return f, len(words) == 2
 }
 
-// faultOf returns the fault of a name, the last one if it has several.
+// faultOf returns the fault of a name. If there are several, it returns the last one.
 func faultOf(faults []fault, name string) (found fault) {
 	for _, f := range faults {
 		below, subtree := strings.CutPrefix(f.name, "*")

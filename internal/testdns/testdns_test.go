@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A long TXT record arrives completely (by TCP after truncation). A missing record is distinguished from a failure.
+// A long TXT record arrives completely, by TCP after truncation. A missing record and a failure have different results.
 func TestServer(t *testing.T) {
 	long := strings.Repeat("x", 250)
 	s, err := Start("a.example. 60 IN TXT \"" + long + "\" \"" + long + "\" \"" + long + "\"\n")
@@ -27,7 +27,7 @@ func TestServer(t *testing.T) {
 	}
 	var dnsErr *net.DNSError
 	if _, err := r.LookupTXT(t.Context(), "b.example."); err == nil {
-		t.Error("a name that is not there")
+		t.Error("no error for a name that does not exist")
 	} else if dnsErr, _ = err.(*net.DNSError); dnsErr == nil || !dnsErr.IsNotFound {
 		t.Error(err)
 	}
@@ -36,7 +36,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// Each fault that delays or fills an answer applies to the names below a wildcard too, and to no others.
+// Each fault that delays or fills an answer also applies to the names that a wildcard matches, and to no other names.
 func TestFaults(t *testing.T) {
 	s, err := Start("a.slow.example. 60 IN TXT \"x\"\nself.example. 60 IN TXT \"x\"\na.dribble.example. 60 IN TXT \"x\"\nwell.thousand.example. 60 IN TXT \"x\"\n" +
 		";fault *.slow.example SLOW 200ms\n;fault self.example SLOW\n;fault *.dribble.example DRIBBLE\n;fault *.thousand.example THOUSAND\n" +
@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 	}
 	for _, fault := range []string{"a.example", "a.example NONE", "a.example SERVFAIL 3s", "a.example SLOW soon"} {
 		if err := s.SetZone(";fault " + fault + "\n"); err == nil {
-			t.Errorf("%q is a fault", fault)
+			t.Errorf("%q is accepted as a fault", fault)
 		}
 	}
 }

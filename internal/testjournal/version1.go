@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Version1 returns the path of a copy of a journal of version 1, journal/journal.db in a new directory. It has one message of each kind
-// among those of testdata. The caller is a test of a package in internal.
+// Version1 returns the path of a copy of a journal of version 1, journal/journal.db in a new directory. The journal has one message of each
+// kind in testdata. Only tests of packages in internal can call Version1.
 func Version1(t *testing.T) string {
 	t.Helper()
 	packed, err := os.Open(filepath.Join("..", "journal", "testdata", "version1.db.gz"))

@@ -1,5 +1,5 @@
-// Package testmilter is Postfix's side of a milter connection, for tests. It uses go-milter's client for the packets that Postfix sends,
-// so that an independent implementation checks Signpost's. Packets that Postfix never sends are written as bytes.
+// Package testmilter is Postfix's side of a milter connection, for tests. It uses the client of go-milter for the packets that Postfix
+// sends, so that an independent implementation checks Signpost's. Packets that Postfix never sends are written as bytes.
 package testmilter
 
 import (
@@ -28,7 +28,7 @@ type MTA struct {
 	session *milter.ClientSession
 }
 
-// Dial connects; the connection is closed when the test ends.
+// Dial connects to a milter. The connection is closed when the test ends.
 func Dial(t testing.TB, network, addr string) *MTA {
 	t.Helper()
 	c, err := net.Dial(network, addr)
@@ -92,7 +92,7 @@ func (m *MTA) must(action *milter.Action, err error) {
 	}
 }
 
-// macros sends the macros of an event: alternating names and values.
+// macros sends the macros of an event. pairs has alternating names and values.
 func (m *MTA) macros(event milter.Code, pairs ...string) {
 	m.t.Helper()
 	if err := m.session.Macros(event, pairs...); err != nil {
@@ -106,8 +106,8 @@ func (m *MTA) Connect() {
 	m.ConnectFrom(netip.MustParseAddr("192.0.2.10"), "helo.example")
 }
 
-// ConnectFrom sends the handshake, CONNECT from a client by SMTP, and its HELO. The macros are those that Signpost requests at CONNECT,
-// and those of Postfix's defaults at HELO, which have no value without TLS.
+// ConnectFrom sends the handshake, CONNECT from a client by SMTP, and HELO. At CONNECT, it sends the macros that Signpost requests. At
+// HELO, it sends Postfix's default macros, which have no value without TLS.
 func (m *MTA) ConnectFrom(client netip.Addr, helo string) {
 	m.t.Helper()
 	m.Handshake()
@@ -122,8 +122,8 @@ func (m *MTA) ConnectFrom(client netip.Addr, helo string) {
 	m.must(m.session.Helo(helo))
 }
 
-// Message sends one message. It returns the answers to the end of the message: code and data of each. A header is "Name\x00 value\x00".
-// The macros are those of a client without a login: those that Signpost requests, and Postfix's defaults at RCPT.
+// Message sends one message and returns the answers to the end of the message, each as code and data. A header is "Name\x00 value\x00".
+// Message sends the macros of a client without a login: the macros that Signpost requests, and Postfix's defaults at RCPT.
 func (m *MTA) Message(sender string, header ...string) (replies []string) {
 	m.t.Helper()
 	const id = "QUEUEID"
@@ -166,7 +166,7 @@ func edit(e milter.ModifyAction) string {
 	return data + e.HeaderName + "\x00" + e.HeaderValue + "\x00"
 }
 
-// Answers reads packets up to the answer that ends a message, for a message that was sent as packets.
+// Answers reads packets up to the answer that ends a message. It is for a message that the test has sent with Send.
 func (m *MTA) Answers() (replies []string) {
 	m.t.Helper()
 	for {

@@ -19,7 +19,7 @@ type authServer struct {
 }
 
 func listenAuth() (*authServer, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // not a unix socket: its path has to be short, and the directories of tests are not
+	l, err := net.Listen("tcp", "127.0.0.1:0") // TCP, because the path of a unix socket must be short and the directories of tests have long names
 	if err != nil {
 		return nil, err
 	}

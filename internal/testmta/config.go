@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// masterCF is Debian's master.cf without chroot (5th column) and without the transports for other software. It has placeholders for
-// three ports.
+// masterCF is Debian's master.cf without chroot (5th column) and without the transports for other software. The placeholders are for three
+// ports.
 const masterCF = `
 %s inet n - n - - smtpd
 %s inet n - n - - smtpd
@@ -45,7 +45,7 @@ tlsmgr     unix - - n 1000? 1 tlsmgr
 postlog    unix-dgram n - n - 1 postlogd
 `
 
-// mailUser is the numeric ID of the user "nobody", who owns the mailbox: virtual(8) needs a number.
+// mailUser is the user ID of "nobody", who owns the mailbox. virtual(8) needs a number.
 const mailUser = 65534
 
 // mainCF returns the settings of main.cf. Delays and limits that only slow down a test are disabled.
@@ -87,7 +87,7 @@ func (m *MTA) mainCF(o Options) map[string]string {
 
 		"transport_maps":                  "texthash:" + filepath.Join(m.etc(), "transport"),
 		"smtpd_reject_unlisted_recipient": "no",
-		"default_transport":               "error:5.4.4 this Postfix sends nothing anywhere",
+		"default_transport":               "error:5.4.4 this Postfix sends no mail to other hosts",
 		"smtp_dns_support_level":          "disabled",
 
 		"smtpd_relay_restrictions":       "permit_mynetworks permit_sasl_authenticated reject_unauth_destination",

@@ -56,7 +56,7 @@ func (m *MTA) Mailbox() ([]string, error) {
 	return texts, nil
 }
 
-// WaitMail waits until n messages or more have been delivered. If ctx ends before, the error has the log and the queue.
+// WaitMail waits until at least n messages have been delivered. If ctx ends first, the error contains the log and the queue.
 func (m *MTA) WaitMail(ctx context.Context, n int) ([]string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -97,7 +97,7 @@ func (m *MTA) logFile() string { return filepath.Join(m.Dir, "mail.log") }
 
 func (m *MTA) logTail() string {
 	log := m.Log()
-	complaints, _ := os.ReadFile(m.complaints()) // it does not exist if master(8) did not run
+	complaints, _ := os.ReadFile(m.complaints()) // the file does not exist if master(8) did not run
 	return string(complaints) + "\nmail log:\n" + log[max(0, len(log)-logTailBytes):]
 }
 
@@ -111,8 +111,7 @@ func (m *MTA) Sendmail(ctx context.Context, from string, rcpts []string, msg []b
 	return err
 }
 
-// Run runs one of Postfix's commands (postqueue, postsuper, postconf, postcat, postfix) on this Postfix and returns what
-// it printed.
+// Run runs one of Postfix's commands (postqueue, postsuper, postconf, postcat, postfix) on this Postfix and returns the output.
 func (m *MTA) Run(ctx context.Context, name string, args ...string) (string, error) {
 	return m.command(ctx, nil, name, append([]string{"-c", m.etc()}, args...)...)
 }
@@ -135,8 +134,8 @@ func cleanEnv() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
 }
 
-// Swaks runs swaks(1) with args, which name the server, and returns its transcript, also with an error. Any reply that swaks does not
-// expect is an error.
+// Swaks runs swaks(1) with args, which must name the server. It returns the transcript, even if it also returns an error. Any reply that
+// swaks does not expect is an error.
 func Swaks(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -149,7 +148,7 @@ func Swaks(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Session is a raw SMTP conversation: several messages, BDAT, XCLIENT, pipelining, mistakes.
+// Session is a raw SMTP session, for several messages, BDAT, XCLIENT, pipelining and protocol errors.
 type Session struct {
 	text *textproto.Conn
 }
@@ -182,8 +181,8 @@ func (s *Session) Write(b []byte) error {
 	return s.text.W.Flush()
 }
 
-// Expect reads one reply and returns its text without the codes, its lines joined by LF. If the code differs from the expected one, the
-// error is a *textproto.Error. As in net/textproto, one or two digits match all codes that begin with them.
+// Expect reads one reply and returns its text without the codes, its lines joined by LF. If the reply has another code, the error is a
+// *textproto.Error. As in net/textproto, one or two digits match all codes that begin with them.
 func (s *Session) Expect(code int) (string, error) {
 	_, text, err := s.text.ReadResponse(code)
 	return text, err

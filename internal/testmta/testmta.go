@@ -1,9 +1,8 @@
 // Package testmta runs a real, private Postfix on loopback for tests and for the demo. All its files are in one directory. It never
 // changes the system's Postfix, its configuration or its queue.
 //
-// Peculiarities of Postfix that this package handles:
-//   - virtual(8) quotes "From " lines in an mbox in a way that cannot be reversed, which would break body hashes. Mail is
-//     delivered to a maildir instead, byte for byte.
+// Peculiarities of Postfix that this package handles: - virtual(8) quotes "From " lines in an mbox in a way that cannot be reversed, which
+// would break body hashes. Mail is therefore delivered to a maildir, byte for byte.
 //   - in_flow_delay makes cleanup(8) pause for a second when mail arrives faster than it is delivered, which is always the
 //     case for the first message after the start.
 //   - permit_sasl_authenticated ignores the name of XCLIENT LOGIN unless smtpd_sasl_auth_enable is on. smtpd(8) then needs a
@@ -29,11 +28,11 @@ import (
 )
 
 const (
-	// defaultWait bounds every wait whose context has no deadline, so that a broken test fails instead of hanging.
+	// defaultWait is the timeout of every wait whose context has no deadline, so that a broken test fails instead of blocking.
 	defaultWait = 30 * time.Second
 	// tick is the time between checks of a condition.
 	tick = 10 * time.Millisecond
-	// startTries is the number of attempts to start: another process may take the port before Postfix binds it.
+	// startTries is the number of attempts to start, because another process may take the port before Postfix binds it.
 	startTries = 3
 	// stopGrace is the time after which Postfix's processes are killed.
 	stopGrace = 10 * time.Second
@@ -54,11 +53,11 @@ type Options struct {
 type MTA struct {
 	Dir        string // holds etc, queue, data, mail and mail.log
 	SMTP       string // host:port of the smtpd that represents port 25
-	Submission string // of one with {daemon_name} ORIGINATING
-	Reinject   string // of one for mail that a content filter returns; with milters, without content_filter
+	Submission string // of an smtpd with {daemon_name} ORIGINATING
+	Reinject   string // of an smtpd for mail that a content filter returns, with milters and without content_filter
 
 	temporary bool
-	release   []func() // of the ports
+	release   []func() // each releases a port
 	auth      *authServer
 	master    *os.Process
 	gone      chan struct{} // closed when master has ended
@@ -130,8 +129,9 @@ func start(ctx context.Context, o Options) (m *MTA, err error) {
 	return m, nil
 }
 
-// launch runs master(8) as a child in its own session. When this process dies, even by SIGKILL, master gets SIGTERM and passes it on to
-// its children. The kernel sends it when the starting thread ends, hence the locked goroutine.
+// launch runs master(8) as a child in its own session. When this process dies, even by SIGKILL, the kernel sends SIGTERM to master(8),
+// which passes it on to its children. The kernel sends the signal when the thread ends that started the child, so the goroutine is locked
+// to its thread.
 func (m *MTA) launch(ctx context.Context) error {
 	daemons, err := m.Run(ctx, "postconf", "-h", "daemon_directory")
 	if err != nil {
@@ -182,8 +182,8 @@ func (m *MTA) greeted(ctx context.Context, addr string) error {
 	}
 }
 
-// Stop ends Postfix and all its processes, waits for their end, and removes the directory if Start created it. It may be called more
-// than once.
+// Stop stops Postfix and all its processes and waits until they have ended. It removes the directory if Start created it. Stop may be
+// called more than once.
 func (m *MTA) Stop() error {
 	m.stop.Do(func() { m.stopped = m.end() })
 	return m.stopped
@@ -206,8 +206,8 @@ func (m *MTA) end() error {
 	return errors.Join(errs...)
 }
 
-// endProcesses signals the process group, whose leader is master. Its number is known even after master has crashed, and no other
-// process can be in it.
+// endProcesses signals the process group, whose leader is master(8). The ID of the group remains valid after master(8) has crashed, and no
+// other process can be in the group.
 func (m *MTA) endProcesses() error {
 	group := -m.master.Pid
 	_ = syscall.Kill(group, syscall.SIGTERM)

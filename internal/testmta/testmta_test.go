@@ -104,7 +104,7 @@ func TestRelay(t *testing.T) {
 	out, err := Swaks(t.Context(), "--server", m.SMTP, "--xclient", "ADDR=192.0.2.10 NAME=[UNAVAILABLE]", "--helo", "x.example",
 		"--from", "a@sender.example", "--to", "b@foreign.example")
 	if err == nil || !strings.Contains(out, "554 5.7.1 <b@foreign.example>: Relay access denied") {
-		t.Errorf("an unauthenticated client may relay: %v\n%s", err, out)
+		t.Errorf("an unauthenticated client could relay: %v\n%s", err, out)
 	}
 	swaks(t, "--server", m.SMTP, "--xclient", "ADDR=192.0.2.10 NAME=x.example LOGIN=ann@example.org", "--helo", "x.example",
 		"--from", "ann@example.org", "--to", "b@foreign.example")
@@ -112,7 +112,7 @@ func TestRelay(t *testing.T) {
 		"--xclient", "ADDR=192.0.2.10 NAME=x.example", "--helo", "x.example", "--from", "eve@example.org", "--to", "b@foreign.example")
 	for _, mail := range waitMail(t, m, 2) {
 		if !strings.Contains(mail, "5.4.4") || !strings.Contains(mail, "Return-Path: <>\n") {
-			t.Errorf("not the bounce that was to come:\n%s", mail)
+			t.Errorf("not the expected bounce:\n%s", mail)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func TestUnknownMailboxBounces(t *testing.T) {
 		"--from", "ann@example.org", "--to", "nobody@example.org")
 	mail := waitMail(t, m, 1)[0]
 	if !strings.Contains(mail, "5.1.1") || !strings.Contains(mail, "Return-Path: <>\n") || !strings.Contains(mail, "X-Original-To: ann@example.org\n") {
-		t.Errorf("not the bounce that was to come:\n%s", mail)
+		t.Errorf("not the expected bounce:\n%s", mail)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// An unreachable milter causes a temporary failure, only in the services that use it.
+// An unreachable milter causes a temporary failure, but only in the services that use it.
 func TestMilters(t *testing.T) {
 	t.Parallel()
 	m := launched(t, Options{Domains: []string{"example.org"}, Milters: "unix:" + t.TempDir() + "/none.sock"})
@@ -228,7 +228,7 @@ func TestWaitMailSaysWhy(t *testing.T) {
 	}
 }
 
-// Several run at the same time. After Stop, no process runs, no port is open, and a directory of the caller is kept.
+// Several instances can run at the same time. After Stop, no process runs, no port is open, and a directory of the caller is kept.
 func TestManyAndStop(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
@@ -290,6 +290,6 @@ func TestBigMail(t *testing.T) {
 		t.Fatal(err)
 	}
 	if mail := waitMail(t, m, 1)[0]; !strings.HasSuffix(mail, "\n\n"+strings.ReplaceAll(string(body), "\r\n", "\n")) {
-		t.Errorf("the body has changed, %d bytes are there", len(mail))
+		t.Errorf("the body has changed, it has %d bytes", len(mail))
 	}
 }

@@ -1,8 +1,8 @@
-// Package testport gives ports of loopback to the servers of tests. Asking the kernel for a free one and closing it again
-// is not enough: Postfix and BIND set SO_REUSEPORT, so that two of them that were given the same port share it, and each
-// gets half of the other's connections.
+// Package testport assigns loopback ports to the servers of tests. It is not sufficient to let the kernel choose a free port and to close
+// it again. Postfix and BIND set SO_REUSEPORT, so two servers with the same port would share it, and each would receive connections for the
+// other.
 //
-// It also keeps such servers out of go test -short.
+// It also prevents such servers from starting in go test -short.
 package testport
 
 import (
@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ports lie below those that the kernel gives to clients (ip_local_port_range).
+// The ports are below the range from which the kernel chooses ports for clients (ip_local_port_range).
 const first, count = 20000, 12000
 
-// NotShort returns an error in a test with -short, which runs on machines without other servers, Python and Perl. It is called
-// before each start of another program that such a machine may lack.
+// NotShort returns an error in a test with -short. Such tests must run on machines without other servers, Python and Perl. NotShort is
+// called before a test starts a program that such a machine may lack.
 func NotShort() error {
 	if testing.Testing() && testing.Short() {
 		return errors.New("go test -short starts no server and no other implementation: skip this test")
@@ -29,8 +29,8 @@ func NotShort() error {
 	return nil
 }
 
-// Take returns a port at a host of loopback that no other process and no other caller has, until release is called. It fails
-// with -short, see NotShort.
+// Take returns a port of a loopback address that no other process and no other caller uses until release is called. It returns an error
+// with -short: see NotShort.
 func Take(host string) (port int, release func(), err error) {
 	if err := NotShort(); err != nil {
 		return 0, nil, err

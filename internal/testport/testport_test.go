@@ -2,7 +2,7 @@ package testport
 
 import "testing"
 
-// With -short no test gets a port for a server, and without it each test does.
+// Take returns an error with -short, and only then.
 func TestNotShort(t *testing.T) {
 	_, release, err := Take("127.0.0.1")
 	if (err != nil) != testing.Short() {

@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// wide is the minimum width, in columns, for blocks side by side; ratesWidth is the width of the block of rates.
+	// wide is the minimum width, in columns, for two blocks side by side. The constant ratesWidth is the width of the block of rates.
 	wide       = 78
 	ratesWidth = 26
-	// maxCounts is the maximum width of the left one of two lists.
+	// maxCounts is the maximum width of the left list, if two lists are side by side.
 	maxCounts = 48
-	// leastKeys is the minimum number of keys shown; the other lists are cut to make room for them.
+	// leastKeys is the minimum number of keys shown. The other lists are shortened to make room for them.
 	leastKeys = 3
 )
 
-// frame returns the lines to show, of at most width columns, and all of them if height is 0. A window that is too low gets
-// shorter lists, then no empty lines, and then fewer lines.
+// frame returns the lines to show, of at most width columns. If height is 0, it returns all lines. If the window is too low, it
+// shortens the lists first, then omits empty lines, and then omits other lines.
 func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []term.Line {
 	f := term.Frame{Width: width, Paint: paint}
 	for _, spaced := range []bool{true, false} {
@@ -42,7 +42,8 @@ func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []te
 	return f.Fit(append(lines, w.keyring(f, now)...), height, "in a larger window")
 }
 
-// compose returns all lines but those of the keys, with lists of at most most items, and the number of lines left for the keys.
+// compose returns all lines except those of the keys, and the number of lines that are left for the keys. The parameter most limits the
+// number of items in each list.
 func (w *watch) compose(f term.Frame, now time.Time, height, most int, spaced bool) (lines []term.Line, room int) {
 	var gap []term.Line
 	if spaced {

@@ -27,7 +27,8 @@ type Source struct {
 }
 
 const (
-	// refresh is the time between frames; sourcesEvery is the time between reads of the sources of failing mail, which takes longer.
+	// refresh is the time between frames. The constant sourcesEvery is the time between reads of the sources of failing mail, which
+	// take longer.
 	refresh      = 2 * time.Second
 	sourcesEvery = 10 * time.Second
 )
@@ -36,7 +37,7 @@ const (
 // which may be nil. It returns an error if the first read of the journal fails, or the terminal cannot be written.
 func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) {
 	w := &watch{Source: s}
-	// Before the terminal is changed: the first read may fail.
+	// Do this before the terminal is changed, because the first read may fail.
 	if err := w.look(ctx, time.Now()); err != nil {
 		return err
 	}

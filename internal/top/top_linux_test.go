@@ -28,7 +28,7 @@ import (
 	"signpost/policy"
 )
 
-// terminal is a pseudo terminal, and what was written to it.
+// terminal is a pseudo-terminal with the text that was written to it.
 type terminal struct {
 	master, slave *os.File
 	mu            sync.Mutex
@@ -86,7 +86,7 @@ func (t *terminal) reset() {
 	t.shown.Reset()
 }
 
-// journalVariable names the journal that the test program itself shows, on a terminal that it can be stopped on.
+// journalVariable is the environment variable that makes the test program run top for a journal. The test can then stop that process.
 const journalVariable = "TOP_TEST_JOURNAL"
 
 func TestMain(m *testing.M) {
@@ -100,7 +100,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The control sequences of a screen.
+// These are the control sequences of a screen.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l"
 	leaveScreen = "\x1b[?25h\x1b[?1049l"
@@ -119,7 +119,7 @@ func open(path string, now func() time.Time) *journal.Journal {
 	return journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full}, Now: now, Log: slog.New(slog.DiscardHandler)})
 }
 
-// oneMessage returns the Source of a journal with one message, whose sender wrote evil wherever possible.
+// oneMessage returns the Source of a journal with one message. Each field that a sender can choose contains evil.
 func oneMessage(t *testing.T, evil string) Source {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
@@ -131,7 +131,7 @@ func oneMessage(t *testing.T, evil string) Source {
 	return sourceIn(path)
 }
 
-// Run draws frames on a terminal, in lines that fit, and restores the terminal, whichever way it ends.
+// Run draws frames that fit the terminal, and restores the terminal whenever it returns.
 func TestTop(t *testing.T) {
 	source := oneMessage(t, "evil\x1b[2J\x07\n\u202e.example")
 	for name, end := range map[string]func(*terminal, func()){
@@ -156,7 +156,7 @@ func TestTop(t *testing.T) {
 		stop()
 		after, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err != nil || *after != *before {
-			t.Errorf("%s: the terminal is not as before: %v", name, err)
+			t.Errorf("%s: the terminal was not restored: %v", name, err)
 		}
 		poll(t, tty, leaveScreen)
 		shown := tty.String()
@@ -168,7 +168,7 @@ func TestTop(t *testing.T) {
 			body = strings.ReplaceAll(body, ours, "")
 		}
 		if strings.ContainsAny(body, "\x1b\x07\u202e") || !strings.Contains(body, "evil?[2J???.example") {
-			t.Errorf("%s: a name does something to the terminal, or is not there: %q", name, body)
+			t.Errorf("%s: a name controls the terminal, or is missing: %q", name, body)
 		}
 		for line := range strings.SplitSeq(body, "\r\n") {
 			if len([]rune(line)) > 44 {
@@ -190,13 +190,13 @@ func poll(t *testing.T, tty *terminal, texts ...string) {
 			return
 		}
 		if time.Now().After(limit) {
-			t.Fatalf("it does not show %q: %q", texts, shown)
+			t.Fatalf("%q is missing: %q", texts, shown)
 		}
 	}
 }
 
-// seenOn returns what a terminal shows of what it was sent. It understands only what top sends. spoilt is set if a line wraps or
-// the last one scrolls.
+// seenOn returns the text on a terminal after a program sent control sequences and text. It understands only the sequences of top. The
+// result spoilt is not empty if a line wraps or the screen scrolls.
 func seenOn(sent string, columns, rows int) (shown, spoilt string) {
 	grid := make([][]rune, rows)
 	x, y := 0, 0
@@ -229,7 +229,7 @@ func seenOn(sent string, columns, rows int) (shown, spoilt string) {
 		default:
 			r, n := utf8.DecodeRuneInString(sent)
 			if x == columns {
-				return "", "a line goes on in the next one"
+				return "", "a line wraps"
 			}
 			grid[y][x] = r
 			x, sent = x+1, sent[n:]
@@ -241,8 +241,8 @@ func seenOn(sent string, columns, rows int) (shown, spoilt string) {
 	return shown, ""
 }
 
-// A window that changes its size gets a frame of the new size, and nothing of the old one remains. A window of 80 columns and 24
-// lines shows something of everything.
+// If the window changes its size, top draws a frame of the new size, and removes the old frame completely. A window of 80 columns and
+// 24 lines shows a part of each block.
 func TestTopResized(t *testing.T) {
 	tty := newTerminal(t, 100, 50)
 	ctx, stop := context.WithCancel(t.Context())
@@ -274,7 +274,7 @@ func TestTopResized(t *testing.T) {
 			shown, spoilt := seenOn(sent[strings.LastIndex(sent, homeCursor):], int(to.columns), int(to.rows))
 			for _, want := range to.want {
 				if spoilt == "" && !strings.Contains(shown, want) {
-					spoilt = fmt.Sprintf("it does not show %q:\n%s", want, shown)
+					spoilt = fmt.Sprintf("%q is missing:\n%s", want, shown)
 				}
 			}
 			return spoilt
@@ -308,7 +308,7 @@ func TestTopFits(t *testing.T) {
 	}
 }
 
-// ^Z stops the process and restores the terminal until the fg of the shell.
+// ^Z restores the terminal and stops the process until the shell continues it with fg.
 func TestTopPaused(t *testing.T) {
 	source := oneMessage(t, "forged.example")
 	tty := newTerminal(t, 80, 24)
@@ -335,11 +335,11 @@ func TestTopPaused(t *testing.T) {
 		}
 		var state unix.WaitStatus
 		if _, err := unix.Wait4(cmd.Process.Pid, &state, unix.WUNTRACED, nil); err != nil || !state.Stopped() {
-			t.Fatalf("it is not stopped: %v %v", state, err)
+			t.Fatalf("top is not stopped: %v %v", state, err)
 		}
 		poll(t, tty, leaveScreen)
 		if paused, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil || *paused != *before {
-			t.Fatalf("the terminal is not as before: %v", err)
+			t.Fatalf("the terminal was not restored: %v", err)
 		}
 		tty.reset()
 		if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
@@ -354,17 +354,17 @@ func TestTopPaused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil || *after != *before {
-		t.Fatalf("the terminal is not as before: %v", err)
+		t.Fatalf("the terminal was not restored: %v", err)
 	}
 }
 
-// If more messages came than are read at a look, top shows how short the time of its numbers is.
+// If there are more new messages than top reads at a time, top shows the shorter period that its numbers cover.
 func TestTopMuchMail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
 	var came atomic.Int64
 	now := time.Now()
 	j := open(path, func() time.Time { return now.Add(-250*time.Second + time.Duration(came.Load())*100*time.Millisecond) })
-	for range backlog + 500 { // fewer than the journal has room for
+	for range backlog + 500 { // fewer than the maximum of the journal
 		j.Add(&decision.Record{Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Accept}})
 		came.Add(1)
 	}
@@ -379,12 +379,12 @@ func TestTopMuchMail(t *testing.T) {
 	}
 	for _, want := range []string{"Messages/min 1 min   3 min", "  600.0\n", "Results, last 3 min"} {
 		if !strings.Contains(text.String(), want) {
-			t.Errorf("it does not say %q:\n%s", want, text.String())
+			t.Errorf("%q is missing:\n%s", want, text.String())
 		}
 	}
 }
 
-// On a terminal without control sequences one frame is printed.
+// On a terminal without control sequences, top prints one frame.
 func TestTopOnDumbTerminal(t *testing.T) {
 	t.Setenv("TERM", "dumb")
 	tty := newTerminal(t, 80, 24)

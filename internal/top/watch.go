@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// window is the period of rates, results and DNS. backlog is the maximum number of messages read at a time: if there are more, the
-	// period is shorter at first. The display states the period.
+	// window is the period of rates, results and DNS. The constant backlog is the maximum number of messages that are read at a time.
+	// If there are more messages, the period is shorter at first. The display states the period.
 	window  = 10 * time.Minute
 	backlog = 2000
 	// slow is the duration of a slow lookup.
@@ -26,7 +26,7 @@ const (
 	topSources = 5
 	// metricsTimeout limits the request to the daemon, which is on this host.
 	metricsTimeout = time.Second
-	// maxMetrics limits its answer, in bytes. The daemon's metrics have about 100 KiB.
+	// maxMetrics limits the response to that request, in bytes. The daemon's metrics have about 100 KiB.
 	maxMetrics = 1 << 20
 )
 
@@ -88,7 +88,7 @@ func (w *watch) look(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return journal.Reading(w.File, err)
 	}
-	if len(ids) == backlog { // newest first: there may be more before the last of them
+	if len(ids) == backlog { // the newest are first, so older ones may not have been read
 		w.whole, w.recent = time.UnixMicro(ids[backlog-1]), nil
 	}
 	for i := range all {
@@ -126,8 +126,8 @@ func remember(e *journal.Entry) seen {
 	return s
 }
 
-// losses returns the number of messages that the journal lost, which only the daemon knows, as text. silent is not empty if the daemon
-// does not answer.
+// losses returns the number of messages that the journal lost, as text. Only the daemon knows the number. If the daemon does not
+// answer, silent is not empty.
 func losses(ctx context.Context, metrics string) (lost, silent string) {
 	if metrics == "" {
 		return "not known: metrics.listen is empty", ""

@@ -9,7 +9,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// Read reads what Postfix itself writes: for IPv4 and IPv6, a login, a bounce, and a HELO name that imitates the field.
+// Read parses the fields that Postfix itself writes: for IPv4 and IPv6, a login, a bounce, and a HELO name that imitates the field.
 func TestPostfix(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("starts Postfix, whose master needs root")
@@ -68,7 +68,7 @@ func TestPostfix(t *testing.T) {
 		}
 		for _, f := range read.Rest {
 			if f.Name == "Received" || f.Name == "Return-Path" || f.Name == "Delivered-To" || f.Name == "X-Original-To" {
-				t.Errorf("%s was written after the milters, and is left", f.Name)
+				t.Errorf("Rest has %s, which was written after the milters", f.Name)
 			}
 		}
 	}

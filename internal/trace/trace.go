@@ -1,5 +1,5 @@
-// Package trace reads the trace fields that Postfix and the local delivery agent write on top of a message, after the milters: the
-// topmost Received field (RFC 5321 section 4.4) and Return-Path.
+// Package trace reads the trace fields of a message: the topmost Received field (RFC 5321 section 4.4) and Return-Path. Postfix and the
+// local delivery agent write them on top of the message after the milters have finished.
 package trace
 
 import (
@@ -11,11 +11,11 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Trace has the data in the trace fields about the SMTP session.
+// Trace contains the data about the SMTP session that the trace fields have.
 type Trace struct {
 	Received *Received // the topmost Received field; nil if there is none, or if it does not have the form of Postfix's smtpd(8)
 	Sender   *string   // the envelope sender, from a Return-Path field above all Received fields; nil if there is none
-	// Rest has the fields without those that were added after the milters. If Received is nil, it has all fields.
+	// Rest contains the fields without those that were added after the milters. If Received is nil, it contains all fields.
 	Rest []dkim.Field
 }
 
@@ -31,7 +31,7 @@ type Received struct {
 // Authenticated reports whether the client authenticated (RFC 3848).
 func (r *Received) Authenticated() bool { return strings.HasSuffix(r.With, "A") }
 
-// Read reads the trace fields of a message. Only the topmost Received field counts: the sender can write all others.
+// Read reads the trace fields of a message. It uses only the topmost Received field, because the sender can write all others.
 func Read(fields []dkim.Field) Trace {
 	t := Trace{Rest: fields}
 	top := slices.IndexFunc(fields, func(f dkim.Field) bool { return is(f, "Received") })
@@ -56,7 +56,7 @@ func is(f dkim.Field, name string) bool {
 	return strings.EqualFold(strings.TrimRight(f.Name, " \t"), name)
 }
 
-// parseReturnPath returns the address of a Return-Path field, or nil if it has another form.
+// parseReturnPath returns the address of a Return-Path field, or nil if the field has another form.
 func parseReturnPath(value string) *string {
 	address, opened := strings.CutPrefix(strings.TrimSpace(value), "<")
 	address, closed := strings.CutSuffix(address, ">")
@@ -66,8 +66,8 @@ func parseReturnPath(value string) *string {
 	return &address
 }
 
-// parseReceived parses the field in the form of Postfix's smtpd(8), which has comments about TLS and the login in the middle. It
-// returns nil for every other form:
+// parseReceived parses the field in the form of Postfix's smtpd(8), which may have comments about TLS and the login in the middle. It
+// returns nil for any other form:
 //
 //	from HELO (NAME [ADDRESS])
 //	        (using TLSv1.3 with cipher ...) (Authenticated sender: ...)
@@ -106,7 +106,7 @@ func parseReceived(value string) *Received {
 	return &r
 }
 
-// parser consumes a text from the left. After the first failure its methods return empty values.
+// parser reads a text from left to right. After the first failure, its methods return empty values.
 type parser struct {
 	rest   string
 	failed bool
@@ -114,7 +114,7 @@ type parser struct {
 
 func (p *parser) skip(text string) { p.until(text, func(before string) bool { return before == "" }) }
 
-// until returns the text before a separator, and skips both.
+// until returns the text before a separator, and skips both. If valid does not accept the text, until fails.
 func (p *parser) until(separator string, valid func(string) bool) string {
 	text, rest, ok := strings.Cut(p.rest, separator)
 	if p.failed = p.failed || !ok || !valid(text); p.failed {
@@ -162,7 +162,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 	return s[:i], s[i+len(separator):], true
 }
 
-// isHELO reports whether Postfix can have written a HELO name: it replaces these characters by "?".
+// isHELO reports whether Postfix can have written a HELO name. Postfix replaces these characters by "?".
 func isHELO(s string) bool { return s != "" && !strings.ContainsAny(s, ` <>()\";@`) }
 
 func isHostName(s string) bool { return s != "" && consists(s, "-._") }
@@ -175,7 +175,7 @@ func consists(s, alsoAllowed string) bool {
 	})
 }
 
-// isProtocol reports whether s is a protocol of smtpd(8): S is for TLS, A for a login (RFC 3848).
+// isProtocol reports whether s is a protocol of smtpd(8). S stands for TLS, A for a login (RFC 3848).
 func isProtocol(s string) bool {
 	s = strings.TrimSuffix(strings.TrimSuffix(s, "A"), "S")
 	return s == "SMTP" || s == "ESMTP" || s == "UTF8SMTP"

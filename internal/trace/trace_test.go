@@ -28,7 +28,7 @@ func TestReceived(t *testing.T) {
 		"from [192.0.2.9] (a_b.example [192.0.2.1]) (Authenticated sender: ann@example.org) by mx.example.org (My MTA) with ESMTPSA id 4fX; Fri, 27 Nov 2026 10:00:00 +0000":               "192.0.2.1 a_b.example [192.0.2.9] mx.example.org ESMTPSA",
 		"from a (b.example [192.0.2.1]) by mx.example.org (Postfix) with UTF8SMTPS; Fri, 27 Nov 2026 10:00:00 +0000 (UTC)":                                                                 "192.0.2.1 b.example a mx.example.org UTF8SMTPS",
 
-		// Of others, of pickup(8), and of whoever imitates Postfix.
+		// Fields of other programs, of pickup(8), and imitations of Postfix.
 		"by mx.example.org (Postfix, from userid 1000) id 4fX; Fri, 27 Nov 2026 10:00:00 +0000 (UTC)":                                               "",
 		"from mx.example.org by mx.example.org with LMTP id x (envelope-from <a@example.com>) for <b@example.org>; Fri, 27 Nov 2026 10:00:00 +0000": "",
 		"from mx.example.org ([192.0.2.1]) by mx.example.org with ESMTP id 4fX; Fri, 27 Nov 2026 10:00:00 +0000":                                    "",
@@ -57,7 +57,8 @@ func TestReceived(t *testing.T) {
 	}
 }
 
-// Only the topmost Received field and what is above it counts. What was written after the milters is not part of the message.
+// Only the topmost Received field and the fields above it are read. Fields that were written after the milters are not part of the
+// message.
 func TestRead(t *testing.T) {
 	field := func(line string) dkim.Field {
 		name, value, _ := strings.Cut(line, ":")
@@ -98,7 +99,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// FuzzReceived: what is read can be written in Postfix's form, and is then read as the same.
+// FuzzReceived: data that was read is the same after it is written in Postfix's form and read again.
 func FuzzReceived(f *testing.F) {
 	for _, value := range []string{received, "from a (b [IPv6:2001:db8::1])" + end, "from a (b [192.0.2.1]) ((" + end, "from a (b [192.0.2.1]) (x) ((y) z)" + end} {
 		f.Add(value)
@@ -118,12 +119,12 @@ func FuzzReceived(f *testing.F) {
 	})
 }
 
-// FuzzForgedHELO: no HELO name, login name or recipient of a client makes Postfix's field name another client.
+// FuzzForgedHELO: no HELO name, login name or recipient that a client chooses makes Postfix's field name another client.
 func FuzzForgedHELO(f *testing.F) {
 	f.Add("a (b.example [192.0.2.9]) by mx", "ann", "bob@example.org")
 	f.Add("[IPv6:2001:db8::9]", "ann) by x (Postfix) with SMTP id 1; Fri, 27 Nov 2026 10:00:00 +0000", "b> from a (b [192.0.2.9])")
 	f.Fuzz(func(t *testing.T, helo, login, recipient string) {
-		printable := func(r rune) rune { // as Postfix does
+		printable := func(r rune) rune { // Postfix replaces the same characters
 			if r < ' ' || r > '~' {
 				return '?'
 			}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// chart is a stacked bar chart. The page also shows its numbers as a table. The texts are HTML outside the SVG, so that they keep their
-// size when the SVG is stretched.
+// chart is a stacked bar chart. The page also shows its numbers as a table. The texts are HTML outside the SVG. They keep their size
+// when the SVG is stretched.
 type chart struct {
 	ID, Title     string
 	Series        []series
@@ -41,12 +41,12 @@ type part struct{ Class, X, Y, W, H string }
 const (
 	barWidth    = 10
 	chartHeight = 100
-	// gap separates the parts of a bar for users who cannot distinguish the colors. It is also the minimum height of a part, so that a
-	// single message among thousands is visible.
+	// gap is the space between the parts of a bar. It separates them for users who cannot distinguish the colors. It is also the
+	// minimum height of a part, so that a single message among thousands is visible.
 	gap = .8
 )
 
-// draw computes the bars from the rows, each of which covers the duration step. label returns the label of a bar.
+// draw computes the bars from the rows, each of which covers the duration step. The function label returns the label of a bar.
 func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 	c.Width, c.Height, c.Most = barWidth*len(c.Rows), chartHeight, 1
 	c.Grid = fmt.Sprintf("M0 %dH%d", chartHeight/2, c.Width)

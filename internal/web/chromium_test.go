@@ -22,7 +22,7 @@ import (
 	"signpost/policy"
 )
 
-// browser is a headless Chromium, spoken to by its DevTools protocol over two pipes.
+// browser is a headless Chromium. The test controls it with the DevTools protocol over two pipes.
 type browser struct {
 	t       *testing.T
 	to      *os.File
@@ -62,7 +62,7 @@ func startBrowser(t *testing.T) *browser {
 	theirs.Close()
 	theirOut.Close()
 	b := &browser{t: t, to: to, from: bufio.NewReaderSize(from, 1<<20)}
-	// One that does not answer must not hold the tests up.
+	// A browser that does not answer must not block the tests.
 	limit := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() {
 		limit.Stop()
@@ -90,7 +90,7 @@ func (b *browser) read(raw json.RawMessage, into any) {
 	}
 }
 
-// call asks and waits for the answer; what else is told meanwhile is kept in events.
+// call sends a request and waits for the answer. Events that arrive in the meantime are added to events.
 func (b *browser) call(method string, params any) json.RawMessage {
 	b.t.Helper()
 	b.last++
@@ -130,7 +130,7 @@ func (b *browser) next() (e event) {
 	return e
 }
 
-// open loads a page, and gives what the browser has against it.
+// open loads a page, and returns the errors that the browser reports about it.
 func (b *browser) open(address string) (faults []string) {
 	b.t.Helper()
 	b.events = nil
@@ -153,7 +153,7 @@ func (b *browser) open(address string) (faults []string) {
 	return faults
 }
 
-// eval gives what an expression is, as JSON.
+// eval returns the value of an expression, as JSON.
 func (b *browser) eval(expression string) string {
 	b.t.Helper()
 	var r struct {
@@ -163,7 +163,7 @@ func (b *browser) eval(expression string) string {
 	return string(r.Result.Value)
 }
 
-// screenshot writes a picture of the page to a file: of its first height pixels, or of all of it if height is 0.
+// screenshot writes a picture of the page to a file. The picture has the first height pixels, or the whole page if height is 0.
 func (b *browser) screenshot(file string, width, height int) {
 	b.t.Helper()
 	var shot struct{ Data string }
@@ -181,16 +181,15 @@ func (b *browser) screenshot(file string, width, height int) {
 	}
 }
 
-// In a real browser, on telephones and on a desk, light and dark: nothing is amiss in the console, nothing is wider than the window,
-// what is to be read and seen stands out from what is behind it, and the keyboard reaches every link and field, where one sees that
-// it does. SIGNPOST_SCREENSHOTS=FOLDER keeps
-// pictures to look at: make screenshots.
+// The test opens the pages in a real browser, in windows of telephones and desktops, in a light and a dark color scheme. The console
+// has no errors, and no element is wider than the window. The contrast is sufficient. The keyboard reaches each link and field, and the
+// focus is visible. With SIGNPOST_SCREENSHOTS=DIRECTORY, screenshots are written there: make screenshots.
 func TestInBrowser(t *testing.T) {
 	var all []*decision.Record
 	for n := range 120 {
 		all = append(all, record(n))
 	}
-	// Each action and each result has a colour of its own.
+	// Each action and each result has its own color.
 	for i, action := range []policy.Action{policy.Tag, policy.Hold, policy.Tempfail} {
 		r := record(2)
 		r.Action, r.Observe = action, i == 1
@@ -219,7 +218,7 @@ func TestInBrowser(t *testing.T) {
 	b.open(server.URL + "/doctor/look")
 	for limit := time.Now().Add(20 * time.Second); b.eval("document.body.innerText.includes('others cannot tell')") != "true"; b.open(server.URL + "/doctor") {
 		if time.Now().After(limit) {
-			t.Fatal("doctor's findings do not come")
+			t.Fatal("doctor's findings are missing")
 		}
 	}
 	for _, scheme := range []string{"light", "dark"} {
@@ -249,8 +248,9 @@ func TestInBrowser(t *testing.T) {
 	}
 }
 
-// contrast measures WCAG 2.2, level AA: 1.4.3 of each text against what is behind it, 1.4.11 of the borders of fields and of the
-// marks of pictures, where either the area or its edge has to be seen. details are opened, and the keyboard is on the first link.
+// contrast measures the contrast by WCAG 2.2, level AA. Section 1.4.3 is about text and its background. Section 1.4.11 is about the
+// borders of fields and the marks in pictures; for a mark, the contrast of its area or of its edge is sufficient. The details elements
+// are opened, and the first link has the focus.
 func (b *browser) contrast(what string) {
 	b.t.Helper()
 	faults := b.eval(`(() => {
@@ -296,8 +296,8 @@ func (b *browser) contrast(what string) {
 	}
 }
 
-// tabThrough presses the tabulator until it has been everywhere: first at the way past the navigation, and then in the order of
-// the page. Each time one sees where it is.
+// tabThrough presses the Tab key until each element has had the focus. The first is the link that skips the navigation, and the others
+// follow in the order of the page. The focus must always be visible.
 func (b *browser) tabThrough(what string) {
 	b.t.Helper()
 	const stops = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(e => e.checkVisibility())`

@@ -13,7 +13,7 @@ import (
 // doctorTimeout limits a run of doctor. A single domain may take a minute.
 const doctorTimeout = 3 * time.Minute
 
-// examination is the state of the current run of doctor, and the result of the last one.
+// examination is the state of the current run of doctor, and the result of the previous one.
 type examination struct {
 	mu           sync.Mutex
 	running      bool
@@ -26,7 +26,7 @@ type findings struct {
 	view
 	Running      bool
 	Began, Ended time.Time
-	Findings     []doctor.Finding // those that are not green
+	Findings     []doctor.Finding // the red and yellow findings
 	Count        string
 	Green        []doctor.Finding
 	Limit        string

@@ -31,12 +31,12 @@ type keyring struct {
 
 const (
 	lineLength = 1000
-	// The least and the most of the past and of the future that a timeline shows.
+	// These are the minimum and maximum periods of the past and of the future on a timeline.
 	leastPast, mostPast     = 30 * 24 * time.Hour, 400 * 24 * time.Hour
 	leastFuture, mostFuture = 14 * 24 * time.Hour, 120 * 24 * time.Hour
 )
 
-// age is a state of a key and the time when it began. name is also part of the CSS class.
+// age is a state of a key and the time when it began. The name of the state is also part of the CSS class.
 type age struct {
 	name string
 	from time.Time
@@ -102,7 +102,7 @@ func (s *site) keys(*http.Request) shown {
 	return m
 }
 
-// metadataOf returns the metadata of a key. An unmanaged key that was not observed yet has only the time of its state.
+// metadataOf returns the metadata of a key. If an unmanaged key has not been observed yet, the metadata has only the time of its state.
 func metadataOf(k keys.Status) *keys.Metadata {
 	switch {
 	case k.Metadata != nil:

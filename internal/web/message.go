@@ -45,7 +45,7 @@ func (s *site) message(r *http.Request) shown {
 	m := &message{view: view{Title: "Message"}}
 	number, err := strconv.ParseInt(r.PathValue("number"), 10, 64)
 	if err != nil {
-		m.wrong(http.StatusNotFound, "The address of a message ends in its number: use the search.")
+		m.wrong(http.StatusNotFound, "The address must end with the number of a message. Use the search to find a message.")
 		return m
 	}
 	s.read(&m.view, func(reader *journal.Reader) error {

@@ -79,7 +79,8 @@ func (s *site) overview(r *http.Request) shown {
 }
 
 func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, now time.Time) error {
-	// The last bar contains now. Bars begin with the day in the time zone of the page, or a part of it.
+	// The last bar contains the present time. Bars begin at midnight in the time zone of the page, or at a multiple of step after
+	// midnight.
 	day := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
 	end := day.Add((now.Sub(day)/sp.step + 1) * sp.step)
 	start := end.Add(-time.Duration(sp.bars) * sp.step)
@@ -127,7 +128,7 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 	return err
 }
 
-// count makes the charts and the totals.
+// count computes the charts and the totals.
 func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 	actions := make([]string, 0, len(policy.Actions()))
 	for _, a := range policy.Actions() {

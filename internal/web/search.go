@@ -110,7 +110,7 @@ func results(o journal.Outcome) (all []result) {
 	return all
 }
 
-// read reads a search from the query of an address.
+// read reads a search from the query of a URL.
 func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) {
 	a := &m.Asked
 	for _, field := range []struct {
@@ -143,7 +143,7 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		return f, err
 	}
 	if f.Domain, err = domain.ParseArgument(a.Domain); err != nil {
-		// Without an Author Domain, the journal has the domain of the sender, as the sender wrote it.
+		// If a message has no Author Domain, the journal has the domain of its sender instead, as the sender wrote it.
 		f.Domain = strings.ToLower(a.Domain)
 	}
 	if before := q.Get("before"); before != "" {
@@ -155,7 +155,7 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 	return f, nil
 }
 
-// link returns the address of the same search for messages before one; 0: for the newest.
+// link returns the URL of the same search for messages before a number, or for the newest messages if before is 0.
 func (a *asked) link(before int64) string {
 	v := url.Values{}
 	for _, c := range a.Choices() {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// stuck takes in nothing until it is let go.
+// stuck is a response whose Write blocks until let is closed.
 type stuck struct {
 	*httptest.ResponseRecorder
 	writes chan bool
@@ -21,10 +21,10 @@ func (s stuck) Write(b []byte) (int, error) {
 	return s.ResponseRecorder.Write(b)
 }
 
-// Browsers that take a page in slowly, as many as pages are made at a time, keep nobody else waiting.
+// Slow browsers do not delay other requests, even if their number is the maximum of concurrent pages.
 func TestSlowBrowsers(t *testing.T) {
 	h := newSite(t, record(1)).Handler()
-	get(t, h, "/") // alone: what reflect keeps of a first call in a sync.Map is a race to the detector, which does not look into that
+	get(t, h, "/") // alone, because the race detector reports the sync.Map that reflect fills at the first call
 	writes, let, done := make(chan bool, maxPages), make(chan bool), make(chan bool)
 	for range maxPages {
 		go func() {

@@ -1,6 +1,6 @@
-// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys and doctor's findings. It is
-// HTML without JavaScript. Most texts are from mail and DNS, and untrusted: html/template escapes them, and the template function show
-// replaces unprintable characters.
+// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys and doctor's findings. It
+// is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template function
+// show replaces unprintable characters.
 //
 //	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
 package web
@@ -31,15 +31,15 @@ type Site struct {
 // Limits for requests.
 const (
 	headTimeout  = 5 * time.Second
-	pageTimeout  = 15 * time.Second // to read the journal
+	pageTimeout  = 15 * time.Second // for reading the journal
 	writeTimeout = 30 * time.Second
 	idleTimeout  = time.Minute
-	maxHead      = 16 << 10 // bytes: browsers send cookies of other services at the same address
+	maxHead      = 16 << 10 // bytes; browsers also send the cookies of other services at this address
 	maxPages     = 4        // at a time
 	maxText      = 300      // bytes of a search
 )
 
-// drainTimeout is how long Serve waits for requests in progress when it stops.
+// drainTimeout is the time for which Serve waits for requests in progress when it stops.
 const drainTimeout = 5 * time.Second
 
 // Serve answers requests on ln until ctx ends.
@@ -111,7 +111,7 @@ func (s Site) guard(next http.Handler) http.Handler {
 	})
 }
 
-// foreign reports whether another web site caused a request, other than by a link that the user followed.
+// foreign reports whether another web site caused a request. A link that the user followed does not count.
 func foreign(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return (site == "cross-site" || site == "same-site") && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.URL.Path == "/doctor/look")
@@ -167,7 +167,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 	}
 }
 
-// read opens the journal and calls read. It shows an error of either on the page.
+// read opens the journal and calls read. If either fails, it shows the error on the page.
 func (s *site) read(v *view, read func(*journal.Reader) error) {
 	reader, err := s.Open()
 	if err != nil {

@@ -27,7 +27,7 @@ import (
 	"signpost/policy"
 )
 
-// record is a message: each third is rejected, each fifth signed.
+// record returns message n. Every third message is rejected, and every fifth is signed.
 func record(n int) *decision.Record {
 	domain := fmt.Sprintf("sender%d.example", n%7)
 	e := policy.Evidence{
@@ -52,12 +52,12 @@ func record(n int) *decision.Record {
 	return r
 }
 
-// newSite is a page about some messages, keys and findings.
+// newSite returns a Site with some messages, keys and findings.
 func newSite(t *testing.T, records ...*decision.Record) Site {
 	t.Helper()
 	now := time.Now().UTC()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")
-	var asked atomic.Int64 // the writer asks for the time too
+	var asked atomic.Int64 // the journal's writer reads the time too
 	j := journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 14 * 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full},
 		Now: func() time.Time { return now.Add(-20*time.Hour + time.Duration(asked.Add(1))*5*time.Minute) }, Log: slog.New(slog.DiscardHandler)})
 	for _, r := range records {
@@ -72,7 +72,7 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 		Now: func() time.Time { return now }}
 }
 
-// someKeys are keys in each state.
+// someKeys returns keys in each state.
 func someKeys(now time.Time) (all []keys.Status) {
 	day := func(n int) *time.Time { t := now.AddDate(0, 0, n); return &t }
 	add := func(domain, selector, next string, l keys.Metadata, steps ...keys.Step) {
@@ -89,7 +89,7 @@ func someKeys(now time.Time) (all []keys.Status) {
 	return all
 }
 
-// A key that was made to sign unseen, and was seen later, signs all the time.
+// A key that was activated before its record was seen is shown as signing all the time.
 func TestAgesOfUnseenKey(t *testing.T) {
 	at := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 	later := at.Add(24 * time.Hour)
@@ -102,7 +102,7 @@ func TestAgesOfUnseenKey(t *testing.T) {
 	}
 }
 
-// get asks for a page as a browser would.
+// get requests a page as a browser does.
 func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "http://localhost:9891"+path, nil)
@@ -128,7 +128,7 @@ func parsed(t *testing.T, text string) *html.Node {
 	return doc
 }
 
-// text is what a page says.
+// text returns the text of a page.
 func text(doc *html.Node) string {
 	var b strings.Builder
 	walk(doc, func(n *html.Node) {
@@ -139,7 +139,7 @@ func text(doc *html.Node) string {
 	return b.String()
 }
 
-// hostile is a record with the same text in each field that a stranger writes.
+// hostile returns a record with the same text in each field that a sender controls.
 func hostile(evil string) *decision.Record {
 	r := record(3)
 	e := &r.Evidence
@@ -159,8 +159,7 @@ func hostile(evil string) *decision.Record {
 	return r
 }
 
-// Whatever strangers write, no page gets an element, an attribute or an address that it has not with harmless words, and
-// nothing that does not print.
+// Text from senders adds no element, attribute, address or unprintable character to a page.
 func TestHostileMail(t *testing.T) {
 	const mark = "zqx"
 	harmless := shapes(t, newSite(t, hostile("harmless")))
@@ -177,8 +176,8 @@ func TestHostileMail(t *testing.T) {
 	}
 }
 
-// shapes are the elements of each page with their attributes, without the values that may differ. Each message's page is
-// there as /message.
+// shapes returns the elements and attributes of each page, without the values that may differ. The page of each message has the key
+// /message.
 func shapes(t *testing.T, site Site) map[string]string {
 	t.Helper()
 	h := site.Handler()
@@ -210,7 +209,7 @@ func shapes(t *testing.T, site Site) map[string]string {
 			for _, a := range n.Attr {
 				fmt.Fprintf(&b, " %s", a.Key)
 				if (a.Key == "href" || a.Key == "action" || a.Key == "src") && !strings.HasPrefix(a.Val, "/") && a.Val != "#main" {
-					t.Errorf("%s: an address leads away: %q", at, a.Val)
+					t.Errorf("%s: an address leads to another site: %q", at, a.Val)
 				}
 			}
 			b.WriteString("\n")
@@ -225,7 +224,8 @@ func shapes(t *testing.T, site Site) map[string]string {
 	return all
 }
 
-// Nothing but GET and HEAD, by our own names alone, and nothing for another site's page; what is answered says so to the browser.
+// The page answers only GET and HEAD requests for a known host name, and rejects requests that other sites make. Each response has the
+// security headers.
 func TestGuard(t *testing.T) {
 	site := newSite(t, record(1))
 	site.Names = []string{"mail.example.org"}
@@ -234,9 +234,9 @@ func TestGuard(t *testing.T) {
 		what, method, host, path, site, mode string
 		want                                 int
 	}{
-		{"as it should be", "GET", "localhost:9891", "/", "none", "navigate", 200},
+		{"a valid request", "GET", "localhost:9891", "/", "none", "navigate", 200},
 		{"an address", "GET", "[::1]:9891", "/", "", "", 200},
-		{"a name that was given", "HEAD", "Mail.Example.org", "/search", "", "", 200},
+		{"a configured name", "HEAD", "Mail.Example.org", "/search", "", "", 200},
 		{"a form that writes", "POST", "localhost", "/", "", "", 405},
 		{"DNS rebinding", "GET", "evil.example:9891", "/", "", "", 421},
 		{"no host", "GET", "", "/", "", "", 421},
@@ -264,7 +264,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A search finds what it says, fifty at a time, and the way to older ones leads on.
+// A search returns the matching messages, fifty on a page, with a link to older ones.
 func TestSearch(t *testing.T) {
 	var all []*decision.Record
 	for n := range 120 {
@@ -311,15 +311,15 @@ func TestOverview(t *testing.T) {
 	words := strings.Join(strings.Fields(text(parsed(t, page))), " ")
 	for _, want := range []string{"60 messages", "32 accept", "12 sign", "16 reject", "sender3.example"} {
 		if !strings.Contains(words, want) {
-			t.Errorf("it does not say %q: %s", want, words)
+			t.Errorf("%q is missing: %s", want, words)
 		}
 	}
 	if n := strings.Count(page, `<rect class="v-reject" x=`); n < 3 {
-		t.Errorf("%d bars have a part for what was rejected", n)
+		t.Errorf("%d bars have a part for rejected messages", n)
 	}
 }
 
-// Doctor looks when he is asked to, once at a time, and his findings stay.
+// The page runs doctor only when the user requests it, and only once at a time. The findings stay on the page.
 func TestDoctor(t *testing.T) {
 	site := newSite(t, record(1))
 	begun, end := make(chan bool, 2), make(chan bool)
@@ -331,7 +331,7 @@ func TestDoctor(t *testing.T) {
 	}
 	h := site.Handler()
 	if strings.Contains(get(t, h, "/doctor").Body.String(), "Doctor is running") {
-		t.Error("he looks before he is asked to")
+		t.Error("doctor runs before it is requested")
 	}
 	for range 2 {
 		if w := get(t, h, "/doctor/look"); w.Code != http.StatusSeeOther {
@@ -345,7 +345,7 @@ func TestDoctor(t *testing.T) {
 	end <- true
 	for limit := time.Now().Add(10 * time.Second); !strings.Contains(get(t, h, "/doctor").Body.String(), "others cannot tell"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatal("his findings do not come")
+			t.Fatal("the findings are missing")
 		}
 	}
 	if len(begun) > 0 {
@@ -353,7 +353,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// What is to be mended comes first, and what is as it should be in few lines behind it.
+// The findings that need action come first. The green ones follow in a few lines.
 func TestDoctorsOrder(t *testing.T) {
 	site := newSite(t, record(1))
 	site.Doctor = func(context.Context) ([]doctor.Finding, error) {
@@ -363,7 +363,7 @@ func TestDoctorsOrder(t *testing.T) {
 	get(t, h, "/doctor/look")
 	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		words := strings.Join(strings.Fields(text(parsed(t, get(t, h, "/doctor").Body.String()))), " ")
-		if strings.Contains(words, "red c third yellow b second green No action needed afirst dfourth") { // a name and what is said of it are no words
+		if strings.Contains(words, "red c third yellow b second green No action needed afirst dfourth") { // green findings have no space between name and text
 			return
 		}
 		if time.Now().After(limit) {
@@ -372,13 +372,13 @@ func TestDoctorsOrder(t *testing.T) {
 	}
 }
 
-// The line of a key's life is told in words too, with what is still to come.
+// The timeline of a key is also described in words, including its future states.
 func TestKeys(t *testing.T) {
 	page := get(t, newSite(t, record(1)).Handler(), "/keys").Body.String()
 	now := time.Now().UTC()
 	for _, want := range []string{"signs from " + now.AddDate(0, 0, 30).Format("2006-01-02") + " on", `class="k-signs ahead"`, "signs; hands over on a day"} {
 		if !strings.Contains(page, want) {
-			t.Errorf("the page has no %q", want)
+			t.Errorf("%q is missing", want)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"signpost/policy"
 )
 
-// For each code it is decided how a message with it is replayed.
+// kindOf lists each code.
 func TestCodes(t *testing.T) {
 	for _, c := range policy.Codes() {
 		if _, known := kindOf(c); !known {

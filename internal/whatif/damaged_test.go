@@ -9,7 +9,7 @@ import (
 	"signpost/policy"
 )
 
-// A damaged entry may lack any part. It is judged by what is left.
+// A damaged entry may lack any part. The decision is repeated from the remaining parts.
 func TestDamagedEntry(t *testing.T) {
 	for _, e := range []policy.Evidence{
 		{},

@@ -10,8 +10,8 @@ import (
 	"signpost/policy"
 )
 
-// possibilities returns all evidence that is consistent with an entry. Entries of older versions lack the verified relays and the
-// assumed status of a temperror; newer ones have one possibility.
+// possibilities returns all evidence that is consistent with an entry. Entries of older versions lack the verified relays and the assumed
+// status of a temperror; for newer entries, there is only one possibility.
 func possibilities(e policy.Evidence) []policy.Evidence {
 	all := []policy.Evidence{e}
 	for i, d := range e.DMARC {
@@ -34,8 +34,8 @@ func possibilities(e policy.Evidence) []policy.Evidence {
 	return all
 }
 
-// aboutDecides reports whether a message has results of ours and its role depends on the Author Domain that they name, which older
-// versions did not record.
+// aboutDecides reports whether the role of a message depends on the Author Domain of our results in it. Older versions did not record that
+// domain.
 func aboutDecides(e policy.Evidence, r policy.Rules, a policy.Assignment) bool {
 	if !e.OwnResults || e.ResultsAbout != "" {
 		return false
@@ -68,7 +68,7 @@ func relaying(all []policy.Evidence) []policy.Evidence {
 	return all
 }
 
-// relayed reports whether an older entry proves a relay of its message, and whether there may have been one.
+// relayed reports whether an older entry proves that a relay sent the message, and whether a relay is possible.
 func relayed(e policy.Evidence) (proved, possible bool) {
 	if e.ARC != nil && e.ARC.Status == dkim.Pass {
 		return true, true

@@ -12,7 +12,7 @@ import (
 	"signpost/policy"
 )
 
-// An entry of a version that did not verify relays is judged if its evidence decides, and counted as "cannot be judged" otherwise.
+// An entry of a version that did not verify relays is replayed if its evidence is sufficient. Otherwise it counts as "cannot be judged".
 func TestOlderEntries(t *testing.T) {
 	fails := func(status dmarc.Status, p dmarc.Policy) func(*policy.Evidence) {
 		return func(e *policy.Evidence) {
@@ -38,11 +38,11 @@ func TestOlderEntries(t *testing.T) {
 	}{
 		{"a forgery", []func(*policy.Evidence){reject}, "reject 550 5.7.1"},
 		{"a bare List-Id", []func(*policy.Evidence){reject, traces("List-Id")}, "reject 550 5.7.1"},
-		{"fields of a list, and nothing passes", []func(*policy.Evidence){reject, traces("List-Id", "List-Post")}, "reject 550 5.7.1"},
-		{"fields of a list, and something passes", []func(*policy.Evidence){reject, traces("List-Id", "List-Post"), signed(dkim.Result{Status: dkim.Pass, Domain: "list.example"})}, undecidable},
-		{"a Resent- field, and something passes", []func(*policy.Evidence){reject, traces("a Resent- field"), sender("x@sender.example", spf.Pass)}, undecidable},
+		{"fields of a list, and no check passes", []func(*policy.Evidence){reject, traces("List-Id", "List-Post")}, "reject 550 5.7.1"},
+		{"fields of a list, and a check passes", []func(*policy.Evidence){reject, traces("List-Id", "List-Post"), signed(dkim.Result{Status: dkim.Pass, Domain: "list.example"})}, undecidable},
+		{"a Resent- field, and a check passes", []func(*policy.Evidence){reject, traces("a Resent- field"), sender("x@sender.example", spf.Pass)}, undecidable},
 		{"a broken signature", []func(*policy.Evidence){reject, signed(dkim.Result{Status: dkim.Fail, Domain: "example.com"})}, "reject 550 5.7.1"},
-		{"a broken signature whose header holds", []func(*policy.Evidence){reject, signed(dkim.Result{Status: dkim.Fail, Domain: "example.com", HeaderHolds: true})}, undecidable},
+		{"a broken signature that still verifies the header", []func(*policy.Evidence){reject, signed(dkim.Result{Status: dkim.Fail, Domain: "example.com", HeaderHolds: true})}, undecidable},
 		{"a chain that validates", []func(*policy.Evidence){reject, func(e *policy.Evidence) { e.ARC = &dkim.Chain{Status: dkim.Pass} }}, "tag"},
 		{"a chain that does not", []func(*policy.Evidence){reject, traces("ARC-Seal"), func(e *policy.Evidence) { e.ARC = &dkim.Chain{Status: dkim.Fail} }}, "reject 550 5.7.1"},
 		{"SRS", []func(*policy.Evidence){reject, sender("SRS0=a=b=example.com=ann@sender.example", spf.Pass)}, undecidable},
@@ -68,7 +68,7 @@ func TestOlderEntries(t *testing.T) {
 	}
 }
 
-// Older entries do not state which Author Domain our results name. That matters only for mail that would be signed otherwise.
+// Older entries do not contain the Author Domain of our results. The domain matters only for mail that would otherwise be signed.
 func TestOlderEntriesWithResults(t *testing.T) {
 	rules := policy.Rules{TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Hosted: map[string]bool{"example.org": true}}
 	for _, c := range []struct {

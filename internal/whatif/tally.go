@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// maxNames is the number of names of a kind counted for each change: senders can invent any number.
+	// maxNames limits the names of a kind that are counted for each change, because senders can invent any number of names.
 	maxNames = 10_000
 	// examples is the number of messages named for each change.
 	examples = 3
 )
 
-// Tally counts what would change.
+// Tally counts the decisions that would change.
 type Tally struct {
 	Messages int
 	Same     int
-	Granted  int // would be signed, given a usable key
+	Granted  int // would be signed if there is a usable key
 	First    time.Time
 	Last     time.Time
 	changes  map[[2]Fate]*change
@@ -114,7 +114,7 @@ type Change struct {
 	From     Fate      `json:"from"`
 	To       Fate      `json:"to"`
 	Messages int       `json:"messages"`
-	Authors  []Count   `json:"authors"` // the most frequent first; so are the others
+	Authors  []Count   `json:"authors"` // the most frequent first, as in Clients and Senders
 	Clients  []Count   `json:"clients"`
 	Senders  []Count   `json:"senders"`  // domains of the envelope
 	Examples []Example `json:"examples"` // the newest first
@@ -130,10 +130,10 @@ type Count struct {
 	Messages int    `json:"messages"`
 }
 
-// others is the name of those counted together.
+// others is the name for all names that are counted together.
 const others = "(others)"
 
-// Result returns the counts, the greatest change first, with at most that many names of a kind.
+// Result returns the counts, the most frequent change first, with at most the given number of names of each kind.
 func (t *Tally) Result(most int) Result {
 	r := Result{First: t.First, Last: t.Last, Messages: t.Messages, Same: t.Same, Granted: t.Granted, Changes: []Change{}, Unknown: []Count{}}
 	for fates, c := range t.changes {
@@ -150,7 +150,7 @@ func (t *Tally) Result(most int) Result {
 	return r
 }
 
-// top returns the most frequent names, and the others as one.
+// top returns the most frequent names, and the sum of the others.
 func (c names) top(most int) []Count {
 	all, rest := []Count{}, c.rest
 	for i, x := range journal.MostFrequent(c.n, len(c.n)) {

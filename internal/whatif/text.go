@@ -19,7 +19,7 @@ func (r Result) Write(w io.Writer, under string) {
 	}
 	fmt.Fprintf(w, "under %s\n%d messages from %s to %s\n", under, r.Messages, r.First.Format("2006-01-02 15:04"), r.Last.Format("2006-01-02 15:04"))
 	line := func(n int, what string) { fmt.Fprintf(w, "%8d  %6s  %s\n", n, share(n, r.Messages), what) }
-	line(r.Same, "as it was")
+	line(r.Same, "unchanged")
 	line(r.Changed, "would change")
 	if r.Unjudged > 0 {
 		line(r.Unjudged, "cannot be judged from the journal:")
@@ -53,11 +53,11 @@ func (r Result) Write(w io.Writer, under string) {
 		}
 	}
 	if r.Granted > 0 {
-		fmt.Fprintf(w, "\n%d that were not signed would be signed, given a key: see signpost sign.\n", r.Granted)
+		fmt.Fprintf(w, "\n%d messages that were not signed would be signed if there is a key: see signpost sign.\n", r.Granted)
 	}
 }
 
-// share returns a part in percent. Only nothing is 0.0%, and only everything is 100.0%.
+// share returns a part n of a total as a percentage. It returns 0.0% only if n is 0, and 100.0% only if n is the total.
 func share(n, of int) string {
 	switch part := 100 * float64(n) / float64(of); {
 	case n > 0 && part < 0.1:
@@ -69,7 +69,7 @@ func share(n, of int) string {
 	}
 }
 
-// describe returns what changes: the action, and the role if it is another one.
+// describe returns the change of the action, and also the change of the role if there is one.
 func describe(from, to Fate) string {
 	text := from.String() + " -> " + to.String()
 	if from.Role != to.Role {

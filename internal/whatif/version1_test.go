@@ -16,8 +16,8 @@ import (
 	"signpost/policy"
 )
 
-// A journal of version 1 is replayed as the Signpost that wrote it did: testdata/version1.want has the decisions that it made about the
-// messages of that journal under four sets of rules.
+// The version of Signpost that wrote journals of version 1 replayed one under four sets of rules. testdata/version1.want has its decisions.
+// A replay today must produce the same decisions.
 func TestVersion1(t *testing.T) {
 	r, err := journal.OpenReader(testjournal.Version1(t))
 	if err != nil {

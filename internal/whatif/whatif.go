@@ -39,25 +39,25 @@ const (
 	OlderVersion  = "an older version recorded it without its relays, the effect of a failed DNS lookup, or the Author Domain of our results"
 )
 
-// Judged is a repeated decision.
+// Judged is the result of repeating a decision.
 type Judged struct {
 	Fate
-	Unknown string // why it cannot be repeated: one of the texts above, or "". Fate is then empty
-	Granted bool   // it would be signed and was not, if there was a usable key
+	Unknown string // why the decision cannot be repeated, one of the texts above, and Fate is empty; or ""
+	Granted bool   // the message was not signed, and would be signed if there is a usable key
 }
 
-// kind is how a decision is repeated.
+// kind is the way in which a decision is repeated.
 type kind int
 
 const (
-	byRules     kind = iota // decided again, by evidence and rules
-	independent             // the same under all rules: a defect of ours
-	unsignable              // outbound mail whose header no signature can cover: only its client decides
-	obstacle                // outbound mail that could not be signed: what is done with it is decided again
+	byRules     kind = iota // the decision is made again from the evidence and the rules
+	independent             // the decision does not depend on the rules: Signpost itself failed
+	unsignable              // outbound mail with a header that cannot be signed: the action depends only on the client
+	obstacle                // outbound mail that could not be signed: the action is chosen again
 )
 
-// kindOf returns the kind of a decision by its code. known is false for a code that this function does not list; a test checks that it
-// lists all.
+// kindOf returns the kind of a decision by its code. known is false for a code that this function does not list. A test checks that it
+// lists all codes.
 func kindOf(c policy.Code) (k kind, known bool) {
 	switch c {
 	case policy.InternalError:
@@ -97,8 +97,8 @@ func Was(e *journal.Entry) Fate {
 	return decided(e)
 }
 
-// Judge repeats the decision about a message under other rules, in enforce mode. A rule with an expiry date applies if it did at the
-// time of the message. Rules.Hosted is that of today.
+// Judge repeats the decision about a message under other rules, in enforce mode. A rule with an expiry date applies if it had not expired
+// at the time of the message. Rules.Hosted has the domains that are hosted now.
 func Judge(e *journal.Entry, r policy.Rules) Judged {
 	if e.Cut {
 		return Judged{Unknown: EvidenceCut}
@@ -133,7 +133,8 @@ func Judge(e *journal.Entry, r policy.Rules) Judged {
 	return Judged{Fate: Fate{Role: a.Role, Action: policy.Accept}}
 }
 
-// verified returns the decision about a message whose entry may be ambiguous. It is Unknown unless all possibilities agree.
+// verified returns the decision about a message whose entry may be ambiguous. If not all possibilities lead to the same decision, it sets
+// Unknown.
 func verified(role policy.Role, e policy.Evidence, r policy.Rules) Judged {
 	var first Judged
 	for i, possible := range possibilities(e) {
@@ -152,8 +153,8 @@ func withoutResults(e policy.Evidence, v policy.Verdict) bool {
 	return !e.Connection.SMTP || v.Code() == policy.HostileFrom || v.Code() == policy.LocalDeny
 }
 
-// sign returns the decision about a message to be signed. If the same domain was to sign it, what prevented that still does. If not, the
-// journal does not have the keys of that time, and a usable key is assumed.
+// sign returns the decision about a message that the rules sign. If the same domain was to sign the message then, the obstacle of that time
+// remains. Otherwise, the journal does not show whether the domain had a usable key, and sign assumes that it had one.
 func sign(e *journal.Entry, a policy.Assignment, r policy.Rules) Judged {
 	if kind, _ := kindOf(e.Code); kind == unsignable {
 		a, v := policy.Unsignable(e.Evidence, a)
@@ -172,8 +173,8 @@ func sign(e *journal.Entry, a policy.Assignment, r policy.Rules) Judged {
 // Options are the options of Replay.
 type Options struct {
 	Rules    policy.Rules
-	AsIf     dmarc.Policy // replaces a published p=none; "": does not
-	Observed bool         // messages of observe mode count as accepted, not as decided
+	AsIf     dmarc.Policy // replaces a published p=none; "": nothing is replaced
+	Observed bool         // messages in observe mode count as accepted, whatever the decision was
 }
 
 // Replay repeats the decisions about the messages that match a filter. It calls read after each.

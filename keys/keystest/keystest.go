@@ -164,7 +164,7 @@ func (d *DNS) Records(zone string) (map[string]Record, time.Duration) {
 	return maps.Clone(d.zones[zone].records), d.zones[zone].minimum
 }
 
-// Set replaces the TXT records of a name. Without texts, it removes them.
+// Set replaces the TXT records of a name. If texts is empty, it removes them.
 func (d *DNS) Set(name string, ttl time.Duration, texts ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -66,7 +66,7 @@ func runProgram(ctx context.Context, key string, argv []string, timeout time.Dur
 type OneAtATime struct {
 	keys.Publisher
 	Store   keys.Store
-	Timeout time.Duration // of the wait for the lock
+	Timeout time.Duration // for the lock
 }
 
 // publishLock is the name of the lock. It is not a valid domain name.

@@ -55,7 +55,7 @@ func (p Update) Publish(ctx context.Context, c keys.Change) error {
 	err = p.send(ctx, m, place.Zone, place.Name)
 	var refused *updateError
 	if c.Action == keys.Add && errors.As(err, &refused) && refused.rcode == dns.RcodeYXRrset && refused.signed && p.has(ctx, rr) {
-		return nil // a run that was interrupted has added it
+		return nil // an interrupted run has added the record
 	}
 	if err != nil {
 		return fmt.Errorf("updating %s: %w", c.Name, err)
@@ -69,7 +69,7 @@ func (p Update) send(ctx context.Context, m *dns.Msg, zone, name string) error {
 	if p.Now != nil {
 		now = p.Now()
 	}
-	// The library looks up the secret by the name in answers, which is in lower case.
+	// The library looks up the secret by the key name in the answer, which is in lower case.
 	key := dns.CanonicalName(p.TSIGName)
 	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, now.Unix())
 	reply, err := p.exchange(ctx, m, map[string]string{key: p.Secret})
@@ -188,7 +188,7 @@ type tsigClause struct{ name, algorithm, secret string }
 func tsigClauses(text string) []tsigClause {
 	var lines []string
 	for line := range strings.Lines(text) {
-		// Only whole lines: base64 may contain "//".
+		// Only lines that begin with # or // are comments, because base64 may contain "//".
 		if start := strings.TrimSpace(line); !strings.HasPrefix(start, "#") && !strings.HasPrefix(start, "//") {
 			lines = append(lines, line)
 		}

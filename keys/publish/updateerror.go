@@ -14,8 +14,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// updateError is the error of an UPDATE that the server answered with an error code. An unsigned answer, which an attacker may have
-// sent, is used for the text only (RFC 8945 section 5.3.2).
+// updateError is the error of an UPDATE that the server answered with an error code. An attacker may have sent an unsigned answer, so it is
+// used only for the text of the error (RFC 8945 section 5.3.2).
 type updateError struct {
 	Update
 	zone, name string

@@ -9,8 +9,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Each misconfiguration of DNS is found, as the only finding, and after its lines are published everything is green. There are two
-// domains, a.test and b.test, and the host mail.hoster.example.
+// Each misconfiguration of DNS is reported as the only finding. After the lines of its Fix are published, everything is green. The zone has
+// two domains, a.test and b.test, and the host mail.hoster.example.
 func TestPlantedFaults(t *testing.T) {
 	right, _ := hosted(t, "a.test", "b.test")
 	keyLine := func(domain string) string {
@@ -37,13 +37,13 @@ func TestPlantedFaults(t *testing.T) {
 		name, old, new string
 		level          doctor.Level
 		what, fix      string
-		left           string // a finding that is left, because it was right to publish no more; empty: everything is green
+		left           string // a finding that remains after the fix, because the fix is deliberately cautious; empty: everything is green
 	}{
-		{"the key's name is an alias that leads nowhere", key, "s0._domainkey.a.test. IN CNAME a.keys.hoster.example.", doctor.Red,
+		{"the key's name is an alias without a record at its target", key, "s0._domainkey.a.test. IN CNAME a.keys.hoster.example.", doctor.Red,
 			"the name of the DKIM key s0 of a.test is an alias without a TXT record at its target", "a.keys.hoster.example. " + keyText, ""},
-		{"the policy's name is an alias of a vendor that removed it", dmarcAt, "_dmarc.a.test. IN CNAME a.test.vendor.example.", doctor.Red,
+		{"the policy's name is an alias whose target a vendor has removed", dmarcAt, "_dmarc.a.test. IN CNAME a.test.vendor.example.", doctor.Red,
 			"_dmarc.a.test is an alias without a TXT record at its target", policy, "the DMARC policy of a.test is none"},
-		{"the mail exchange is an alias that leads nowhere", mxAt, "a.test. IN MX 10 mx.a.test.\nmx.a.test. IN CNAME old.hoster.example.", doctor.Red,
+		{"the mail exchange is an alias without an address at its target", mxAt, "a.test. IN MX 10 mx.a.test.\nmx.a.test. IN CNAME old.hoster.example.", doctor.Red,
 			"the mail exchange mx.a.test is an alias whose target has no address", "mx.a.test. IN A 192.0.2.1 ; or the right address, in place of the CNAME record", ""},
 		{"the mail exchange is an alias", mxAt, "a.test. IN MX 10 mx.a.test.\nmx.a.test. IN CNAME mail.hoster.example.", doctor.Red,
 			"the mail exchange mx.a.test is an alias", mxAt, ""},
@@ -95,7 +95,7 @@ func TestPlantedFaults(t *testing.T) {
 	}
 }
 
-// Zones that are right stay green.
+// Correct zones have only green findings.
 func TestCorrectZones(t *testing.T) {
 	zone, _ := hosted(t, "a.test", "b.test")
 	const spfAt = `a.test. IN TXT "v=spf1 include:_spf.hoster.example -all"`
@@ -114,7 +114,7 @@ func TestCorrectZones(t *testing.T) {
 		{"TLSRPT and BIMI", "", zone + `_smtp._tls.a.test. IN TXT "v=TLSRPTv1; rua=mailto:tls@a.test"` + "\n" + `default._bimi.a.test. IN TXT "v=BIMI1; l=https://a.test/l.svg; a="` + "\n", nil},
 		{"both address families", "", strings.NewReplacer(`"v=spf1 ip4:192.0.2.1 -all"`, `"v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all"`).Replace(zone) + "mail.hoster.example. IN AAAA 2001:db8::1\n" +
 			"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. IN PTR mail.hoster.example.\n", []string{"192.0.2.1", "2001:db8::1"}},
-		{"a policy from above", "news.a.test", zone + "news.a.test. IN MX 10 mail.hoster.example.\n" + `news.a.test. IN TXT "v=spf1 ip4:192.0.2.1 -all"` + "\n", nil},
+		{"a policy inherited from the parent domain", "news.a.test", zone + "news.a.test. IN MX 10 mail.hoster.example.\n" + `news.a.test. IN TXT "v=spf1 ip4:192.0.2.1 -all"` + "\n", nil},
 		{"a domain without mail", "c.test", zone + "c.test. IN MX 0 .\n" + `c.test. IN TXT "v=spf1 -all"` + "\n" + `_dmarc.c.test. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@c.test"` + "\n", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -13,12 +13,12 @@ import (
 // maxAliases is the maximum number of CNAME records that chainOf follows. Resolvers follow about as many.
 const maxAliases = 8
 
-// replaced is the comment of a line that replaces a CNAME record: RFC 1034 section 3.6.2 allows no other record at the same name.
+// replaced is the comment of a line that replaces a CNAME record. RFC 1034 section 3.6.2 does not allow another record at the same name.
 const replaced = "in place of the CNAME record"
 
 // chain is a name and the CNAME records that a lookup of it follows.
 type chain struct {
-	names []string // the name, and the target of each record; one name: it has no CNAME record
+	names []string // the name, and the target of each record; only one name: there is no CNAME record
 	loops bool     // the last target is an earlier name, or there are more than maxAliases
 }
 
@@ -38,7 +38,7 @@ func (l *examination) chainOf(ctx context.Context, name string) chain {
 	}
 }
 
-// end returns the name that has the records.
+// end returns the last target, or the name itself if there is no CNAME record.
 func (c chain) end() string { return c.names[len(c.names)-1] }
 
 func (c chain) isAlias() bool { return len(c.names) > 1 }
@@ -60,7 +60,7 @@ func (c chain) absent(kind string) string {
 	return c.lines() + "\n" + c.end() + ": no " + kind + " record"
 }
 
-// nowhere changes a finding about a missing TXT record if the name is an alias: the finding then names the CNAME records.
+// nowhere returns a finding about a missing TXT record. If the name is an alias, the finding names the CNAME records.
 func (l *examination) nowhere(ctx context.Context, name, subject string, f doctor.Finding) doctor.Finding {
 	c := l.chainOf(ctx, name)
 	if !c.isAlias() {
@@ -73,8 +73,8 @@ func (l *examination) nowhere(ctx context.Context, name, subject string, f docto
 	return f
 }
 
-// placed returns the lines of a Fix with names at which they can be published: a name with a CNAME record has no other record. A line for
-// an alias is changed to its target if that belongs to this site; otherwise it replaces the CNAME record.
+// placed returns the lines of a Fix with names at which the records can be published. A name with a CNAME record cannot have another
+// record. If the target of the alias belongs to this site, the line is changed to the target. Otherwise the line replaces the CNAME record.
 func (l *examination) placed(ctx context.Context, fix string) string {
 	lines := strings.Split(fix, "\n")
 	for i, line := range lines {

@@ -16,8 +16,8 @@ import (
 	"signpost/keys"
 )
 
-// failingAt returns a resolver of a zone without some of its name servers: it answers SERVFAIL for each of the names, for names
-// below those that end in ".*", and for CNAME records that lead there.
+// failingAt returns a resolver of a zone some of whose name servers fail. The resolver answers SERVFAIL for each of the names, and for
+// CNAME records that lead to them. A name that begins with "*." matches all names below it.
 func failingAt(t *testing.T, zone string, names ...string) *dns.Resolver {
 	t.Helper()
 	z, err := dns.ParseZone(strings.NewReader(zone), "zone")
@@ -45,14 +45,14 @@ func failingAt(t *testing.T, zone string, names ...string) *dns.Resolver {
 	}})
 }
 
-// isText reports whether a text is the one that is wanted, in which "..." is the text of an error of another package.
+// isText reports whether a text matches want. "..." in want matches the text of an error of another package.
 func isText(got, want string) bool {
 	start, end, _ := strings.Cut(want, "...")
 	return got == want || strings.Contains(want, "...") && strings.HasPrefix(got, start) && strings.HasSuffix(got, end)
 }
 
-// An alias that leads nowhere is reported with its target. The line is for the target, or for the alias if the target belongs to
-// someone else, and corrects the fault.
+// An alias without a record at its target is reported with the target. The Fix is a record for the target, or for the alias if the target
+// belongs to another organization. The Fix corrects the fault.
 func TestAliasesThatLeadNowhere(t *testing.T) {
 	k := key(t, 0)
 	right := strings.TrimSpace(keyRecord(t, k.Signer))
@@ -95,7 +95,7 @@ func TestAliasesThatLeadNowhere(t *testing.T) {
 	}
 }
 
-// A domain that is itself an alias has its SPF record at the target.
+// If a domain is an alias, its SPF record is at the target.
 func TestSPFOfAlias(t *testing.T) {
 	const zone = "news.example.org. IN CNAME www.example.org.\nwww.example.org. IN A 192.0.2.80\nwww.example.org. IN MX 10 mail.example.org.\nmail.example.org. IN A 192.0.2.1\n" +
 		`_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"` + "\n"
@@ -120,7 +120,8 @@ func TestSPFOfAlias(t *testing.T) {
 	}
 }
 
-// The line for a wrong record behind an alias is for the end of the alias: beside a CNAME record there is no other record.
+// If a wrong record is at the target of an alias, the Fix is a record for the target. A name with a CNAME record cannot have another
+// record.
 func TestRecordsBehindAliases(t *testing.T) {
 	k := key(t, 0)
 	right := strings.TrimSpace(keyRecord(t, k.Signer))
@@ -151,7 +152,7 @@ func TestRecordsBehindAliases(t *testing.T) {
 	}
 }
 
-// The finding names the DNS name that failed, not the one that was looked up first, and only once.
+// The finding names the DNS name whose lookup failed, not the name that was looked up first. There is only one such finding.
 func TestNameThatFailed(t *testing.T) {
 	k := key(t, 0)
 	zone := strings.ReplaceAll(healthy+keyRecord(t, k.Signer), "example.org", "a.test")
@@ -163,9 +164,9 @@ func TestNameThatFailed(t *testing.T) {
 		want       string
 	}{
 		{"above the DMARC record", zone, []string{"_dmarc.test"}, "_dmarc.test: DNS lookup failed"},
-		{"DMARC record from above", strings.Replace(zone, "_dmarc.a.test.", "_dmarc.test.", 1), []string{"_dmarc.test"}, "_dmarc.test: DNS lookup failed"},
-		{"behind an alias", alias, []string{"s1.keys.example"}, "s1.keys.example: DNS lookup failed"},
-		{"the servers behind an alias", alias, []string{"*.keys.example"}, "keys.example: DNS lookup failed"},
+		{"DMARC record of the parent domain", strings.Replace(zone, "_dmarc.a.test.", "_dmarc.test.", 1), []string{"_dmarc.test"}, "_dmarc.test: DNS lookup failed"},
+		{"the target of an alias", alias, []string{"s1.keys.example"}, "s1.keys.example: DNS lookup failed"},
+		{"the servers of the target of an alias", alias, []string{"*.keys.example"}, "keys.example: DNS lookup failed"},
 		{"the domain's servers", zone, []string{"*.a.test"}, "a.test: DNS lookup failed"},
 		{"a key's name", zone, []string{"s1._domainkey.a.test"}, "s1._domainkey.a.test: DNS lookup failed"},
 		{"an include of an include", include, []string{"*.c.example"}, "c.example: DNS lookup failed"},
@@ -191,7 +192,7 @@ func TestNameThatFailed(t *testing.T) {
 	}
 }
 
-// mend changes a zone as a person does who publishes, or removes, the lines of a Fix.
+// mend changes a zone as an administrator does who publishes, or removes, the records of a Fix.
 func mend(t *testing.T, zone, fix string) string {
 	t.Helper()
 	for line := range strings.Lines(fix) {

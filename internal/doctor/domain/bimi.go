@@ -19,7 +19,7 @@ func (l *examination) checkBIMI(ctx context.Context) {
 	all = versioned(all, "v=BIMI1")
 	declined, err := parseBIMI(all[0])
 	if len(all) > 1 {
-		err = errors.New("there is more than one")
+		err = errors.New("there is more than one record")
 	}
 	switch {
 	case err != nil:
@@ -27,7 +27,7 @@ func (l *examination) checkBIMI(ctx context.Context) {
 			Why: "BIMI draft: mail clients show no logo", Fix: record(name, "v=BIMI1; l=https://"+l.domain+"/logo.svg; a=")})
 	case !declined && (l.dmarcFor != "quarantine" && l.dmarcFor != "reject" || l.dmarcSub == "none"):
 		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has a BIMI record, but no enforced DMARC policy", Where: record(name, all[0]),
-			Why: "BIMI draft: mail clients show a logo only if the DMARC policy is quarantine or reject, also for subdomains, and not t=y",
+			Why: "BIMI draft: mail clients show a logo only if the DMARC policy is quarantine or reject, also for subdomains, and is not in test mode (t=y)",
 			Fix: l.enforced()})
 	default:
 		l.good("the BIMI record of "+l.domain+" is valid", record(name, all[0]))

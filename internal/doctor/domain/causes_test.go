@@ -56,7 +56,7 @@ func arranged(t *testing.T, r *dns.Resolver, all []Facts) []doctor.Finding {
 	return bad(doctor.Arrange(append(found, RunAll(t.Context(), all, func(string) {})...)))
 }
 
-// A cause that several domains share is one finding with the names of the domains, and its line corrects it for all of them.
+// A problem with one cause in several domains is one finding with the names of the domains. Its Fix corrects the problem for all of them.
 func TestOneFindingForEachCause(t *testing.T) {
 	zone, _ := hosted(t, "a.test", "b.test", "c.test")
 	const more = "; the same for 2 more domains: b.test, c.test"
@@ -110,7 +110,7 @@ func TestOneFindingForEachCause(t *testing.T) {
 	}
 }
 
-// A lookup that fails for all domains is one finding too.
+// A lookup that fails for all domains is also only one finding.
 func TestOneFindingForEachFailure(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -119,7 +119,7 @@ func TestOneFindingForEachFailure(t *testing.T) {
 	}{
 		{"the servers of an include", []string{"_spf.hoster.example"}, []string{"_spf.hoster.example: DNS lookup failed; the same for 2 more domains: b.test, c.test"}},
 		{"the servers of the host's domain", []string{"*.hoster.example"}, []string{"hoster.example: DNS lookup failed"}},
-		{"a name above", []string{"_dmarc.test"}, []string{"_dmarc.test: DNS lookup failed; the same for 2 more domains: b.test, c.test"}},
+		{"a parent name", []string{"_dmarc.test"}, []string{"_dmarc.test: DNS lookup failed; the same for 2 more domains: b.test, c.test"}},
 		{"the domains' servers", []string{"*.a.test", "*.b.test"}, []string{"a.test: DNS lookup failed; the same for 1 more domain: b.test"}},
 	} {
 		zone, all := hosted(t, "a.test", "b.test", "c.test")
@@ -133,7 +133,7 @@ func TestOneFindingForEachFailure(t *testing.T) {
 	}
 }
 
-// A name server that does not answer is one finding for all domains of which it has the records.
+// A name server that does not answer is one finding for all domains that it serves.
 func TestOneFindingForEachNameServer(t *testing.T) {
 	zone, all := hosted(t, "a.test", "b.test")
 	first := zone + "ns1.hoster.example. IN A 127.0.0.1\nns2.hoster.example. IN A 127.0.0.2\n"
@@ -168,7 +168,7 @@ func TestOneFindingForEachNameServer(t *testing.T) {
 	}
 }
 
-// If no DNS server answers, that is the only finding, and the other domains are not looked up.
+// If no DNS server answers, this is the only finding, and the other domains are not looked up.
 func TestNoDNSServerAnswers(t *testing.T) {
 	_, all := hosted(t, "a.test", "b.test", "c.test")
 	r := dns.New(dns.Options{Timeout: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ask: func(_ context.Context, q *miekg.Msg) (*miekg.Msg, error) {
@@ -183,7 +183,7 @@ func TestNoDNSServerAnswers(t *testing.T) {
 	}
 }
 
-// A thousand domains with one cause take as many lines as one.
+// A thousand domains with one cause take as many lines as one domain.
 func TestThousandDomains(t *testing.T) {
 	zones := map[string]*dns.Zone{} // one for each domain, since a zone searches all of its names
 	var all []Facts

@@ -16,7 +16,7 @@ import (
 	"signpost/keys"
 )
 
-// Our own keys are looked for at every name server, past the resolver.
+// The records of our own keys are looked up at every name server of the domain, not only through the resolver.
 func TestNameServersOfKeys(t *testing.T) {
 	k := key(t, 0)
 	right := keyRecord(t, k.Signer)
@@ -26,10 +26,10 @@ func TestNameServersOfKeys(t *testing.T) {
 		level        doctor.Level
 		what, where  string
 	}{
-		{"all show it", right, doctor.Green, "the record of the DKIM key s1 of example.org matches the key", "visible at all 2 name servers"},
-		{"one does not have it", "", doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: no TXT record"},
-		{"one has another", keyRecord(t, key(t, 1).Signer), doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: the record belongs to another key"},
-		{"one does not answer", right + ";fault s1._domainkey.example.org REFUSED\n", doctor.Yellow, "the name server ns2.example.org (127.0.0.2) does not answer", "s1._domainkey.example.org at ns2.example.org 127.0.0.2: "},
+		{"all servers have the record", right, doctor.Green, "the record of the DKIM key s1 of example.org matches the key", "visible at all 2 name servers"},
+		{"one server lacks the record", "", doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: no TXT record"},
+		{"one server has another record", keyRecord(t, key(t, 1).Signer), doctor.Red, "not every name server serves the record of the DKIM key s1 of example.org", "ns2.example.org 127.0.0.2: the record belongs to another key"},
+		{"one server does not answer", right + ";fault s1._domainkey.example.org REFUSED\n", doctor.Yellow, "the name server ns2.example.org (127.0.0.2) does not answer", "s1._domainkey.example.org at ns2.example.org 127.0.0.2: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			first, err := testdns.Start(zone + right)
@@ -61,7 +61,7 @@ func TestNameServersOfKeys(t *testing.T) {
 	}
 }
 
-// For another site's domain, the keys with the given selectors are checked.
+// For a domain of another site, the keys of the given selectors are checked.
 func TestSelectors(t *testing.T) {
 	short, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
@@ -101,7 +101,7 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
-// A key that waits for its record is no reason to make another.
+// If a key waits for its record, doctor does not propose another key.
 func TestKeyWaits(t *testing.T) {
 	for state, fix := range map[keys.State]string{keys.Published: "dkimkey rotate example.org --wait", keys.Retiring: "dkimkey add example.org", keys.Active: ""} {
 		k := key(t, 0)

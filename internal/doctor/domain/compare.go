@@ -29,7 +29,7 @@ func (p published) LookupTXT(ctx context.Context, name string) ([]string, error)
 	return all, err
 }
 
-// libraryResolver is the resolver for go/spf. Like the resolver of the standard library, it returns the addresses of both families.
+// libraryResolver is the resolver for go/spf. Like net.Resolver, it returns the addresses of both families.
 type libraryResolver struct{ spf.Resolver }
 
 func (r libraryResolver) LookupIPAddr(ctx context.Context, host string) (all []net.IPAddr, err error) {
@@ -72,8 +72,8 @@ func (o opinions) String() string {
 	return fmt.Sprintf("%s: Signpost has %s, blitiri.com.ar/go/spf has %s%s", o.addr, o.ours.Status, o.theirs, reasons)
 }
 
-// compareSPF compares the SPF results for the addresses of this host with those of go/spf. It reports a difference as a finding, or in
-// the first finding about the record.
+// compareSPF compares the SPF results for the addresses of this host with those of go/spf. If the results differ, it adds a finding, or
+// adds the results to the first finding about the record.
 func (l *examination) compareSPF(ctx context.Context) {
 	var differ []opinions
 	for _, addr := range l.own.Sends {

@@ -8,7 +8,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// spfOf returns the findings about the SPF record of example.org, of a host that sends from 192.0.2.1.
+// spfOf returns the findings about the SPF record of example.org, for a host that sends from 192.0.2.1.
 func spfOf(t *testing.T, zone string) (found []doctor.Finding) {
 	t.Helper()
 	for _, f := range check(t, zone, &Own{Sender: Sender{HELO: "mail.example.org", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}) {
@@ -19,8 +19,8 @@ func spfOf(t *testing.T, zone string) (found []doctor.Finding) {
 	return found
 }
 
-// The result for an address of this host is compared with that of go/spf. A difference names both results, and with the line of the
-// finding they are the same.
+// The SPF result for an address of this host is compared with that of go/spf. If they differ, the finding contains both. With the Fix of
+// the finding, both results are the same.
 func TestSPFResultsDiffer(t *testing.T) {
 	const spfAt = `example.org. IN TXT "v=spf1 mx -all"`
 	const permerror = "192.0.2.1: Signpost has permerror, blitiri.com.ar/go/spf has pass"
@@ -60,7 +60,7 @@ func TestSPFResultsDiffer(t *testing.T) {
 	}
 }
 
-// A yellow finding about the record does not hide that it refuses this host.
+// If the record does not allow this host, doctor reports it even if there is a yellow finding about the record.
 func TestOwnAddressBesideYellow(t *testing.T) {
 	zone := strings.Replace(healthy, `"v=spf1 mx -all"`, `"v=spf1 ip4:198.51.100.1 ?all"`, 1)
 	found := spfOf(t, zone)

@@ -25,7 +25,7 @@ type exchange struct {
 
 func (e *exchange) name() string { return "_25._tcp." + e.host }
 
-// checkDANE checks the TLSA records (RFC 7672). It runs last, since mail servers are slow, and many networks block port 25.
+// checkDANE checks the TLSA records (RFC 7672). It runs last, because mail servers are slow and many networks block port 25.
 func (l *examination) checkDANE(ctx context.Context) {
 	if len(l.exchanges) == 0 {
 		return
@@ -62,7 +62,7 @@ func (l *examination) checkDANE(ctx context.Context) {
 		}
 	}
 	for i, f := range l.all {
-		if f.Level != doctor.Green { // the exchange may be that of several domains
+		if f.Level != doctor.Green { // several domains may use the same exchange
 			l.all[i].Where += "\na mail exchange of " + l.domain
 		}
 	}
@@ -110,7 +110,8 @@ func (l *examination) checkTLSA(e *exchange) {
 	}
 }
 
-// daneLevel returns Yellow for records that DNSSEC does not validate: they have no effect yet. If doctor cannot know that, it returns Red.
+// daneLevel returns Yellow for records that DNSSEC does not validate, because they have no effect yet. If doctor cannot check DNSSEC, it
+// returns Red.
 func (l *examination) daneLevel(e *exchange) doctor.Level {
 	if l.Resolver.Near() && !e.signed {
 		return doctor.Yellow
@@ -118,8 +119,8 @@ func (l *examination) daneLevel(e *exchange) doctor.Level {
 	return doctor.Red
 }
 
-// checkDNSSEC checks whether DNSSEC validates the exchange and its records; otherwise the records have no effect: RFC 7672 section 2.2.1. The AD
-// bit counts only if the path to the resolver is secure: RFC 4035 section 4.9.3.
+// checkDNSSEC checks whether DNSSEC validates the exchange and its records. Otherwise the records have no effect (RFC 7672 section 2.2.1).
+// The AD bit counts only if the path to the resolver is secure: RFC 4035 section 4.9.3.
 func (l *examination) checkDNSSEC(ctx context.Context, e *exchange) {
 	f := doctor.Finding{Level: doctor.Yellow, Where: lines(e.name(), e.records)}
 	switch {
@@ -145,7 +146,7 @@ func (l *examination) checkDNSSEC(ctx context.Context, e *exchange) {
 	l.add(f)
 }
 
-// The fields of a record: RFC 6698 section 2.1, and which of them are for mail: RFC 7672 section 3.1.
+// The values of the fields of a record are in RFC 6698 section 2.1. RFC 7672 section 3.1 states which of them are for mail.
 const (
 	daneTA, daneEE              = 2, 3
 	wholeCert, publicKey        = 0, 1
@@ -217,8 +218,8 @@ func digest(c *x509.Certificate, selector, matching uint8) string {
 	return hex.EncodeToString(data)
 }
 
-// matches returns why a chain does not match a record, or an empty string if it does. RFC 7671 sections 5.1 and 5.2: DANE-EE ignores
-// names and dates, DANE-TA checks both.
+// matches returns why a chain does not match a record, or an empty string if it does. DANE-EE ignores names and dates, and DANE-TA checks
+// both (RFC 7671 sections 5.1 and 5.2).
 func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string {
 	if t.Usage == daneEE {
 		if digest(chain[0], t.Selector, t.Matching) == t.Data {
@@ -229,7 +230,7 @@ func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string 
 	anchors := chain
 	if data, err := hex.DecodeString(t.Data); err == nil && t.Selector == wholeCert && t.Matching == exactly {
 		if c, err := x509.ParseCertificate(data); err == nil {
-			anchors = append(anchors[:len(anchors):len(anchors)], c) // the server does not have to send it
+			anchors = append(anchors[:len(anchors):len(anchors)], c) // the server does not have to send this certificate
 		}
 	}
 	why := "the server sends no certificate of this issuer"

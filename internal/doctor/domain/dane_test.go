@@ -26,7 +26,7 @@ import (
 	"signpost/internal/testdns"
 )
 
-// authority makes certificates.
+// authority is a CA for the certificates of these tests.
 type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
@@ -58,7 +58,7 @@ func sign(t *testing.T, c, parent *x509.Certificate, public crypto.PublicKey, si
 	return done
 }
 
-// issue returns a server's chain.
+// issue returns the certificate chain of a server.
 func (a authority) issue(t *testing.T, name string, end time.Time) tls.Certificate {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat("s", ed25519.SeedSize)))
@@ -66,7 +66,7 @@ func (a authority) issue(t *testing.T, name string, end time.Time) tls.Certifica
 	return tls.Certificate{Certificate: [][]byte{leaf.Raw, a.cert.Raw}, PrivateKey: key, Leaf: leaf}
 }
 
-// mailServer answers at a port of loopback until the test ends; talk has each connection.
+// mailServer listens on a loopback port until the test ends, and calls talk for each connection.
 func mailServer(t *testing.T, talk func(net.Conn)) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,7 +89,7 @@ func mailServer(t *testing.T, talk func(net.Conn)) uint16 {
 	return netip.MustParseAddrPort(l.Addr().String()).Port()
 }
 
-// smtpd speaks SMTP, with STARTTLS where it has a certificate.
+// smtpd speaks SMTP. It offers STARTTLS if cert is not nil.
 func smtpd(cert *tls.Certificate) func(net.Conn) {
 	return func(c net.Conn) {
 		say := func(s string) { _, _ = io.WriteString(c, s+"\r\n") }
@@ -124,8 +124,8 @@ func daneOf(t *testing.T, d Facts) (all []doctor.Finding) {
 	return all
 }
 
-// validating is a resolver on this machine that serves a zone, of which DNSSEC proves these names, and all below those that
-// begin with a dot.
+// validating returns a resolver of a zone that sets the AD bit for the names in signed. A name that begins with a dot matches all names
+// below it.
 func validating(t *testing.T, zone string, signed []string) *dns.Resolver {
 	t.Helper()
 	z, err := dns.ParseZone(strings.NewReader(zone), "zone")
@@ -142,7 +142,7 @@ func validating(t *testing.T, zone string, signed []string) *dns.Resolver {
 
 const daneAt = "_25._tcp.mail.example.org. IN TLSA "
 
-// The DANE check uses the records, DNSSEC and the certificate. Publishing the line of its finding corrects the fault.
+// The DANE check compares the TLSA records with DNSSEC and with the certificate. Publishing the record in its Fix corrects the fault.
 func TestDANE(t *testing.T) {
 	ca := newAuthority(t)
 	right, other := ca.issue(t, "mail.example.org", time.Time{}), ca.issue(t, "other.example.org", time.Time{})
@@ -162,9 +162,9 @@ func TestDANE(t *testing.T) {
 		{"whole certificate", "3 0 1 " + digest(right.Leaf, wholeCert, bySHA256), &right, all, doctor.Green, good, ""},
 		{"SHA-512", "3 1 2 " + digest(right.Leaf, publicKey, bySHA512), &right, all, doctor.Green, good, ""},
 		{"no digest", "3 1 0 " + digest(right.Leaf, publicKey, exactly), &right, all, doctor.Green, good, ""},
-		{"expired, which DANE-EE lets be", "3 1 1 " + digest(old.Leaf, publicKey, bySHA256), &old, all, doctor.Green, good, ""},
+		{"expired, which DANE-EE ignores", "3 1 1 " + digest(old.Leaf, publicKey, bySHA256), &old, all, doctor.Green, good, ""},
 		{"issuer", "2 0 1 " + digest(ca.cert, wholeCert, bySHA256), &right, all, doctor.Green, good, ""},
-		{"next key beside it", "3 1 1 " + strings.Repeat("ab", 32) + "\n" + daneAt + "3 1 1 " + spki, &right, all, doctor.Green, good, ""},
+		{"also a record for the next key", "3 1 1 " + strings.Repeat("ab", 32) + "\n" + daneAt + "3 1 1 " + spki, &right, all, doctor.Green, good, ""},
 		{"mismatch", "3 1 1 " + strings.Repeat("ab", 32), &right, all, doctor.Red, "the certificate of mail.example.org does not match its TLSA records: the server sends another certificate", daneAt + "3 1 1 " + spki},
 		{"issuer, another name", "2 0 1 " + digest(ca.cert, wholeCert, bySHA256), &other, all, doctor.Red, `the certificate of mail.example.org does not match its TLSA records: "x509: certificate is valid for other.example.org, not mail.example.org"`, daneAt + "3 1 1 " + digest(other.Leaf, publicKey, bySHA256)},
 		{"issuer, not served", "2 0 1 " + strings.Repeat("ab", 32), &right, all, doctor.Red, "the certificate of mail.example.org does not match its TLSA records: the server sends no certificate of this issuer", daneAt + "3 1 1 " + spki},
@@ -186,7 +186,7 @@ func TestDANE(t *testing.T) {
 			}
 			if strings.HasPrefix(c.fix, daneAt) {
 				if found := daneOf(t, Facts{Resolver: validating(t, base+c.fix+"\n", c.signed), SMTPPort: port}); len(bad(found)) > 0 {
-					t.Errorf("the line does not mend it: %+v", found)
+					t.Errorf("the fix does not correct the fault: %+v", found)
 				}
 			}
 		})
@@ -205,7 +205,7 @@ func TestNoDANE(t *testing.T) {
 	}
 }
 
-// A mail server that cannot be reached does not make its records wrong.
+// If a mail server cannot be reached, its TLSA records are not reported as wrong.
 func TestDANEWithoutCertificate(t *testing.T) {
 	const record = daneAt + "3 1 1 0000000000000000000000000000000000000000000000000000000000000000\n"
 	zone := strings.Replace(healthy, "A 192.0.2.1", "A 127.0.0.1", 1) + record
@@ -239,7 +239,7 @@ func TestDANEWithoutCertificate(t *testing.T) {
 	}
 }
 
-// Whom one waits for is left when the time is up.
+// If a mail server does not answer, the check ends with the context.
 func TestDANEOfSilentServer(t *testing.T) {
 	zone := strings.Replace(healthy, "A 192.0.2.1", "A 127.0.0.1", 1) + daneAt + "3 1 1 0000000000000000000000000000000000000000000000000000000000000000\n"
 	ctx, cancel := context.WithCancel(t.Context())
@@ -253,7 +253,7 @@ func TestDANEOfSilentServer(t *testing.T) {
 	}
 }
 
-// The AD bit of a resolver on another host proves nothing.
+// The AD bit of a resolver on another host is not trusted.
 func TestDANEOfDistantResolver(t *testing.T) {
 	ca := newAuthority(t)
 	right := ca.issue(t, "mail.example.org", time.Time{})
@@ -270,7 +270,7 @@ func TestDANEOfDistantResolver(t *testing.T) {
 	}
 }
 
-// Name servers that choke on TLSA stop the mail of those who look.
+// If name servers fail on TLSA queries, senders that use DANE cannot deliver mail.
 func TestTLSAUnanswered(t *testing.T) {
 	server, err := testdns.Start(healthy + ";fault _25._tcp.mail.example.org SERVFAIL\n")
 	if err != nil {

@@ -62,7 +62,7 @@ func (l *examination) checkKeys(ctx context.Context) {
 	}
 }
 
-// keyCause returns why a key is unusable, without its domain and selector: a problem of the keys directory concerns all keys.
+// keyCause returns why a key is unusable, without its domain and selector, so that Arrange can combine a problem that concerns all keys.
 func keyCause(k *keys.Key) string {
 	var failed *fs.PathError
 	if errors.As(k.Err, &failed) {
@@ -99,7 +99,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 		f.Why = "RFC 6376 section 6.1.2: without the record, no signature of this key passes"
 		if twice, err := l.text(ctx, name+"."+l.domain); err == nil && len(twice) > 0 {
 			f.Where = records(name+"."+l.domain, twice)
-			f.Why += "; it is published at a name that contains the domain twice: the final dot is missing in the zone file"
+			f.Why += "; the record is at a name that contains the domain twice, because the final dot is missing in the zone file"
 		}
 		l.add(l.nowhere(ctx, name, "the name of the DKIM key "+k.Selector+" of "+l.domain, f))
 		return
@@ -116,7 +116,7 @@ func (l *examination) checkKey(ctx context.Context, k *keys.Key) {
 	case ownErr != nil || !served.Equal(ours):
 		found("contains another key")
 		f.Where += "\nin DNS: " + keyEnds(all[0]) + "\nhere:   " + keyEnds(metadata.Record)
-		f.Why = "RFC 6376 section 6.1.3: mail is signed with one key and verified with another: every signature fails"
+		f.Why = "RFC 6376 section 6.1.3: mail is signed with one key and verified with another, so every signature fails"
 	case served.Testing:
 		found("contains t=y (testing)")
 		f.Level = doctor.Yellow
@@ -157,8 +157,8 @@ func (l *examination) askServers(ctx context.Context, f doctor.Finding, k *keys.
 	l.add(f)
 }
 
-// silent adds a finding for each name server that does not answer, and reports whether there is one. The finding is the same for all
-// domains of the server.
+// silent adds a finding for each name server that does not answer, and reports whether there is such a server. The finding is the same for
+// all domains of the server.
 func (l *examination) silent(seen keys.Observation, name string) (any bool) {
 	for _, a := range slices.Concat(seen.Servers, seen.Aliases) {
 		server, addr, _ := strings.Cut(a.Server, " ")
@@ -168,7 +168,7 @@ func (l *examination) silent(seen keys.Observation, name string) (any bool) {
 		any = true
 		f := doctor.Finding{Level: doctor.Yellow, What: "the name server " + server + " (" + addr + ") does not answer", Where: fmt.Sprintf("%s at %s: %q", name, a.Server, a.Why),
 			Why: "lookups that reach this server are slow or fail", Fix: "dig @" + addr + " " + word(name) + " TXT"}
-		if !slices.Contains(l.failures, f.What) { // a server may have the records of several keys
+		if !slices.Contains(l.failures, f.What) { // a server may serve the records of several keys
 			l.failures = append(l.failures, f.What)
 			l.add(f)
 		}
@@ -176,7 +176,7 @@ func (l *examination) silent(seen keys.Observation, name string) (any bool) {
 	return any
 }
 
-// differing returns the name servers that serve another record than that of a key, or none.
+// differing returns the name servers that serve no record or another record than that of the key.
 func differing(seen keys.Observation) string {
 	var all []string
 	for _, a := range slices.Concat(seen.Servers, seen.Aliases) {
@@ -199,8 +199,8 @@ func (l *examination) checkRevoked(ctx context.Context, k *keys.Key) {
 	}
 }
 
-// keyEnds returns the first and last bytes of a key, so that a user can compare two keys. For an RSA key they are those of the modulus,
-// since the other bytes are the same in all keys.
+// keyEnds returns the first and last bytes of a key, so that a user can compare two keys. For an RSA key, it returns bytes of the modulus,
+// because the other bytes are the same in all keys.
 func keyEnds(text string) string {
 	_, p, _ := strings.Cut(text, "p=")
 	p, _, _ = strings.Cut(p, ";")

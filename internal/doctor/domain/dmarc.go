@@ -66,13 +66,13 @@ func (l *examination) noDMARC(ctx context.Context, name string) {
 		Why: "RFC 9989 section 4.10.1: without it, receivers accept forged mail; Gmail, Yahoo and Microsoft reject mail of bulk senders without it"}
 	if d.Record != "" {
 		f.Where = record("_dmarc."+d.PolicyDomain, d.Record)
-		f.Why = "RFC 9989 section 4.10.1: the record of " + d.PolicyDomain + " would apply, but has no effect: " + (&dmarc.Fault{Cause: d.Cause, Detail: d.Detail}).Error() + "; correct it, or publish this one"
+		f.Why = "RFC 9989 section 4.10.1: the record of " + d.PolicyDomain + " would apply, but has no effect: " + (&dmarc.Fault{Cause: d.Cause, Detail: d.Detail}).Error() + "; correct that record, or publish this one"
 	}
 	for _, wrong := range []string{l.domain, name + "." + l.domain} {
 		all, _ := l.text(ctx, wrong)
 		for _, t := range only(all, isDMARC) {
 			f.Where = record(wrong, t)
-			f.Why += "; there is one at " + wrong + ", where receivers do not look it up"
+			f.Why += "; there is a record at " + wrong + ", where receivers do not look for it"
 			text, _ = mendDMARC(t)
 		}
 	}
@@ -99,7 +99,7 @@ func (l *examination) inherited(name string, d dmarc.Result) {
 		f.What = fmt.Sprintf("the DMARC policy of %s is none, by %s of %s", l.domain, d.Tag, d.PolicyDomain)
 		f.Why = "RFC 9989 section 4.7: receivers accept forged mail; publish a stricter policy when the reports show that your own mail passes"
 		f.Fix = record(above, withTag(tagsOf(d.Record), d.Tag, "quarantine"))
-		if r, ok := dmarc.ParseRecord(d.Record); ok && r.PSD == 'y' { // not ours to change
+		if r, ok := dmarc.ParseRecord(d.Record); ok && r.PSD == 'y' { // the record belongs to the registry
 			f.Fix = record(name, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)
 		}
 	default:
@@ -112,7 +112,7 @@ func (l *examination) inherited(name string, d dmarc.Result) {
 // manyLabels is the number of labels from which a DNS tree walk skips names: RFC 9989 section 4.10, step 4.
 const manyLabels = 8
 
-// below describes the policies for names below that of a record: RFC 9989 section 4.7.
+// below describes the policies of a record for subdomains: RFC 9989 section 4.7.
 func below(r *dmarc.Record) string {
 	sp := cmp.Or(r.SP, r.P)
 	np := cmp.Or(r.NP, sp)
@@ -154,7 +154,7 @@ func (l *examination) checkDMARCRecord(ctx context.Context, name, text string) {
 		report(doctor.Yellow, "the DMARC policy for subdomains of "+l.domain+" that do not exist is none (np=none)", "RFC 9989 section 4.7: receivers accept mail from such names, all of which is forged", withTag(rest, "np", "reject"))
 	case r.P == dmarc.PolicyReject && l.own != nil && !slices.ContainsFunc(l.own.Keys, func(k *keys.Key) bool { return k.State == keys.Active }):
 		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has p=reject, but no active DKIM key", Where: record(name, text),
-			Why: "RFC 9989 section 7.4: a domain with p=reject must not depend on SPF alone: its forwarded mail is rejected", Fix: "dkimkey add " + l.domain})
+			Why: "RFC 9989 section 7.4: a domain with p=reject must not depend on SPF alone, because its forwarded mail is rejected", Fix: "dkimkey add " + l.domain})
 	}
 	l.externalReports(ctx, name, r)
 	org, met, err := dmarc.Organization(ctx, l.view, l.domain)
@@ -197,7 +197,7 @@ func (l *examination) externalReports(ctx context.Context, name string, r *dmarc
 		}
 		if !slices.ContainsFunc(all, isDMARC) {
 			l.rua = append(l.rua, doctor.Finding{Level: doctor.Yellow, What: host + " does not accept DMARC reports about " + l.domain, Where: record(name, r.Text) + "\n" + asked + ": no DMARC record",
-				Why: "RFC 9990 section 4: receivers send reports to another organisation only if it publishes this record", Fix: record(asked, "v=DMARC1")})
+				Why: "RFC 9990 section 4: receivers send reports to another organization only if it publishes this record", Fix: record(asked, "v=DMARC1")})
 		}
 	}
 }

@@ -73,7 +73,7 @@ func mendDMARC(text string) (mended string, faults []string) {
 		fault("it begins with white space")
 		text = plain
 	}
-	// A semicolon is missing between two tags: there is only white space, or a comma.
+	// If a semicolon is missing, only white space or a comma separates the tags.
 	run := regexp.MustCompile(`(?i)([^;\s,])(?:\s*,\s*|\s+)((?:v|p|sp|np|rua|ruf|adkim|aspf|fo|psd|t|pct|rf|ri)\s*=)`)
 	if cut := run.ReplaceAllString(text, "$1; $2"); cut != text {
 		fault("a semicolon is missing before %q", strings.TrimSpace(run.FindStringSubmatch(text)[2]))
@@ -147,7 +147,7 @@ func hasP(text string) bool {
 	return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, "p") })
 }
 
-// nearTag returns the tag that was probably intended. A value that is a policy or an address is a better sign than the name.
+// nearTag returns the tag that was probably intended. If the value is a policy or an address, the value is more reliable than the name.
 func nearTag(name, value, text string) string {
 	present := func(other string) bool {
 		return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, other) })
@@ -216,7 +216,7 @@ func mendValue(name, value string) string {
 	return value
 }
 
-// mendURIs corrects addresses for reports. RFC 9989 section 4.7: each is a URI; the size limit of RFC 7489 is obsolete.
+// mendURIs corrects addresses for reports. Each address must be a URI (RFC 9989 section 4.7). The size limit of RFC 7489 is obsolete.
 func mendURIs(value string) string {
 	bad := false
 	var all []string

@@ -37,7 +37,7 @@ type Facts struct {
 	Roots *x509.CertPool // nil: the system's
 }
 
-// Own is the facts about a domain of this host.
+// Own has the facts about a domain of this host.
 type Own struct {
 	Sender
 	Keys []*keys.Key // the domain's
@@ -76,8 +76,8 @@ type examination struct {
 	dmarcText string // its text
 }
 
-// RunAll runs the checks of domains, one after the other, and sets Domain of their findings. It calls begin before each domain. If no
-// DNS server answers, it stops: the finding is the same for all domains.
+// RunAll runs the checks of domains, one after the other, and sets Domain of their findings. It calls begin before each domain. If no DNS
+// server answers, it stops, because the finding is the same for all domains.
 func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (all []doctor.Finding) {
 	for _, f := range domains {
 		begin(f.Domain)
@@ -126,9 +126,9 @@ func Checks(f Facts) []doctor.Check {
 		check("mx", "the MX records, and the addresses of the mail exchanges", l.checkMX),
 		check("spf", "the SPF record, and whether it allows this host", l.checkSPF),
 		check("spf-tree", "the DNS lookups of an SPF check", func(context.Context) { l.all = l.tree }),
-		check("dkim", "the records of the DKIM keys, at each of the domain's name servers for our own", l.checkKeys),
+		check("dkim", "the records of the DKIM keys; keys of this host are checked at each name server of the domain", l.checkKeys),
 		check("dmarc", "the DMARC record that applies", l.checkDMARC),
-		check("dmarc-rua", "whether other organisations accept the reports", func(context.Context) { l.all = l.rua }),
+		check("dmarc-rua", "whether other organizations accept the reports", func(context.Context) { l.all = l.rua }),
 		check("mta-sts", "the MTA-STS record and the policy", l.checkMTASTS),
 		check("tlsrpt", "the TLSRPT record", l.checkTLSRPT),
 		check("bimi", "the BIMI record, and the DMARC policy that it requires", l.checkBIMI),
@@ -174,8 +174,8 @@ func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	return all, err
 }
 
-// optional returns the TXT records of a name. If there are none, it adds a finding: the lookup failed, or the domain lacks an optional
-// record.
+// optional returns the TXT records of a name. If there are none, it adds a finding, which states that the lookup failed or that the domain
+// has no such record.
 func (l *examination) optional(ctx context.Context, name, lack string) []string {
 	all, err := l.text(ctx, name)
 	switch {
@@ -218,7 +218,7 @@ func records(name string, all []string) string {
 	return doctor.Join(all, "\n", func(text string) string { return record(name, text) })
 }
 
-// word returns a name from DNS as one word for sh(1): an attacker may have chosen it, and the administrator runs the command.
+// word returns a name from DNS as one word for sh(1), because an attacker may have chosen the name and the administrator runs the command.
 func word(name string) string {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == "" && !strings.HasPrefix(name, "-") {
 		return name

@@ -28,7 +28,7 @@ example.org. IN TXT "v=spf1 mx -all"
 _dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"
 `
 
-// key returns a key of our own. Each seed has another key.
+// key returns a key of our own. Each seed produces another key.
 func key(t *testing.T, seed byte) *keys.Key {
 	t.Helper()
 	return &keys.Key{Domain: "example.org", Selector: "s1", Algorithm: "ed25519", State: keys.Active,
@@ -44,7 +44,7 @@ func keyRecord(t *testing.T, k crypto.Signer) string {
 	return record("s1._domainkey.example.org", text) + "\n"
 }
 
-// check runs the checks of one domain, and those of the host if it is its own.
+// check runs the checks of one domain, and the checks of this host if own is not nil.
 func (f Facts) check(ctx context.Context, domain string, own *Own) (found []doctor.Finding) {
 	f.Domain, f.Own = domain, own
 	if own != nil {
@@ -79,7 +79,7 @@ func bad(all []doctor.Finding) (found []doctor.Finding) {
 	return found
 }
 
-// publish replaces the records of a line's name that begin as the line does.
+// publish adds a line to a zone, in place of the records with the same name and the same beginning.
 func publish(zone, line string) string {
 	start, _, _ := strings.Cut(line, "=")
 	name, _, _ := strings.Cut(line, " ")
@@ -106,12 +106,12 @@ func TestHealthy(t *testing.T) {
 	}
 	for _, want := range []string{"mx", "ptr", "helo", "spf", "dkim", "dmarc"} {
 		if !slices.Contains(subjects, want) {
-			t.Errorf("no line for %s", want)
+			t.Errorf("no finding of the check %s", want)
 		}
 	}
 }
 
-// Each misconfiguration is found, and its line corrects it.
+// Each misconfiguration is found, and its Fix corrects it.
 func TestMisconfigured(t *testing.T) {
 	spfAt := `example.org. IN TXT "v=spf1 mx -all"`
 	dmarcAt := `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
@@ -127,7 +127,7 @@ func TestMisconfigured(t *testing.T) {
 		{"v=DMARC", "v=DMARC1", "v=DMARC", "dmarc", `the DMARC record of example.org is not valid: it begins with "v=DMARC" instead of v=DMARC1`, "v=DMARC;", dmarcAt},
 		{"v=dmarc1", "v=DMARC1", "v=dmarc1", "dmarc", `the DMARC record of example.org is not valid: it begins with "v=dmarc1" instead of v=DMARC1`, "v=dmarc1;", dmarcAt},
 		{"no semicolon", "p=reject;", "p=reject", "dmarc", `the DMARC record of example.org has a typo: a semicolon is missing before "rua="`, "p=reject rua", dmarcAt},
-		{"no semicolon behind v", "v=DMARC1;", "v=DMARC1", "dmarc", `the DMARC record of example.org is not valid: a semicolon is missing before "p="`, "v=DMARC1 p=", dmarcAt},
+		{"no semicolon after v", "v=DMARC1;", "v=DMARC1", "dmarc", `the DMARC record of example.org is not valid: a semicolon is missing before "p="`, "v=DMARC1 p=", dmarcAt},
 		{"unknown tag", "rua=", "rau=", "dmarc", `the DMARC record of example.org has a typo: the tag "rau" is unknown; did you mean rua?`, "rau=", dmarcAt},
 		{"policy=", "p=reject", "policy=reject", "dmarc", `the DMARC record of example.org has a typo: the tag "policy" is unknown; did you mean p?`, "policy=", dmarcAt},
 		{"no mailto", "mailto:reports", "reports", "dmarc", `the DMARC record of example.org has a typo: rua="reports@example.org" is not valid; did you mean mailto:reports@example.org?`, "rua=reports", dmarcAt},
@@ -137,7 +137,7 @@ func TestMisconfigured(t *testing.T) {
 		{"external rua", "mailto:reports@example.org", "mailto:x@reports.example", "dmarc-rua", "reports.example does not accept DMARC reports about example.org", "example.org._report._dmarc.reports.example: no DMARC record", `example.org._report._dmarc.reports.example. IN TXT "v=DMARC1"`},
 		{"no SPF", spfAt, "", "spf", "example.org has no SPF record", "no TXT record", `example.org. IN TXT "v=spf1 mx ip4:192.0.2.1 -all"`},
 		{"two SPF records", spfAt, spfAt + "\n" + `example.org. IN TXT "v=spf1 ip4:198.51.100.0/24 ~all"`, "spf", "2 SPF records at example.org", "198.51.100.0/24", `example.org. IN TXT "v=spf1 mx ip4:198.51.100.0/24 ~all"`},
-		{"SPF with 11 look-ups", spfAt, `example.org. IN TXT "v=spf1` + includes + ` ip4:192.0.2.1 -all"` + "\n" + eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10",
+		{"SPF with 11 lookups", spfAt, `example.org. IN TXT "v=spf1` + includes + ` ip4:192.0.2.1 -all"` + "\n" + eleven, "spf-tree", "the SPF record of example.org needs 11 DNS lookups; the limit is 10",
 			" 11  example.org\n  1    include:p0.example\n", `example.org. IN TXT "v=spf1 ip4:198.51.100.0` + includes[len(" include:p0.example"):] + ` ip4:192.0.2.1 -all"`},
 		{"SPF with a wrong term", "v=spf1 mx", "v=spf1 mx ipv4:198.51.100.1", "spf", "the SPF record of example.org has an error", "unknown mechanism: ipv4 (ipv4:198.51.100.1)", `example.org. IN TXT "v=spf1 mx ip4:198.51.100.1 -all"`},
 		{"SPF with a wrong version", "v=spf1 mx", "v=spf1;mx", "spf", "the SPF record of example.org does not begin with v=spf1 and a space", "v=spf1;mx", spfAt},
@@ -168,7 +168,7 @@ func TestMisconfigured(t *testing.T) {
 			}
 			for _, f := range bad(check(t, publish(zone, c.fix), own)) {
 				if f.What == c.what {
-					t.Errorf("the line does not mend it: %+v", f)
+					t.Errorf("the fix does not correct the fault: %+v", f)
 				}
 			}
 		})
@@ -194,13 +194,13 @@ func TestKeyRecord(t *testing.T) {
 				t.Fatalf("%+v", found)
 			}
 			if found := bad(check(t, publish(zone, found[0].Fix), own)); len(found) > 0 {
-				t.Errorf("the line does not mend it: %+v", found)
+				t.Errorf("the fix does not correct the fault: %+v", found)
 			}
 		})
 	}
 }
 
-// Records of other domains cannot control the terminal.
+// Text in the records of other domains cannot control the terminal.
 func TestHostileText(t *testing.T) {
 	zone := `example.org. IN MX 10 a\027[2J.example.org.
 example.org. IN TXT "v=spf1 \027]0;x\007 -all"
@@ -232,7 +232,7 @@ func TestNoDomain(t *testing.T) {
 	}
 }
 
-// Whatever is mended is a record without faults, and stays as it is.
+// mendDMARC always returns a record without faults, which it does not change again.
 func FuzzMend(f *testing.F) {
 	for _, s := range []string{"v=DMARC1; p=rejct", "v=DMARC; p=none rua=mailto:a@b.example!10m", "p:reject, v=DMARC1", "", ";;=;v", "v=DMARC1; rua=a@b@c, d"} {
 		f.Add(s)

@@ -48,9 +48,9 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// failed returns the name that caused a lookup error, and the error of its own lookup. A resolver reports a failure at the target of
-// CNAME records as a failure of the queried name. If the lookup of a parent name fails too, the highest of them is the cause: its name
-// servers do not answer.
+// failed returns the name that caused a lookup error, and the error of its own lookup. A resolver reports a failure at the target of CNAME
+// records as a failure of the queried name. If lookups of parent names fail too, failed returns the highest of these names, because its
+// name servers do not answer.
 func (l *examination) failed(ctx context.Context, name string, err error) (string, error) {
 	var dnsErr *net.DNSError
 	if errors.As(err, &dnsErr) && dnsErr.Name != "" {
@@ -64,7 +64,7 @@ func (l *examination) failed(ctx context.Context, name string, err error) (strin
 		}
 		at = above
 		if strings.HasPrefix(above, "_") {
-			continue // rarely a zone of its own
+			continue // such a name is rarely a zone of its own
 		}
 		_, aboveErr := l.view.LookupTXT(ctx, above)
 		if !temporary(aboveErr) || dns.OverLimit(aboveErr) || ctx.Err() != nil {
@@ -74,7 +74,7 @@ func (l *examination) failed(ctx context.Context, name string, err error) (strin
 	}
 }
 
-// temporary reports whether a lookup got no answer, as opposed to a negative answer or one that is too large.
+// temporary reports whether a lookup got no answer. A negative answer, or an answer that is too large, is not a temporary failure.
 func temporary(err error) bool {
 	var failed *net.DNSError
 	return errors.As(err, &failed) && failed.Temporary()

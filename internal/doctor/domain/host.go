@@ -27,8 +27,8 @@ func (l *examination) checkPTR(ctx context.Context) {
 // heloName returns the HELO name without a final dot, in lower case.
 func (l *examination) heloName() string { return domain.Fold(l.own.HELO) }
 
-// checkHELO checks the HELO name. RFC 5321 section 4.1.4 requires a full name that has the address of the host; RFC 7208 section 2.3
-// recommends that it passes SPF.
+// checkHELO checks the HELO name. RFC 5321 section 4.1.4 requires a fully qualified name that has the address of the host. RFC 7208 section
+// 2.3 recommends that the name passes SPF.
 func (l *examination) checkHELO(ctx context.Context) {
 	if l.heloName() == "" {
 		return
@@ -37,7 +37,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 	sends := l.own.Sends
 	if !fullName(helo) {
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the HELO name %q is not a fully qualified domain name", helo), Where: cmp.Or(l.own.heloPlace, "main.cf: smtp_helo_name, $myhostname by default"),
-			Why: "RFC 5321 section 4.1.4: it must be a fully qualified domain name; many receivers reject others (504 5.5.2)", Fix: l.nameHost(ctx)})
+			Why: "RFC 5321 section 4.1.4: the HELO name must be a fully qualified domain name; many receivers reject other names (504 5.5.2)", Fix: l.nameHost(ctx)})
 		return
 	}
 	addrs, err := l.addrs(ctx, helo)
@@ -73,7 +73,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 		}
 		fails = append(fails, fmt.Sprintf("%s: %s", addr, spfReason(r)))
 		if _, err := spf.ParseRecord(r.Record); r.Record != "" && err == nil && fix == "v=spf1 a -all" {
-			fix = r.Record // it may also be a domain's: add to it
+			fix = r.Record // the name may also be a mail domain, so the record is extended
 		}
 		if fix != "v=spf1 a -all" || !slices.Contains(addrs, addr) {
 			fix = allow(fix, addr)
@@ -102,7 +102,7 @@ func allow(text string, addr netip.Addr) string {
 	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
 }
 
-// nameHost returns the command that sets the HELO name: to a name of an address that this host sends from, if there is one.
+// nameHost returns the command that sets the HELO name. If an address that this host sends from has a name, the command uses that name.
 func (l *examination) nameHost(ctx context.Context) string {
 	if l.own.heloUnset != "" && fullName(l.own.hostname) {
 		return l.own.heloUnset
@@ -121,12 +121,12 @@ func (l *examination) nameHost(ctx context.Context) string {
 	return fix
 }
 
-// plainName reports whether a name consists only of characters that host names have.
+// plainName reports whether a name consists only of characters that are allowed in host names.
 func plainName(name string) bool {
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }
 
-// nameOf returns the name of an address that also resolves to it, or "" if there is none or only a generic one.
+// nameOf returns the PTR name of an address that resolves to the address. It returns "" if there is no such name or only a generic one.
 func (l *examination) nameOf(ctx context.Context, addr netip.Addr) string {
 	names, err := l.view.LookupAddr(ctx, addr.String())
 	if err != nil {

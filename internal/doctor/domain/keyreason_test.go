@@ -6,7 +6,7 @@ import (
 	"signpost/internal/dkim"
 )
 
-// The typing errors of key records that owners publish have texts that state the correction.
+// For common typing errors in key records, the text states the correction.
 func TestKeyReason(t *testing.T) {
 	for text, want := range map[string]string{
 		`v=DKIM1\; k=rsa\; p=AAAA`:       "there is a backslash before a semicolon",

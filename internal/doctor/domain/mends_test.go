@@ -24,8 +24,8 @@ import (
 	"signpost/keys"
 )
 
-// apply does with a zone what a person does with the lines of a Fix: whatever stands at their names of the same type, and for
-// TXT at the domain itself of the same version, gives way to them.
+// apply changes a zone as an administrator does who publishes the records of a Fix. The records replace those with the same name and type.
+// At the domain itself, a TXT record replaces only those with the same version.
 func apply(t *testing.T, zone, fix string) string {
 	t.Helper()
 	kind := func(rr miekg.RR) string {
@@ -41,7 +41,7 @@ func apply(t *testing.T, zone, fix string) string {
 	read := func(line string) miekg.RR {
 		rr, err := miekg.NewRR(line)
 		if err != nil || rr == nil {
-			t.Fatalf("%q is no record: %v", line, err)
+			t.Fatalf("%q is not a record: %v", line, err)
 		}
 		return rr
 	}
@@ -49,12 +49,12 @@ func apply(t *testing.T, zone, fix string) string {
 	for line := range strings.Lines(fix) {
 		rr := read(line)
 		if !strings.HasPrefix(line, rr.Header().Name+" IN ") {
-			t.Errorf("%q is no whole line", line)
+			t.Errorf("%q is not a complete line", line)
 		}
 		if txt, ok := rr.(*miekg.TXT); ok {
 			for _, s := range txt.Txt {
 				if len(s) > 255 {
-					t.Errorf("a string of %d octets: %q", len(s), line)
+					t.Errorf("a string of %d bytes: %q", len(s), line)
 				}
 			}
 		}
@@ -70,7 +70,7 @@ func apply(t *testing.T, zone, fix string) string {
 	return strings.Join(kept, "") + fix + "\n"
 }
 
-// The lines of a Fix are complete. After they are published, the finding is gone, and no new one is red.
+// The lines of a Fix are complete. After they are published, the finding is gone, and there is no new red finding.
 func TestDomainMends(t *testing.T) {
 	const spfAt, dmarcAt = `example.org. IN TXT "v=spf1 mx -all"`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`
 	spfOf := func(s string) string { return `example.org. IN TXT "v=spf1 ` + s + `"` }
@@ -108,30 +108,30 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 	}
 	right, wrong := keyRecord(t, signer), keyRecord(t, other)
 	for _, c := range []struct{ name, old, new, what string }{
-		// The five that the issue names.
+		// The five faults that the issue names.
 		{"SPF missing", spfAt, "", "example.org has no SPF record"},
 		{"DMARC missing", dmarcAt, "", "example.org has no DMARC record"},
 		{"DKIM missing", right, "", "the record of the DKIM key s1 of example.org is missing"},
 		{"DKIM of another key", right, wrong, "the record of the DKIM key s1 of example.org contains another key"},
 		{"two SPF records", spfAt, two, "2 SPF records at example.org"},
-		{"SPF with 11 look-ups", spfAt, eleven, "the SPF record of example.org needs 11 DNS lookups; the limit is 10"},
+		{"SPF with 11 lookups", spfAt, eleven, "the SPF record of example.org needs 11 DNS lookups; the limit is 10"},
 		{"DMARC with a typo", "p=reject", "p=rejct", `the DMARC record of example.org has a typo: p="rejct" is not valid; did you mean reject?`},
 		{"DMARC with another typo", "rua=mailto:", "rua=mail:", `the DMARC record of example.org has a typo: rua="mail:reports@example.org" is not valid; did you mean mailto:reports@example.org?`},
 
 		{"rua without an address", "rua=mailto:reports@example.org", "rua=reports", "the DMARC record of example.org has no rua"},
-		{"p=reject; and nothing", "; rua=mailto:reports@example.org", ";", "the DMARC record of example.org has no rua"},
+		{"only p=reject;", "; rua=mailto:reports@example.org", ";", "the DMARC record of example.org has no rua"},
 		{"a registry without psd", dmarcAt, dmarcAt + "\n" + `_dmarc.org. IN TXT "v=DMARC1; p=none"`, "the registry org has a DMARC record without psd=y above example.org"},
-		{"SPF glued to its end", spfAt, spfOf("include:p1.example mx include:p2.example-all"), "a term of the SPF record of example.org has no valid target: include:p2.example-all: no record"},
-		{"two SPF records with 11 look-ups", spfAt, spfOf(includes(6)+"-all") + "\n" + spfOf("mx include:p6.example include:p7.example include:p8.example include:p9.example ~all"), "2 SPF records at example.org"},
+		{"no space before the last SPF term", spfAt, spfOf("include:p1.example mx include:p2.example-all"), "a term of the SPF record of example.org has no valid target: include:p2.example-all: no record"},
+		{"two SPF records with 11 lookups", spfAt, spfOf(includes(6)+"-all") + "\n" + spfOf("mx include:p6.example include:p7.example include:p8.example include:p9.example ~all"), "2 SPF records at example.org"},
 		{"a wrong term among 11", spfAt, spfOf(includes(11) + "ip:192.0.2.1 -all"), "the SPF record of example.org has an error"},
 		{"redirect alone", spfAt, spfOf("redirect=all.example"), "the SPF record of example.org needs 13 DNS lookups; the limit is 10"},
 		{"redirect of a redirect", spfAt, spfOf("redirect=more.example"), "the SPF record of example.org needs 15 DNS lookups; the limit is 10"},
-		{"nine look-ups", spfAt, spfOf(includes(9) + "ip4:192.0.2.1 -all"), "the SPF record of example.org needs 9 of 10 DNS lookups"},
+		{"nine lookups", spfAt, spfOf(includes(9) + "ip4:192.0.2.1 -all"), "the SPF record of example.org needs 9 of 10 DNS lookups"},
 		{"the same term twice", spfAt, spfOf("a:x.example mx mx include:p1.example include:p2.example include:p3.example include:p4.example include:p5.example include:p6.example include:p7.example include:p7.example include:p8.example -all"), "the SPF record of example.org needs 12 DNS lookups; the limit is 10"},
 		{"ptr among 11", spfAt, spfOf("ptr exists:%{i}.x.example exists:%{l}.y.example exists:a%{i}.example exists:b%{i}.example exists:c%{i}.example exists:d%{i}.example exists:e%{i}.example exists:f%{i}.example exists:g%{i}.example mx -all"), "the SPF record of example.org needs 11 DNS lookups; the limit is 10"},
 		{"many networks", spfAt, spfOf(wide + "mx -all"), "the SPF record of example.org needs 12 DNS lookups; the limit is 10"},
 		{"too long", spfAt, spfOf("mx " + manyNetworks(1, 30) + "-all"), "the SPF record of example.org has 614 bytes"},
-		{"voids behind a redirect", spfAt, spfOf("redirect=voids.example"), "the SPF record of example.org causes 3 void lookups; the limit is 2"},
+		{"void lookups after a redirect", spfAt, spfOf("redirect=voids.example"), "the SPF record of example.org causes 3 void lookups; the limit is 2"},
 		{"voids for IPv6 clients", spfAt, spfOf("a:mail.example.org a:more.example mx a:mail.example.org/31 -all"), "the SPF record of example.org causes 4 void lookups; the limit is 2"},
 		{"redirect to nothing", spfAt, spfOf("redirect=none.example"), "a term of the SPF record of example.org has no valid target: redirect=none.example: no record"},
 		{"two terms to nothing", spfAt, spfOf("mx include:none.example include:no.example -all"), "a term of the SPF record of example.org has no valid target: include:none.example: no record"},
@@ -153,7 +153,7 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 			}
 			for _, f := range bad(check(t, apply(t, broken, found[at].Fix), own)) {
 				if f.What == c.what || f.Level == doctor.Red {
-					t.Errorf("with the lines\n%s\nthere is: %+v", found[at].Fix, f)
+					t.Errorf("after publishing\n%s\nthere is: %+v", found[at].Fix, f)
 				}
 			}
 		})
@@ -168,7 +168,7 @@ func manyNetworks(seed, n int) (s string) {
 	return s
 }
 
-// lookAt runs the checks of any domain.
+// lookAt runs the checks of a domain.
 func lookAt(t *testing.T, zone, domain string, change func(*Facts)) []doctor.Finding {
 	t.Helper()
 	z, err := dns.ParseZone(strings.NewReader(zone), "zone")
@@ -182,7 +182,7 @@ func lookAt(t *testing.T, zone, domain string, change func(*Facts)) []doctor.Fin
 	return d.check(t.Context(), domain, nil)
 }
 
-// A domain without a DMARC record inherits that of the Organizational Domain, and the finding shows it.
+// A domain without a DMARC record inherits that of the Organizational Domain. The finding shows the inherited record.
 func TestDMARCFromAbove(t *testing.T) {
 	const deep = "a.b.c.d.e.f.g.example.org"
 	for _, c := range []struct {
@@ -210,7 +210,7 @@ func TestDMARCFromAbove(t *testing.T) {
 				t.Fatalf("%+v", all)
 			}
 			if c.fix != "" && slices.ContainsFunc(lookAt(t, apply(t, zone, c.fix), c.domain, nil), named) {
-				t.Error("the line does not mend it")
+				t.Error("the fix does not correct the fault")
 			}
 		})
 	}
@@ -222,7 +222,7 @@ func TestDMARCFromAbove(t *testing.T) {
 	}
 }
 
-// A name that is not for mail should publish that.
+// A domain that sends and accepts no mail should publish this.
 func TestNamesWithoutMail(t *testing.T) {
 	const null = "example.org. IN MX 0 .\n"
 	const closed = `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.net"` + "\n" + `example.org._report._dmarc.example.net. IN TXT "v=DMARC1"` + "\n"
@@ -243,7 +243,7 @@ func TestNamesWithoutMail(t *testing.T) {
 				t.Fatalf("%+v", all)
 			}
 			if all := lookAt(t, apply(t, zone, c.fix), "example.org", nil); slices.ContainsFunc(all, named) {
-				t.Error("the line does not mend it")
+				t.Error("the fix does not correct the fault")
 			}
 		})
 	}

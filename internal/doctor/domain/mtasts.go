@@ -46,7 +46,7 @@ func parsePolicy(text string) (*stsPolicy, error) {
 		}
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		if seen[name] && name != "mx" {
-			continue // the first one counts
+			continue // only the first value counts
 		}
 		seen[name] = true
 		switch name {

@@ -32,7 +32,7 @@ mta-sts.example.com. IN A 127.0.0.1
 	for _, c := range []struct {
 		name, kind, policy, txt string
 		status                  int
-		stranger                bool // its certificate is nobody's
+		stranger                bool // the CA of the certificate is unknown
 		what, where, fix        string
 	}{
 		{name: "right", policy: goodPolicy},
@@ -116,7 +116,7 @@ func TestSmallRecords(t *testing.T) {
 			continue
 		}
 		if found := bad(check(t, publish(healthy+c.line+"\n", c.fix), nil)); len(found) > 0 {
-			t.Errorf("%s: the line does not mend it: %+v", c.line, found)
+			t.Errorf("%s: the fix does not correct the fault: %+v", c.line, found)
 		}
 	}
 	zone := strings.Replace(healthy, "p=reject", "p=none", 1) + `default._bimi.example.org. IN TXT "v=BIMI1; l=https://example.org/l.svg"` + "\n"
@@ -125,7 +125,7 @@ func TestSmallRecords(t *testing.T) {
 	}
 }
 
-// No data from a web server or from DNS makes the parsers panic, and what they accept is valid.
+// The parsers do not panic, whatever a web server or DNS returns, and they accept only valid data.
 func FuzzPolicy(f *testing.F) {
 	f.Add(goodPolicy)
 	f.Add("v=TLSRPTv1; rua=mailto:a@b")
@@ -143,7 +143,7 @@ func FuzzPolicy(f *testing.F) {
 	})
 }
 
-// hostileWeb is a web server that answers for a policy as it likes, with a certificate that counts.
+// hostileWeb returns a web server with a trusted certificate that answers a request for a policy with handler.
 func hostileWeb(t *testing.T, handler http.HandlerFunc) (Facts, func()) {
 	t.Helper()
 	web := httptest.NewUnstartedServer(handler)
@@ -158,7 +158,7 @@ func hostileWeb(t *testing.T, handler http.HandlerFunc) (Facts, func()) {
 	return Facts{Roots: roots, HTTPSPort: netip.MustParseAddrPort(web.Listener.Addr().String()).Port(), Resolver: zone.Resolver(time.Now, slog.New(slog.DiscardHandler))}, web.Close
 }
 
-// Whatever the web server of a policy does, it is left, and what it said does not steer the terminal.
+// Whatever the web server of a policy does, the check ends, and the answer cannot control the terminal.
 func TestHostilePolicyServer(t *testing.T) {
 	for _, c := range []struct {
 		name, what, where string
@@ -198,16 +198,16 @@ func TestHostilePolicyServer(t *testing.T) {
 	}
 }
 
-// A policy that drips is waited for no longer than a person waits.
+// If a policy arrives very slowly, the check ends with the context.
 func TestSlowPolicyServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	d, stop := hostileWeb(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "version: STSv1\n")
 		w.(http.Flusher).Flush()
-		cancel() // as when the time is up
+		cancel() // like a timeout
 		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // no end, which might come before the client has gone altogether
+		panic(http.ErrAbortHandler) // the response must not end regularly, even if the client has not yet closed the connection
 	})
 	defer stop()
 	found := slices.DeleteFunc(d.check(ctx, "example.com", nil), func(f doctor.Finding) bool { return f.Check != "mta-sts" })
@@ -216,13 +216,13 @@ func TestSlowPolicyServer(t *testing.T) {
 	}
 }
 
-// Small records are parsed as specified, also if the name has other records, and the line corrects them.
+// TLSRPT and BIMI records are parsed as specified, even if the name has other records. The Fix corrects the record.
 func TestMoreSmallRecords(t *testing.T) {
 	const rpt, logo = `_smtp._tls.example.org. IN TXT `, `default._bimi.example.org. IN TXT `
 	const rptFix, logoFix = rpt + `"v=TLSRPTv1; rua=mailto:postmaster@example.org"`, logo + `"v=BIMI1; l=https://example.org/logo.svg; a="`
 	for _, c := range []struct{ lines, what, fix string }{
 		{rpt + `"something else"` + "\n" + rpt + `"v=TLSRPTv1;rua=mailto:tls@example.org"`, "", ""},
-		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org"` + "\n" + rpt + `"v=TLSRPTv1; rua=mailto:b@example.org"`, "the TLSRPT record of example.org is not valid: there is more than one", rptFix},
+		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org"` + "\n" + rpt + `"v=TLSRPTv1; rua=mailto:b@example.org"`, "the TLSRPT record of example.org is not valid: there is more than one record", rptFix},
 		{rpt + `"v=TLSRPTv1; rua=mailto:@"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
 		{rpt + `"v=TLSRPTv1; rua=https:///x"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
 		{rpt + `"v=TLSRPTv1; rua=mailto:a@example.org, http://example.org/"`, "the TLSRPT record of example.org is not valid: rua must be a mailto or https URI", rptFix},
@@ -247,12 +247,12 @@ func TestMoreSmallRecords(t *testing.T) {
 			continue
 		}
 		if found := bad(lookAt(t, apply(t, zone, c.fix), "example.org", nil)); len(found) > 0 {
-			t.Errorf("%s: the line does not mend it: %+v", c.lines, found)
+			t.Errorf("%s: the fix does not correct the fault: %+v", c.lines, found)
 		}
 	}
 }
 
-// A logo requires an enforced DMARC policy. The line for that keeps the record's other tags.
+// BIMI requires an enforced DMARC policy. The Fix keeps the other tags of the DMARC record.
 func TestLogoWantsDMARC(t *testing.T) {
 	for _, c := range []struct{ dmarc, fix string }{
 		{"v=DMARC1; p=none; rua=mailto:a@example.org; adkim=s", "v=DMARC1; p=quarantine; rua=mailto:a@example.org; adkim=s"},
@@ -273,7 +273,7 @@ func TestLogoWantsDMARC(t *testing.T) {
 			continue
 		}
 		if found := bad(lookAt(t, apply(t, zone, found[at].Fix), "example.org", nil)); len(found) > 0 {
-			t.Errorf("%q: the line does not mend it: %+v", c.dmarc, found)
+			t.Errorf("%q: the fix does not correct the fault: %+v", c.dmarc, found)
 		}
 	}
 }

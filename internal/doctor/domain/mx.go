@@ -64,7 +64,7 @@ func (l *examination) noMX(ctx context.Context) {
 		l.unknown(ctx, l.domain, err)
 	case len(addrs) > 0:
 		l.add(doctor.Finding{Level: doctor.Yellow, What: l.domain + " has no MX record", Where: fmt.Sprintf("%s: addresses %v", l.domain, addrs),
-			Why: "RFC 5321 section 5.1: senders use its address instead, but some receivers reject mail from a domain without MX. A name without mail should have MX 0 . and SPF v=spf1 -all",
+			Why: "RFC 5321 section 5.1: senders use the address of the domain instead, but some receivers reject mail from a domain without MX. A name without mail should have MX 0 . and SPF v=spf1 -all",
 			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
 	default:
 		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has no MX record and no address", Where: l.domain + ": no MX, A or AAAA record",
@@ -73,7 +73,7 @@ func (l *examination) noMX(ctx context.Context) {
 	}
 }
 
-// hostName returns the name of the mail host, or a likely one if it is not known.
+// hostName returns the name of the mail host, or a likely name if it is not known.
 func (l *examination) hostName() string {
 	switch {
 	case l.own != nil && fullName(l.own.HELO):

@@ -10,7 +10,7 @@ import (
 	"signpost/keys"
 )
 
-// A record that was meant to be another is printed as it was meant, and is right once it is published.
+// For a record with a typing error, the Fix is the intended record. After it is published, the record is correct.
 func TestNearMisses(t *testing.T) {
 	const spfRight, dmarcRight = "v=spf1 ip4:192.0.2.1 -all", "v=DMARC1; p=reject; rua=mailto:reports@example.org"
 	const noStart, none, typo = "the SPF record of example.org does not begin with v=spf1 and a space", "the DMARC record of example.org is not valid: ", "the DMARC record of example.org has a typo: "
@@ -66,7 +66,7 @@ func TestNearMisses(t *testing.T) {
 	}
 }
 
-// The record of a key that is not ours is mended too, where it is clear what was meant.
+// The key record of another site is corrected too, if the intended record can be determined.
 func TestNearMissesOfKeys(t *testing.T) {
 	const p = "p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 	for _, c := range []struct{ text, fix string }{

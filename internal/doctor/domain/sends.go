@@ -18,11 +18,11 @@ import (
 // Sender is the HELO name and the addresses of this host as other servers see them.
 type Sender struct {
 	HELO    string       // empty if a relayhost delivers our mail
-	Sends   []netip.Addr // the addresses that it sends from, as far as they are known
-	Partial bool         // there may be more
+	Sends   []netip.Addr // the addresses from which it sends, as far as they are known
+	Partial bool         // there may be more addresses in Sends
 
 	heloPlace string // the setting that contains the HELO name; empty: smtp_helo_name and myhostname are not known
-	heloUnset string // the command that resets it to myhostname; empty if it is myhostname
+	heloUnset string // the command that resets the HELO name to myhostname; empty if it is myhostname
 	hostname  string // myhostname
 
 	failures []string // the failed lookups of its checks
@@ -39,14 +39,15 @@ type Host struct {
 	Source func(to netip.AddrPort) (netip.Addr, error)
 }
 
-// clientSettings are the settings of the smtp(8) client that delivers to the Internet, and the addresses to which other clients bind.
+// clientSettings has the settings of the smtp(8) client that delivers to the Internet, and the addresses to which other smtp(8) clients
+// bind.
 type clientSettings struct {
 	main    map[string]string
 	bound   []netip.Addr
 	ownHELO bool // master.cf sets smtp_helo_name
 }
 
-// HostChecks returns the checks of this host as other servers see it, which are the same for all of its domains. The first one sets
+// HostChecks returns the checks of this host as other servers see it. They are the same for all domains of this host. The first check sets
 // sender.
 func HostChecks(h Host, sender *Sender) []doctor.Check {
 	l := &examination{Facts: Facts{Resolver: h.Resolver}, domain: h.Domain, host: true}
@@ -65,7 +66,7 @@ func HostChecks(h Host, sender *Sender) []doctor.Check {
 		}
 	}
 	return []doctor.Check{
-		{Name: "sends", Doc: "the HELO name and the addresses that this host sends from, by Postfix's settings and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
+		{Name: "sends", Doc: "the HELO name and the addresses that this host sends from, according to Postfix's settings and the system's routes", Run: func(ctx context.Context) (found []doctor.Finding) {
 			*sender, found = h.find(ctx)
 			return found
 		}},
@@ -124,7 +125,7 @@ func list(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t", r) })
 }
 
-// settings reads only the needed settings: reading all of them takes seconds.
+// settings reads only the needed settings, because reading all of them takes seconds.
 func (h Host) settings(ctx context.Context) (*clientSettings, error) {
 	out, err := h.Postconf(ctx, "-x", "myhostname", "smtp_helo_name", "smtp_bind_address", "smtp_bind_address6", "inet_interfaces", "inet_protocols", "relayhost", "default_transport")
 	if err != nil {
@@ -148,7 +149,7 @@ func (h Host) settings(ctx context.Context) (*clientSettings, error) {
 			s.main[name] = value
 			s.ownHELO = s.ownHELO || name == "smtp_helo_name"
 		case (name == "smtp_bind_address" || name == "smtp_bind_address6") && err == nil && public(addr):
-			s.bound = append(s.bound, addr) // a separate transport for some senders or domains
+			s.bound = append(s.bound, addr) // this smtp(8) client is a separate transport for some senders or domains
 		}
 	}
 	return s, nil
@@ -191,8 +192,8 @@ func (h Host) sources(s *clientSettings) []netip.Addr {
 	return all
 }
 
-// onlyInterface returns the only address of a family in inet_interfaces, to which Postfix binds unless it is loopback (smtp_bind_address in
-// postconf(5)).
+// onlyInterface returns the address of a family in inet_interfaces if there is exactly one. Postfix binds to this address unless it is
+// loopback: smtp_bind_address in postconf(5).
 func (s *clientSettings) onlyInterface(four bool) (only netip.Addr, err error) {
 	n := 0
 	for _, w := range list(s.main["inet_interfaces"]) {
@@ -221,7 +222,7 @@ func systemSource(to netip.AddrPort) (netip.Addr, error) {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
-// public reports whether an address is reachable from the Internet: it is not one of RFC 6890.
+// public reports whether an address is reachable from the Internet. Special-purpose addresses (RFC 6890) are not.
 func public(a netip.Addr) bool {
 	for _, p := range []string{"100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "2001:db8::/32"} {
 		if netip.MustParsePrefix(p).Contains(a) {

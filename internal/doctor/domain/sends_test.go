@@ -15,7 +15,8 @@ import (
 	"signpost/internal/doctor/postfix"
 )
 
-// What this host is to others follows from Postfix's settings, and from the system where they leave it open.
+// The HELO name and the addresses of this host follow from Postfix's settings. If the settings leave an address open, the system chooses
+// it.
 func TestHost(t *testing.T) {
 	const main = "smtp_helo_name = mail.example.org\nsmtp_bind_address =\nsmtp_bind_address6 =\ninet_interfaces = all\ninet_protocols = all\nrelayhost =\ndefault_transport = smtp\n"
 	for _, c := range []struct {
@@ -30,11 +31,11 @@ func TestHost(t *testing.T) {
 		{name: "the system's", four: "5.9.0.1", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"5.9.0.1", "2a01:4f8::1"}, level: doctor.Green, what: "this host uses HELO mail.example.org and sends from 5.9.0.1 and 2a01:4f8::1"},
 		{name: "NAT", four: "10.0.0.5", six: "fd00::5", helo: "mail.example.org", level: doctor.Yellow, what: "this host sends from 10.0.0.5, which is not a public address"},
 		{name: "a carrier's NAT, and IPv6", four: "100.64.3.4", six: "2a01:4f8::1", helo: "mail.example.org", sends: []string{"2a01:4f8::1"}, level: doctor.Yellow, what: "this host sends from 100.64.3.4, which is not a public address"},
-		{name: "NAT, and told", four: "10.0.0.5", given: []string{"5.9.0.7"}, helo: "mail.example.org", sends: []string{"5.9.0.7"}},
+		{name: "NAT, with --address", four: "10.0.0.5", given: []string{"5.9.0.7"}, helo: "mail.example.org", sends: []string{"5.9.0.7"}},
 		{name: "no route", helo: "mail.example.org", level: doctor.Yellow, what: "this host has no public address"},
 		{name: "bound", main: "smtp_bind_address = 5.9.0.2\nsmtp_helo_name = out.example.org\ninet_protocols = ipv4\n", four: "5.9.0.1", six: "2a01:4f8::1", helo: "out.example.org", sends: []string{"5.9.0.2"}, level: doctor.Green, what: "this host uses HELO out.example.org and sends from 5.9.0.2"},
 		{name: "one interface", main: "inet_interfaces = 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.3"}, level: doctor.Green, what: "this host uses HELO mail.example.org and sends from 5.9.0.3"},
-		{name: "loopback beside it", main: "inet_interfaces = 127.0.0.1, 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.1"}, level: doctor.Green, what: "this host uses HELO mail.example.org and sends from 5.9.0.1"},
+		{name: "one interface and loopback", main: "inet_interfaces = 127.0.0.1, 5.9.0.3\n", four: "5.9.0.1", helo: "mail.example.org", sends: []string{"5.9.0.1"}, level: doctor.Green, what: "this host uses HELO mail.example.org and sends from 5.9.0.1"},
 		{name: "bound in master.cf", master: "smtp/unix/smtp_bind_address = 5.9.0.4\nsmtp/unix/smtp_helo_name = four.example.org\nother/unix/smtp_bind_address = 5.9.0.5\nfilter/unix/smtp_bind_address = 127.0.0.1\n",
 			four: "5.9.0.1", helo: "four.example.org", sends: []string{"5.9.0.5", "5.9.0.4"}, level: doctor.Green, what: "this host uses HELO four.example.org and sends from 5.9.0.5 and 5.9.0.4"},
 		{name: "a relay", main: "relayhost = [relay.example.net]:587\n", four: "5.9.0.1", level: doctor.Green, what: "mail is sent through [relay.example.net]:587, whose name and address other servers see; check its address with --address ADDR"},
@@ -80,7 +81,7 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// A HELO name that is none is mended where Postfix has it from, by a name that leads to this host if there is one.
+// The Fix for an invalid HELO name changes the setting that contains it. It uses a name that resolves to this host, if there is one.
 func TestHELOPlace(t *testing.T) {
 	for _, c := range []struct{ name, main, master, fix string }{
 		{"the host's", "myhostname = mail\nsmtp_helo_name = mail\n", "", "postconf -e 'myhostname = mx7.example.org'"},
@@ -117,7 +118,7 @@ func TestHostOfPostfix(t *testing.T) {
 	}
 }
 
-// Without Postfix, the given addresses are checked all the same.
+// Without Postfix, the given addresses are still checked.
 func TestHostWithoutPostfix(t *testing.T) {
 	given := []netip.Addr{netip.MustParseAddr("5.9.0.7")}
 	own, found := Host{Postconf: postfix.Postconf(filepath.Join(t.TempDir(), "none")), Given: given}.find(t.Context())
@@ -126,7 +127,7 @@ func TestHostWithoutPostfix(t *testing.T) {
 	}
 }
 
-// Where there is no postconf, there is no Postfix.
+// If postconf(1) does not exist, the Fix installs Postfix.
 func TestHostWithoutPostconf(t *testing.T) {
 	gone := func(context.Context, ...string) (string, error) {
 		return "", &exec.Error{Name: "postconf", Err: exec.ErrNotFound}
@@ -136,7 +137,7 @@ func TestHostWithoutPostconf(t *testing.T) {
 	}
 }
 
-// A HELO name is one of the Internet, leads to the host and passes SPF; what has to be published for that passes then.
+// A HELO name must be fully qualified, resolve to the host and pass SPF. After the record in the Fix is published, the check passes.
 func TestHELO(t *testing.T) {
 	zone := healthy + "only.example.org. IN A 192.0.2.1\nother.example.org. IN A 192.0.2.9\n" + `spf.example.org. IN A 192.0.2.9
 spf.example.org. IN TXT "v=spf1 mx:example.net -all"
@@ -167,12 +168,12 @@ example.net. IN MX 10 spf.example.org.
 			mended = strings.Replace(zone, `spf.example.org. IN TXT "v=spf1 mx:example.net -all"`, "", 1) + c.fix + "\n"
 		}
 		if strings.Contains(c.fix, " IN ") && slices.ContainsFunc(bad(check(t, mended, own)), named) {
-			t.Errorf("%s: the line does not mend it", c.helo)
+			t.Errorf("%s: the fix does not correct the fault", c.helo)
 		}
 	}
 }
 
-// A host without a full name gets a proposal for one.
+// For a host without a fully qualified name, the Fix proposes a name.
 func TestPTROfNamelessHost(t *testing.T) {
 	own := &Own{Sender: Sender{HELO: "vm", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}}
 	found := check(t, healthy, own)

@@ -65,7 +65,7 @@ func (l *examination) connect(ctx context.Context, host string, port uint16) (ne
 	return nil, err
 }
 
-// bounded is a connection from which at most left bytes can be read: net/smtp does not limit the length of a line.
+// bounded is a connection from which at most left bytes can be read, because net/smtp does not limit the length of a line.
 type bounded struct {
 	net.Conn
 	left int

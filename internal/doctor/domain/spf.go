@@ -14,8 +14,8 @@ import (
 
 // The limits above which doctor warns.
 const (
-	manyTerms = 8   // a few more lookups, of the domain or of a provider, break the record
-	maxRecord = 450 // section 3.4: the answer should fit into 512 bytes
+	manyTerms = 8   // a few more lookups would break the record, and a provider may add them
+	maxRecord = 450 // RFC 7208 section 3.4: the answer should fit into 512 bytes
 	maxWidth  = 1 << 16
 )
 
@@ -60,7 +60,7 @@ func (l *examination) examineSPF(ctx context.Context) (right string) {
 	l.checkSPFRecord(ctx, text, rec)
 	tree := l.walkSPF(ctx, l.domain, rec)
 	l.checkSPFTree(ctx, text, rec, tree)
-	red := func(f doctor.Finding) bool { return f.Level == doctor.Red } // no mail passes then
+	red := func(f doctor.Finding) bool { return f.Level == doctor.Red } // with a red finding, no mail passes
 	if l.own != nil && !slices.ContainsFunc(l.all, red) && !slices.ContainsFunc(l.tree, red) {
 		l.ownSPF(ctx, text, rec)
 	}
@@ -183,8 +183,8 @@ func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) 
 	l.add(f)
 }
 
-// shared returns the name of a record of this site that the domain's record includes, as those of other domains may, and a text for it
-// that allows the addresses. name is empty if there is none.
+// shared returns the name of a record of this site that the domain's record includes. It also returns a new text for that record, which
+// allows the addresses. Records of other domains may include the same record. name is empty if there is no such record.
 func (l *examination) shared(ctx context.Context, rec *spf.Record, addrs []netip.Addr) (name, text string) {
 	for n := range spf.Walk(ctx, l.view, l.domain, rec) {
 		name := strings.ToLower(n.Target)

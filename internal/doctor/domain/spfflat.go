@@ -13,7 +13,7 @@ import (
 // flat is a record whose terms are replaced by the networks that they resolve to.
 type flat struct {
 	fields []string // after the version
-	terms  []*term  // those of them that need DNS lookups
+	terms  []*term  // the fields that need DNS lookups
 }
 
 func newFlat(text string, tree *term) *flat {
@@ -30,7 +30,7 @@ func (f *flat) cost() int {
 	return n
 }
 
-// replace replaces a term by its networks, if it matches nothing else.
+// replace replaces a term by its networks if the term matches nothing else.
 func (f *flat) replace(t *term) {
 	at := slices.Index(f.fields, t.text)
 	if !t.fixed || t.record != "" && strings.HasPrefix(t.text, "redirect=") || at < 0 {
@@ -52,7 +52,7 @@ func (f *flat) drop(t *term) {
 }
 
 // inline replaces redirect= by the terms of its target record: RFC 7208 section 6.1. It returns false if there is no such record, or if
-// the record contains a macro of its own name.
+// that record contains a macro for its domain name.
 func (f *flat) inline() bool {
 	at := slices.IndexFunc(f.fields, func(s string) bool { return strings.HasPrefix(strings.ToLower(s), "redirect=") })
 	i := slices.IndexFunc(f.terms, func(t *term) bool { return strings.HasPrefix(t.text, "redirect=") })
@@ -76,7 +76,7 @@ func (f *flat) inline() bool {
 	return true
 }
 
-// of adds the domain to a term that uses the domain of its record by default.
+// of adds the domain to a term that has none and therefore uses the domain of its record.
 func of(term, domain string) string {
 	name, bits, _ := strings.Cut(strings.ToLower(term), "/")
 	switch strings.TrimLeft(name, "+-~?") {
@@ -111,7 +111,7 @@ func smaller(text string, tree *term, limit int) *flat {
 			break
 		}
 	}
-	for _, t := range slices.Clone(f.terms) { // section 5.5: ptr should not be used anyway
+	for _, t := range slices.Clone(f.terms) { // RFC 7208 section 5.5: ptr should not be used anyway
 		if at := slices.Index(f.fields, t.text); f.cost() > limit && at >= 0 && strings.HasPrefix(strings.ToLower(strings.TrimLeft(t.text, "+-~?")), "ptr") {
 			f.fields = slices.Delete(f.fields, at, at+1)
 			f.drop(t)
@@ -120,7 +120,8 @@ func smaller(text string, tree *term, limit int) *flat {
 	return f
 }
 
-// fewerVoids returns a record with fewer void lookups. It first replaces terms without any address, then terms without one of either family.
+// fewerVoids returns a record with fewer void lookups. It first replaces terms that have no address at all, then terms that have no IPv4 or
+// no IPv6 address.
 func fewerVoids(text string, tree *term) string {
 	f := newFlat(text, tree)
 	for {
@@ -144,7 +145,7 @@ func fewerVoids(text string, tree *term) string {
 	}
 }
 
-// spread returns the lines of a record that needs at most limit lookups: one, or several if it is too long.
+// spread returns a record that needs at most limit lookups. If the record is too long, spread returns it as several lines.
 func (l *examination) spread(text string, tree *term, limit int) string {
 	f := smaller(text, tree, limit)
 	if len(f.text()) <= maxRecord {
@@ -185,7 +186,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 		switch {
 		case err != nil || len(rec.Directives) == 0 || rec.Directives[0].Mechanism == spf.All:
 			ends = append(ends, s)
-		case rec.Directives[0].Qualifier != spf.Pass: // terms that pass before it must stay before it
+		case rec.Directives[0].Qualifier != spf.Pass: // earlier terms that pass must stay before this term
 			stay, move = slices.Concat(stay, move, []string{s}), nil
 		case rec.Directives[0].Domain.HasMacros():
 			stay = append(stay, s)
@@ -211,7 +212,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 	return strings.Join(slices.Concat([]string{"v=spf1"}, stay, ends), " "), parts
 }
 
-// neutral returns the record with its largest terms neutral, and our own addresses before them.
+// neutral returns the record with the qualifier ? for its largest terms, and with our own addresses before them.
 func (l *examination) neutral(text string, rec *spf.Record, tree *term) string {
 	wide := tree.below
 	for _, d := range rec.Directives {

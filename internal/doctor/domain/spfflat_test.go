@@ -14,7 +14,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// A record with fewer look-ups lets the same hosts send as the one before was meant to, and no others.
+// A record with fewer lookups allows the same hosts as the original record was intended to allow, and no others.
 func TestSmallerRecordMeansTheSame(t *testing.T) {
 	zone := `mail.example.org. IN A 192.0.2.1
 mail.example.org. IN AAAA 2001:db8::1

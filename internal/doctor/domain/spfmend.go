@@ -37,7 +37,7 @@ func mergeSPF(all []string) string {
 					end = low
 				}
 			case strings.HasPrefix(low, "redirect="):
-				terms = appendNew(terms, "include:"+t[len("redirect="):]) // with other terms it would be ignored
+				terms = appendNew(terms, "include:"+t[len("redirect="):]) // a redirect is ignored if there is an all term
 			default:
 				terms = appendNew(terms, t)
 			}
@@ -56,13 +56,13 @@ func appendNew(all []string, s string) []string {
 	return append(all, s)
 }
 
-// mendSPF returns the record with each recognizable term corrected, and without the others.
+// mendSPF returns the record with each recognizable term corrected. It omits other terms.
 func mendSPF(text string) string {
 	terms := []string{"v=spf1"}
 	for _, t := range strings.Fields(spaced(text))[1:] {
 		switch t = mendTerm(t); strings.ToLower(t) {
 		case "":
-		case "all", "+all": // most likely a mistake
+		case "all", "+all": // +all is most likely a mistake
 			terms = append(terms, "~all")
 		default:
 			terms = append(terms, t)
@@ -71,8 +71,8 @@ func mendSPF(text string) string {
 	return strings.Join(terms, " ")
 }
 
-// spaced returns the text with corrected white space: missing before all, or inserted after a qualifier or before a value. It also
-// replaces typographic dashes by hyphens and URLs by their host names, and removes backslashes.
+// spaced returns the text with corrected white space. It inserts missing white space before all, and removes white space after a qualifier
+// or before a value. It also replaces typographic dashes by hyphens and URLs by their host names, and removes backslashes.
 func spaced(text string) string {
 	text = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2212", "-",
 		"\u00a0", " ", "\ufeff", "", "\xa0", " ", `\`, "").Replace(text)
@@ -180,8 +180,8 @@ func (l *examination) without(text string, terms ...string) string {
 	return text
 }
 
-// mendTarget returns a record for the target of an include or redirect, for all domains that use it. It returns "" if the name belongs to
-// another site, or if no content for the record is known.
+// mendTarget returns a record for the target of an include or redirect. The record suits all domains that use the target. mendTarget
+// returns "" if the target belongs to another site, or if it cannot determine the content of the record.
 func (l *examination) mendTarget(ctx context.Context, name string) string {
 	all, err := l.text(ctx, name)
 	if c := l.chainOf(ctx, name); err != nil || c.loops || !l.controls(ctx, c.end()) {

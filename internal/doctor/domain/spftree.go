@@ -18,18 +18,19 @@ type term struct {
 	below    []*term
 	voids    int  // void lookups of IPv4 clients
 	voids6   int  // void lookups of IPv6 clients
-	passes   bool // its qualifier is +
-	fixed    bool // it matches the networks, and nothing else
+	passes   bool // the qualifier is +
+	fixed    bool // the term matches the networks, and nothing else
 	networks []netip.Prefix
-	wrong    string // why its value is not known
+	wrong    string // why the value of the term is not known
 	failed   error  // the error of the failed lookup, if that is the reason of wrong
-	source   *term  // the include or redirect that wrong concerns, this term or one below; nil: another kind of term
+	source   *term  // the include or redirect that wrong concerns, which is this term or one below; nil: another kind of term
 	target   string // of include and redirect: the name of the target
 	domain   string // of include and redirect: the target, if it has a record
 	record   string // of include and redirect: the record of the target
 }
 
-// walkSPF returns the tree of a record, as evaluated by a check that matches no term: RFC 7208 section 4.6.4 counts all of them.
+// walkSPF returns the tree of a record, as evaluated by an SPF check in which no term matches. RFC 7208 section 4.6.4 limits the lookups of
+// all these terms.
 func (l *examination) walkSPF(ctx context.Context, domain string, rec *spf.Record) *term {
 	open := []*term{{text: domain, passes: true, fixed: true}} // the record, and the include and redirect terms above a node
 	closeTo := func(depth int) {
@@ -87,7 +88,7 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 // take adds a completed term to the one above it.
 func (t *term) take(b *term) {
 	if !b.passes {
-		b.networks = nil // the record does not allow them
+		b.networks = nil // the record does not allow these networks
 	}
 	t.below = append(t.below, b)
 	t.cost += b.cost
@@ -100,7 +101,7 @@ func (t *term) take(b *term) {
 	}
 }
 
-// addHost adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term is at most one void lookup.
+// addHost adds the addresses of a name. RFC 7208 section 4.6.4 counts terms, so a term counts as at most one void lookup.
 func (l *examination) addHost(ctx context.Context, t *term, d spf.Directive, name string) {
 	four, err := l.view.LookupA(ctx, name)
 	six, err6 := l.view.LookupAAAA(ctx, name)
@@ -196,7 +197,7 @@ func (l *examination) checkSPFTree(ctx context.Context, text string, rec *spf.Re
 		l.tree = append(l.tree, f)
 	case tree.cost > spf.MaxTerms:
 		report(doctor.Red, fmt.Sprintf("the SPF record of %s needs %d DNS lookups; the limit is %d", l.domain, tree.cost, spf.MaxTerms),
-			"RFC 7208 section 4.6.4: with more than 10 lookups the result is permerror, and no mail passes SPF. The proposed record has the networks that its terms have today; update it when their owners change them",
+			"RFC 7208 section 4.6.4: with more than 10 lookups the result is permerror, and no mail passes SPF. The proposed record contains the networks to which the terms resolve today; update the record when these networks change",
 			l.spread(text, tree, spf.MaxTerms))
 	case tree.cost > manyTerms:
 		report(doctor.Yellow, fmt.Sprintf("the SPF record of %s needs %d of %d DNS lookups", l.domain, tree.cost, spf.MaxTerms), "RFC 7208 section 4.6.4: if providers in the record add more, the result is permerror",
@@ -212,7 +213,7 @@ func (l *examination) checkSPFTree(ctx context.Context, text string, rec *spf.Re
 	}
 	if n := width(tree.networks); n > maxWidth {
 		report(doctor.Yellow, fmt.Sprintf("the SPF record of %s allows %d IPv4 addresses to send", l.domain, n),
-			"RFC 9989 section 11.1: any other customer of these providers passes SPF for your domain; use DKIM for shared senders, and mark their terms with ?", record(l.domain, l.neutral(text, rec, tree)))
+			"RFC 9989 section 11.1: any other customer of these providers passes SPF for your domain; use DKIM for shared senders, and put ? before their terms", record(l.domain, l.neutral(text, rec, tree)))
 	}
 	if len(text) > maxRecord && tree.cost <= spf.MaxTerms {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the SPF record of %s has %d bytes", l.domain, len(text)), Where: record(l.domain, text),

@@ -20,7 +20,7 @@ func (l *examination) checkTLSRPT(ctx context.Context) {
 	all = versioned(all, "v=TLSRPTv1")
 	err := parseTLSRPT(all[0])
 	if len(all) > 1 {
-		err = errors.New("there is more than one")
+		err = errors.New("there is more than one record")
 	}
 	if err != nil {
 		l.add(doctor.Finding{Level: doctor.Yellow, What: "the TLSRPT record of " + l.domain + " is not valid: " + err.Error(), Where: records(name, all),
@@ -30,7 +30,7 @@ func (l *examination) checkTLSRPT(ctx context.Context) {
 	l.good("the TLSRPT record of "+l.domain+" is valid", record(name, all[0]))
 }
 
-// versioned returns the records that begin with start, or all of them if none does: one was probably intended.
+// versioned returns the records that begin with start. If there is none, it returns all records, because one of them was probably intended.
 func versioned(all []string, start string) []string {
 	if found := only(all, func(t string) bool { return strings.HasPrefix(t, start) }); len(found) > 0 {
 		return found

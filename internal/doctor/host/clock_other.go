@@ -4,5 +4,5 @@ package host
 
 import "errors"
 
-// synchronised returns an error: this system does not report it.
+// synchronised returns an error, because this system does not report whether the clock is synchronised.
 func synchronised() (bool, error) { return false, errors.ErrUnsupported }

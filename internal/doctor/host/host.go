@@ -40,7 +40,7 @@ type Facts struct {
 
 	Inbound      Inbound
 	SkipNetworks []netip.Prefix // verify.skip_networks
-	Decided      []netip.Prefix // the networks for which the configuration sets what to do if SPF fails
+	Decided      []netip.Prefix // the networks for which the configuration states the action if SPF fails
 }
 
 // Fault is an error of the configuration.
@@ -70,14 +70,14 @@ func Checks(f Facts) []doctor.Check {
 	}
 }
 
-// machine is the facts and the account of the daemon. service is nil if serviceErr is not nil.
+// machine has the facts and the account of the daemon. service is nil if serviceErr is not nil.
 type machine struct {
 	Facts
 	service    *doctor.Account
 	serviceErr error
 }
 
-// mode reports observe mode before anything else: it explains why nothing is signed or rejected.
+// mode reports observe mode before anything else, because observe mode explains why nothing is signed or rejected.
 func (m *machine) mode() []doctor.Finding {
 	if !m.Observe {
 		return nil
@@ -190,7 +190,7 @@ func (m *machine) serviceUser() []doctor.Finding {
 	return []doctor.Finding{f}
 }
 
-// closed returns the finding for a file that the daemon's user cannot access. what is the kind of access; empty: read.
+// closed returns the finding for a file that the daemon's user cannot access. what is the kind of access, by default "read".
 func (m *machine) closed(path string, p doctor.Permissions, what, fix string) doctor.Finding {
 	return doctor.Finding{Level: doctor.Red, What: "permission denied: user " + m.User + " cannot " + cmp.Or(what, "read") + " " + path, Where: path + ": " + p.String(),
 		Why: "the daemon does not start; if it is running, it keeps its old configuration and keys", Fix: fix}
@@ -282,11 +282,11 @@ func clockNow() []doctor.Finding {
 	return clock(time.Now(), built, synced || err != nil)
 }
 
-// tooOld is longer than a version is in use. If the sources seem older, it is more likely that the clock is ahead.
+// tooOld is longer than any version is in use. If the sources seem older, it is more likely that the clock is ahead.
 const tooOld = 10 * 365 * 24 * time.Hour
 
-// clock checks the time: receivers compare t= and x= of a signature with their own (RFC 6376 section 3.5), and the rotation of keys
-// depends on it.
+// clock checks the time. Receivers compare t= and x= of a signature with their own time (RFC 6376 section 3.5), and the rotation of keys
+// depends on the time.
 func clock(now, built time.Time, synced bool) []doctor.Finding {
 	f := doctor.Finding{Level: doctor.Red, What: "the clock is wrong", Where: "it is " + now.UTC().Format(time.RFC3339),
 		Why: "receivers reject signatures that are expired or from the future (RFC 6376 section 3.5), and keys rotate at the wrong time", Fix: "apt-get install systemd-timesyncd"}

@@ -17,7 +17,7 @@ import (
 	"signpost/internal/setup"
 )
 
-// machine has the files of a daemon that runs as user daemon, who exists everywhere.
+// machine has the files of a daemon that runs as user daemon, because that user exists on every system.
 type machine struct {
 	root, file string
 	conf       *config.Config
@@ -30,7 +30,7 @@ func newMachine(t *testing.T) *machine {
 	if os.Geteuid() != 0 {
 		t.Skip("files of other owners need root")
 	}
-	root, err := os.MkdirTemp("", "doctor") // t.TempDir lies in a folder that is closed to others
+	root, err := os.MkdirTemp("", "doctor") // other users cannot search the directory of t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func (h *machine) sh(t *testing.T, line string) {
 	}
 }
 
-// find returns what is not green, but for the clock, which is this machine's own.
+// find returns the findings that are not green, except those about the clock of the machine that runs the test.
 func (h *machine) find() (all []doctor.Finding) {
 	facts := setup.HostFacts(h.conf, h.file, h.faulty, time.Now())
 	facts.User, facts.Concerns = "daemon", nil
@@ -66,7 +66,7 @@ func (h *machine) find() (all []doctor.Finding) {
 	return all
 }
 
-// What is wrong with the daemon's files is found under one name alone, and its Fix, run by sh, makes it go away.
+// Each problem with the daemon's files is reported by exactly one check. Its Fix, run by sh, corrects the problem.
 func TestMachine(t *testing.T) {
 	for _, c := range []struct {
 		name, sh, check, what string
@@ -78,23 +78,23 @@ func TestMachine(t *testing.T) {
 		{"a key for another group", "chgrp users state/keys/example.org/a.pem; chmod 640 state/keys/example.org/a.pem", "key-files", "other users can read", doctor.Red},
 		{"a key for the daemon's group", "chmod 640 state/keys/example.org/a.pem", "key-files", "the daemon's group can read", doctor.Yellow},
 		{"a key of root", "chown root state/keys/example.org/a.pem", "key-files", "cannot read", doctor.Red},
-		{"a life of root", "chown root:root state/keys/example.org/a.json", "key-files", "a.json", doctor.Red},
+		{"metadata of root", "chown root:root state/keys/example.org/a.json", "key-files", "a.json", doctor.Red},
 		{"a domain of root", "chown root:root state/keys/example.org", "key-files", "keys/example.org", doctor.Red},
-		{"a backup put back by root", "chown -R root:root state/keys", "key-files", "does not belong to user daemon", doctor.Red},
-		{"keys that anybody may add to", "chmod 777 state/keys", "key-files", "other users can write", doctor.Red},
-		{"a domain that anybody may add to", "chmod 777 state/keys/example.org", "key-files", "other users can write to ROOT/state/keys/example.org", doctor.Red},
+		{"a backup restored by root", "chown -R root:root state/keys", "key-files", "does not belong to user daemon", doctor.Red},
+		{"keys that any user may add to", "chmod 777 state/keys", "key-files", "other users can write", doctor.Red},
+		{"a domain that any user may add to", "chmod 777 state/keys/example.org", "key-files", "other users can write to ROOT/state/keys/example.org", doctor.Red},
 		{"a domain of another group", "chgrp users state/keys/example.org; chmod 770 state/keys/example.org", "key-files", "other users can write to ROOT/state/keys/example.org", doctor.Red},
-		{"two domains that anybody may add to", "chmod 777 state/keys/example.*", "key-files", "keys/example.net, and 1 more", doctor.Red},
-		{"a link to a domain that anybody may add to", "mv state/keys/example.org real; ln -s ../../real state/keys/example.org; chmod 777 real state/keys/example.net", "key-files", "and 1 more", doctor.Red},
+		{"two domains that any user may add to", "chmod 777 state/keys/example.*", "key-files", "keys/example.net, and 1 more", doctor.Red},
+		{"a link to a domain that any user may add to", "mv state/keys/example.org real; ln -s ../../real state/keys/example.org; chmod 777 real state/keys/example.net", "key-files", "and 1 more", doctor.Red},
 		{"a domain of another user", "chown nobody state/keys/example.org; chmod 755 state/keys/example.org", "key-files", "a user other than daemon owns ROOT/state/keys/example.org", doctor.Red},
-		{"metadata that anybody may change", "chmod 666 state/keys/example.org/a.json", "key-files", "other users can write to ROOT/state/keys/example.org/a.json", doctor.Red},
+		{"metadata that any user may change", "chmod 666 state/keys/example.org/a.json", "key-files", "other users can write to ROOT/state/keys/example.org/a.json", doctor.Red},
 		{"keys in a world-writable directory", "chmod 777 .", "key-files", "any user can replace the keys: ROOT", doctor.Red},
 		{"a domain that all may list", "chmod 755 state/keys state/keys/example.org", "", "", ""},
-		{"hosted domains that anybody may add to", "chmod 777 state/hosted", "state-dir", "any user can write to ROOT/state/hosted", doctor.Red},
+		{"hosted domains that any user may add to", "chmod 777 state/hosted", "state-dir", "any user can write to ROOT/state/hosted", doctor.Red},
 		{"no keys directory", "rm -r state/keys", "key-files", "does not exist", doctor.Red},
-		{"a key that leads nowhere", "rm state/keys/example.org/a.pem; ln -s /nowhere state/keys/example.org/a.pem", "", "", ""},
+		{"a key that is a link without a target", "rm state/keys/example.org/a.pem; ln -s /nowhere state/keys/example.org/a.pem", "", "", ""},
 		{"a state directory that cannot be written", "chown root:daemon state; chmod 750 state", "state-dir", "cannot write to", doctor.Red},
-		{"what was seen cannot be written", "chown root:root state/hosted", "state-dir", "state/hosted", doctor.Red},
+		{"the hosted domains cannot be written", "chown root:root state/hosted", "state-dir", "state/hosted", doctor.Red},
 		{"locks of root", "mkdir -m 700 state/locks", "state-dir", "cannot write to ROOT/state/locks", doctor.Red},
 		{"a world-writable state directory", "chmod 777 state", "state-dir", "any user can write", doctor.Red},
 		{"no configuration", "rm etc/signpost.toml", "config", "the configuration file does not exist", doctor.Red},
@@ -118,7 +118,7 @@ func TestMachine(t *testing.T) {
 			if len(found) != 1 || found[0].Check != c.check || found[0].Level != c.level || !strings.Contains(found[0].What, strings.ReplaceAll(c.what, "ROOT", h.root)) {
 				t.Fatalf("got %+v, want one %s with %q", found, c.check, c.what)
 			}
-			// There is no group signpost on this machine, nor a user.
+			// The machine that runs the test may have no user and no group signpost.
 			h.sh(t, strings.ReplaceAll(found[0].Fix, "-o signpost -g signpost", "-o daemon -g daemon"))
 			if found := h.find(); len(found) > 0 {
 				t.Errorf("after %s: %+v", found[0].Fix, found)
@@ -153,7 +153,7 @@ func TestFaultyConfiguration(t *testing.T) {
 	}
 }
 
-// Observe mode is the first finding, before those that are worse.
+// Observe mode is the first finding, even before worse findings.
 func TestObserveModeIsFirst(t *testing.T) {
 	h := newMachine(t)
 	h.sh(t, "chmod 777 state; printf 'mode = \"observe\"\\n' >etc/signpost.toml")

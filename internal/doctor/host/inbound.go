@@ -16,22 +16,23 @@ type Inbound struct {
 	Messages int       // in the sample
 	Since    time.Time // of the oldest message
 	Clients  map[netip.Addr]ClientMail
-	Err      error // why the journal could not be read; nil if it could, or if there is none
+	Err      error // why the journal could not be read; also nil if there is no journal
 }
 
 // ClientMail counts the messages of one client.
 type ClientMail struct{ Messages, SPFFailed int } // SPFFailed: fail or softfail
 
 const (
-	// fewInbound is the least number of messages for which shares are meaningful: on a small host, one newsletter is a third of a day's mail.
+	// fewInbound is the minimum number of messages for which shares are meaningful. On a small host, one newsletter may be a third of a
+	// day's mail.
 	fewInbound = 100
-	// A client that delivers more than gatewayShare, of which SPF fails for more than gatewayFailed, counts as a gateway. A large
-	// provider may exceed the first share, but its mail passes SPF.
+	// A client counts as a gateway if it delivers more than gatewayShare of the mail, and if SPF fails for more than gatewayFailed of its
+	// mail. A large provider may exceed gatewayShare, but its mail passes SPF.
 	gatewayShare, gatewayFailed = 0.30, 0.50
 )
 
-// gateway finds gateways, relays and backup MX hosts of this site that are not in verify.skip_networks. It is Yellow, not Red: a spammer who
-// sends enough mail looks the same.
+// gateway finds gateways, relays and backup MX hosts of this site that are not in verify.skip_networks. The finding is Yellow, not Red,
+// because a spammer who sends enough mail looks the same.
 func (m *machine) gateway() (found []doctor.Finding) {
 	in := m.Inbound
 	if in.Err != nil {
@@ -51,7 +52,7 @@ func (m *machine) gateway() (found []doctor.Finding) {
 			What: fmt.Sprintf("%s delivers %.0f %% of inbound mail, and SPF fails for %.0f %% of that: it may be your own mail gateway", client, 100*share, 100*failed),
 			Where: fmt.Sprintf("journal: %d of a sample of %d inbound messages since %s; SPF fail or softfail for %d",
 				n.Messages, in.Messages, in.Since.UTC().Format(time.DateOnly), n.SPFFailed),
-			Why: "SPF of mail through a gateway, relay or backup MX is checked against that host's address: it fails, and legitimate mail is rejected or quarantined",
+			Why: "SPF of mail through a gateway, relay or backup MX is checked against the address of that host, so SPF fails and legitimate mail is rejected or quarantined",
 			Fix: "skip_networks = [" + doctor.Join(networks, ", ", quoted) + "] # in [verify], if the host is yours and verifies mail itself"})
 	}
 	slices.SortFunc(found, func(a, b doctor.Finding) int { return strings.Compare(a.What, b.What) })

@@ -17,7 +17,7 @@ import (
 	"signpost/internal/setup"
 )
 
-// gateway returns what the check of this name finds that is not green.
+// gateway returns the findings of the check "gateway" that are not green.
 func gateway(t *testing.T, conf *config.Config, in host.Inbound) []doctor.Finding {
 	t.Helper()
 	f := setup.HostFacts(conf, "signpost.toml", nil, time.Now())
@@ -26,8 +26,8 @@ func gateway(t *testing.T, conf *config.Config, in host.Inbound) []doctor.Findin
 	return slices.DeleteFunc(doctor.Run(t.Context(), list), func(f doctor.Finding) bool { return f.Level == doctor.Green })
 }
 
-// A client with over 30 % of inbound mail, of which SPF fails for over half, is reported with the line for
-// verify.skip_networks, unless the configuration states already what to do with it.
+// A client is reported if it delivers over 30 % of inbound mail and SPF fails for over half of its mail. The Fix is the line for
+// verify.skip_networks. A client is not reported if the configuration already states how to treat it.
 func TestGateway(t *testing.T) {
 	one, two := netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")
 	within := netip.MustParsePrefix("192.0.2.0/24")
@@ -45,7 +45,7 @@ func TestGateway(t *testing.T) {
 		messages int
 		clients  map[netip.Addr]host.ClientMail
 		config   *config.Config
-		want     []string // texts of the findings, in their order
+		want     []string // texts of the findings, in order
 	}{
 		{name: "a gateway", messages: 1000, clients: only(900, 800), want: []string{
 			"192.0.2.5 delivers 90 % of inbound mail, and SPF fails for 89 % of that|900 of a sample of 1000|for 800|skip_networks = [\"192.0.2.5\"] #"}},
@@ -96,10 +96,10 @@ func TestGateway(t *testing.T) {
 	}
 }
 
-// A journal that cannot be read is no finding about a client, and is reported.
+// If the journal cannot be read, doctor reports this and no client.
 func TestGatewayWithoutJournal(t *testing.T) {
 	denied := "cannot check this"
-	if os.Geteuid() == 0 { // who runs doctor as root is not told to do so
+	if os.Geteuid() == 0 { // root is not asked to run doctor as root
 		denied = "cannot read the journal"
 	}
 	for _, c := range []struct {

@@ -18,8 +18,8 @@ type keyFile struct {
 	permissions doctor.Permissions
 }
 
-// keyFiles checks the permissions of the keys: a user who can read a private key can sign for its domain, and a key that the daemon cannot read
-// does not sign.
+// keyFiles checks the permissions of the keys. A user who can read a private key can sign for its domain, and the daemon cannot sign with a
+// key that it cannot read.
 func (m *machine) keyFiles() (found []doctor.Finding) {
 	dir := m.KeysDir
 	fi, err := os.Stat(dir)
@@ -66,8 +66,8 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 	return found
 }
 
-// unreadable finds files that belong to another user, for example after root restored a backup. p is the permissions of the keys directory:
-// dkimkey gives new files to its owner.
+// unreadable finds files that belong to another user, for example after root restored a backup. p has the permissions of the keys
+// directory, because dkimkey gives new files to the owner of that directory.
 func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Finding {
 	dir := m.KeysDir
 	if f, at := m.barred(dir); at != "" {
@@ -97,8 +97,8 @@ func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Fin
 	return []doctor.Finding{f}
 }
 
-// changeable finds directories of domains, and metadata, that users other than the daemon and root can change: they could add or replace
-// keys. It also finds a world-writable directory above the keys.
+// changeable finds directories of domains and metadata that users other than the daemon and root can change. Such users could add or
+// replace keys. changeable also finds a world-writable directory above the keys.
 func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (found []doctor.Finding) {
 	const why = "a user who can write there can replace the domain's key, or stop the signing of its mail"
 	var open, owned []keyFile

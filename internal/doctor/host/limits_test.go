@@ -18,7 +18,7 @@ func TestFreeSpace(t *testing.T) {
 		{"little room", 99 << 20, 1e6, 1e5, doctor.Yellow},
 		{"no inodes", 1 << 30, 1e6, 99, doctor.Red},
 		{"few inodes", 1 << 30, 1e6, 999, doctor.Yellow},
-		{"a file system that counts none", 1 << 30, 0, 0, ""},
+		{"a file system without a number of inodes", 1 << 30, 0, 0, ""},
 	} {
 		if found := freeSpace("/var/lib/signpost", c.octets, c.files, c.freeFile); (c.want == "") != (len(found) == 0) || c.want != "" && found[0].Level != c.want {
 			t.Errorf("%s: %+v, want %q", c.name, found, c.want)
@@ -36,8 +36,8 @@ func TestClock(t *testing.T) {
 	}{
 		{"right", built.AddDate(1, 0, 0), true, ""},
 		{"1970", time.Unix(0, 0), true, doctor.Red},
-		{"an hour before the program was made", built.Add(-time.Hour), false, doctor.Red},
-		{"nobody keeps it", built.AddDate(1, 0, 0), false, doctor.Yellow},
+		{"an hour before the program was built", built.Add(-time.Hour), false, doctor.Red},
+		{"not synchronised", built.AddDate(1, 0, 0), false, doctor.Yellow},
 		{"2050", built.AddDate(24, 0, 0), true, doctor.Yellow},
 	} {
 		if found := clock(c.now, built, c.synced); (c.want == "") != (len(found) == 0) || c.want != "" && found[0].Level != c.want {

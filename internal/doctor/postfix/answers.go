@@ -15,7 +15,7 @@ import (
 	"signpost/milter"
 )
 
-// socketAnswers connects to each of our sockets at the address that Postfix has for it, and negotiates the protocol as Postfix does.
+// socketAnswers connects to each of our sockets at the address that Postfix uses, and negotiates the protocol as Postfix does.
 func (l *site) socketAnswers(ctx context.Context) (found []doctor.Finding) {
 	peers := l.peers()
 	for _, ln := range peers {
@@ -174,8 +174,8 @@ func showListener(ln Listener) string {
 	return "ss -ltnp sport = :" + doctor.Quote(port[strings.LastIndexByte(port, ':')+1:])
 }
 
-// daemonLine returns the command that restarts the daemon with this host's service manager, or starts it. A restart also helps if the
-// daemon runs with older settings.
+// daemonLine returns the command that starts or restarts the daemon with this host's service manager. A restart also helps if the daemon
+// runs with older settings.
 func daemonLine(file string) string {
 	if doctor.RunsSystemd() {
 		return "systemctl restart signpost"

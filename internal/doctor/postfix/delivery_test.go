@@ -16,7 +16,7 @@ import (
 	"signpost/internal/testmta"
 )
 
-// A real Postfix answers mail 451 with each of these names, and doctor is red. With the line that doctor prints, it accepts mail.
+// With each of these addresses, a real Postfix replies 451 to mail, and doctor has a red finding. After the Fix, Postfix accepts mail.
 func TestNamesInPostfix(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Postfix")
@@ -48,7 +48,7 @@ func TestNamesInPostfix(t *testing.T) {
 			t.Fatal(err, out)
 		}
 	}
-	// answers waits until MAIL is answered with a code: processes from before the reload may serve a few more sessions.
+	// answers waits until Postfix replies to MAIL with a code. Processes from before the reload may serve a few more sessions.
 	answers := func(code int) {
 		t.Helper()
 		var got error

@@ -14,11 +14,11 @@ type entry struct {
 	fault    string            // why Postfix cannot parse it; empty: it can
 }
 
-// quotes are not special in a list of milters: Postfix takes them as part of the address.
+// quotes are not special in a list of milters. Postfix treats them as part of the address.
 const quotes = `"'`
 
-// entries parses a list of milters as Postfix's milter_new() does. For an entry that Postfix cannot parse, it returns the intended entry,
-// with a fault.
+// entries parses a list of milters as Postfix's milter_new() does. For an entry that Postfix cannot parse, it returns the entry that was
+// probably intended, with a fault.
 func entries(list string) (all []entry) {
 	for _, raw := range words(list) {
 		clean := strings.Trim(raw, quotes)

@@ -6,7 +6,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// BareNewline returns what bare-newline finds with a Postfix that does not have a parameter.
+// BareNewline returns the findings of the check bare-newline for a Postfix that lacks a parameter.
 func BareNewline(ctx context.Context, f Facts, without string) ([]doctor.Finding, error) {
 	p, err := readPostconf(ctx, f.Dir)
 	if err != nil {

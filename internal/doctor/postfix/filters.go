@@ -22,8 +22,8 @@ func (l *site) filtered(filter string) []*service {
 	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return l.postconf.get(s, filter) == "" })
 }
 
-// reinjects reports whether a service accepts mail back from a filter: it names a loopback address to listen on, it is not a submission
-// service, and either it overrides the filter's parameter, or other services have a filter and it has none.
+// reinjects reports whether a service accepts mail back from a filter. Such a service listens on a loopback address and is not a submission
+// service. In addition, it overrides the filter's parameter, or it has no filter while other services have one.
 func (l *site) reinjects(s *service) bool {
 	if s.command != "smtpd" || s.host() == "" || !l.loopback(s) || l.forUsers(s) || l.postconf.get(s, afterQueue) != "" || l.postconf.get(s, beforeQueue) != "" {
 		return false
@@ -59,8 +59,8 @@ func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	return slices.Concat(found, l.pipes(), l.proxies())
 }
 
-// pipes finds filters that pipe(8) runs. They return mail through sendmail(1), where it cannot be distinguished from this host's own,
-// unless a service accepts it back by SMTP and the program's arguments do not name sendmail(1).
+// pipes finds filters that pipe(8) runs and that return mail through sendmail(1). Such mail cannot be distinguished from mail of this host.
+// A filter returns mail by SMTP if a service accepts the mail back and the filter's arguments do not name sendmail(1).
 func (l *site) pipes() (found []doctor.Finding) {
 	back := l.reinjectors()
 	for _, s := range l.filtered(afterQueue) {
@@ -82,11 +82,11 @@ func (l *site) pipes() (found []doctor.Finding) {
 				"=no_milters,no_unknown_recipient_checks,no_header_body_checks'"
 		}
 		f := doctor.Finding{Level: doctor.Yellow, What: "the filter " + transport + " probably returns mail through sendmail(1), which passes it to Signpost a second time", Where: l.postconf.where(s, afterQueue),
-			Why: "outbound mail is signed twice; the command opens a port without milters, to which you must make the filter send", Fix: open}
+			Why: "outbound mail is signed twice; the command opens a port without milters: configure the filter to send to this port", Fix: open}
 		if sendmail != "" {
 			f.What = "the filter " + transport + " returns mail through sendmail(1), which passes it to Signpost a second time"
 			f.Where += "; master.cf: " + pipes[i].id + " pipe " + pipes[i].args
-			f.Why = "outbound mail is signed twice, and inbound mail looks like mail of this host; msmtp(1) returns it by SMTP, to a port without milters"
+			f.Why = "outbound mail is signed twice, and inbound mail looks like mail of this host; with msmtp(1), the filter returns mail by SMTP, to a port without milters"
 			// msmtp(1) takes the options of sendmail(1). It must not add header fields: the message is already signed.
 			const instead = "/usr/bin/msmtp --host=127.0.0.1 --set-date-header=off --set-msgid-header=off --remove-bcc-headers=off --port="
 			f.Fix = strings.TrimPrefix(open+" && ", " && ") + l.postconf.command() + " -F " +
@@ -117,8 +117,8 @@ func (l *site) freePort() string {
 	}
 }
 
-// proxies finds filters between smtpd(8) and the queue. smtpd then passes no content to the milters, and the service behind the filter
-// has the filter as its only client. That suffices only for authenticated clients.
+// proxies finds filters between smtpd(8) and the queue. With such a filter, smtpd(8) passes no content to the milters, and the filter is
+// the only client of the service after it. This is sufficient only for authenticated clients.
 func (l *site) proxies() (found []doctor.Finding) {
 	all := l.filtered(beforeQueue)
 	for _, s := range all {
@@ -136,7 +136,7 @@ func (l *site) proxies() (found []doctor.Finding) {
 			}
 			fix += " && " + line
 		}
-		found = append(found, doctor.Finding{Level: doctor.Red, What: s.id + " has a before-queue filter: before it Signpost receives no content, and after it no client", Where: l.postconf.where(s, beforeQueue),
+		found = append(found, doctor.Finding{Level: doctor.Red, What: s.id + " has a before-queue filter: Signpost receives no content before the filter, and does not know the client after the filter", Where: l.postconf.where(s, beforeQueue),
 			Why: "inbound mail cannot be verified, and forged mail that returns from the filter may be signed; with an after-queue filter, Signpost comes first", Fix: fix})
 	}
 	return found

@@ -6,7 +6,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Mail that a filter puts back in is not to come to Signpost a second time, nor past it the first time.
+// Mail must pass Signpost exactly once: before the filter, and not again when the filter returns it.
 func TestPostfixReinjection(t *testing.T) {
 	const (
 		filter = "content_filter = smtp:[127.0.0.1]:10024\n"
@@ -37,11 +37,11 @@ func TestPostfixReinjection(t *testing.T) {
 			check: "reinjection", what: "127.0.0.1:10025/inet receives mail back from a filter", fix: "-P '127.0.0.1:10025/inet/receive_override_options=no_milters'", level: doctor.Yellow},
 		{name: "twice in the list", main: "smtpd_milters = unix:signpost/milter.sock, unix:signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n",
 			check: "reinjection", what: "listed twice in smtpd_milters", fix: "-e 'smtpd_milters = unix:signpost/milter.sock'", level: doctor.Yellow},
-		{name: "milters where mail comes back", main: filter, master: comeBack + "  -o receive_override_options=no_header_body_checks\n",
+		{name: "milters on the return port", main: filter, master: comeBack + "  -o receive_override_options=no_header_body_checks\n",
 			check: "reinjection", what: "127.0.0.1:10025/inet receives mail back from a filter", fix: "-P '127.0.0.1:10025/inet/receive_override_options=no_header_body_checks,no_milters'", level: doctor.Yellow},
 		{name: "FILTER in a table", master: comeBack,
 			check: "reinjection", what: "127.0.0.1:10025/inet receives mail back from a filter", fix: "-P '127.0.0.1:10025/inet/receive_override_options=no_milters'", level: doctor.Yellow},
-		{name: "no milters where mail comes back", main: filter, master: comeBack + "  -o smtpd_milters=\n"},
+		{name: "no milters on the return port", main: filter, master: comeBack + "  -o smtpd_milters=\n"},
 		{name: "a port of users on loopback", master: "127.0.0.1:2525 inet n - n - - smtpd\n"},
 		{name: "pipe", main: "content_filter = filter:dummy\n", master: pipe, check: "reinjection", what: "the filter filter probably returns mail through sendmail(1)", fix: port, level: doctor.Yellow},
 		{name: "pipe that sends by SMTP", main: "content_filter = filter:dummy\n", master: pipe + comeBack + "  -o receive_override_options=no_milters\n"},

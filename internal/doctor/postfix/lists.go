@@ -40,8 +40,8 @@ func managerIn(text string) (listManager, bool) {
 	return listManager{}, false
 }
 
-// listManagers warns of the list managers that Postfix's tables name, if mail is signed. Mail from a list manager that has removed our
-// results looks like mail of this host. The tables do not show whether it removes them.
+// listManagers warns of the list managers that Postfix's tables name, if mail is signed. If a list manager removes our results, its mail
+// looks like mail of this host. The tables do not show whether the list manager removes them.
 func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 	if l.Observe {
 		return nil
@@ -98,8 +98,8 @@ func entryValue(entry string) string {
 	return strings.TrimSpace(entry[max(i, 0):])
 }
 
-// transportManager returns the list manager to which a result of transport(5) delivers: by the name of the transport, by the
-// command of its pipe(8) service, or by the address of its lmtp(8) service.
+// transportManager returns the list manager to which a result of transport(5) delivers. It recognizes the name of the transport, the
+// command of its pipe(8) service, or the address of its lmtp(8) service.
 func (l *site) transportManager(value string) (listManager, bool) {
 	transport, nexthop, ok := strings.Cut(value, ":")
 	if !ok {

@@ -9,8 +9,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// A list manager that transport or alias tables name is reported if mail is signed. A service that no table names, as Debian's
-// master.cf has one, is not; nor is anything reported about a table that cannot be read.
+// A list manager that transport or alias tables name is reported if mail is signed. A service that no table names is not reported; Debian's
+// master.cf has such a service. Nothing is reported about a table that cannot be read.
 func TestPostfixListManagers(t *testing.T) {
 	transport := func(entries string) string {
 		return "transport_maps = texthash:DIR/transport\n-- transport --\n" + entries
@@ -49,7 +49,7 @@ func TestPostfixListManagers(t *testing.T) {
 	})
 }
 
-// Databases are listed as postalias(1) and postmap(1) wrote them, behind proxymap(8) too; two managers are two findings.
+// Databases of postalias(1) and postmap(1) are listed, also through proxymap(8). Two list managers are two findings.
 func TestPostfixListManagersInDatabases(t *testing.T) {
 	p := postfixCase{main: "transport_maps = proxy:hash:DIR/transport\nalias_maps = hash:DIR/aliases\n" +
 		"-- transport --\nlists.example.org mailman:\n-- aliases --\nlist: bob,\n  \"|/usr/bin/schleuder work list@example.org\"\n"}.site(t)

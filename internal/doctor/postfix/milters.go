@@ -17,7 +17,7 @@ type list struct {
 }
 
 // lists returns smtpd_milters of each smtpd(8) that runs milters, or non_smtpd_milters of each cleanup(8). It ignores
-// receive_override_options of cleanup(8), because pickup(8) passes its own.
+// receive_override_options of cleanup(8), because pickup(8) passes its own options.
 func (l *site) lists(name, command string) (all []list) {
 	for _, s := range l.postconf.of(command) {
 		if command == "smtpd" && l.off(s) {
@@ -41,7 +41,7 @@ func (l *site) ours(one list) int {
 	return slices.IndexFunc(one.entries, func(e entry) bool { return l.meant(e, one.service.chroot) })
 }
 
-// replaced returns the list with another entry at i. An empty text removes it; an i past the end adds one.
+// replaced returns the list with another entry at i. An empty text removes the entry. If i is past the end, replaced adds an entry.
 func (one list) replaced(i int, text string) string {
 	var all []string
 	for j, e := range one.entries {

@@ -78,7 +78,7 @@ func (l *site) here(a netip.Addr) bool {
 	return a.IsLoopback() || a.IsUnspecified() || slices.Contains(l.Addresses, a)
 }
 
-// leadsTo reports whether a connection to HOST:PORT reaches one of our sockets. Postfix tries each address of a host.
+// leadsTo reports whether a connection to HOST:PORT reaches the socket ln. Postfix tries each address of a host.
 func (l *site) leadsTo(at string, ln Listener) bool {
 	host, port, err := net.SplitHostPort(at)
 	ourHost, ourPort, ourErr := net.SplitHostPort(ln.Address)
@@ -105,7 +105,7 @@ func (l *site) leadsTo(at string, ln Listener) bool {
 	})
 }
 
-// samePort compares two ports; either may be a name of services(5).
+// samePort reports whether two ports are equal. Either may be a name from services(5).
 func samePort(a, b string) bool {
 	first, err := net.LookupPort("tcp", a)
 	second, err2 := net.LookupPort("tcp", b)
@@ -130,8 +130,8 @@ func (l *site) right(e entry, chroot bool) bool {
 	return ok
 }
 
-// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong: its port is that of one of them, at
-// an address of this host.
+// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong. Such an entry has the port of one of
+// our sockets and an address of this host.
 func (l *site) meant(e entry, chroot bool) bool {
 	if l.right(e, chroot) || strings.Contains(e.address, "signpost") {
 		return true
@@ -155,15 +155,16 @@ func (l *site) samePortHere(name string, ln Listener) bool {
 // name returns the address of our first socket for main.cf, or "" if Postfix cannot connect to it.
 func (l *site) name() string { return l.nameOf(l.Listen[0]) }
 
-// nameFor returns the address for main.cf of the socket that an entry is intended to be: the one with its port, or the first one.
+// nameFor returns the address for main.cf of the socket that an entry is intended to be. This is the socket with the port of the entry, or
+// else the first socket.
 func (l *site) nameFor(e entry) string {
 	_, rest, _ := strings.Cut(e.address, ":")
 	i := slices.IndexFunc(l.Listen, func(ln Listener) bool { return ln.Network == "tcp" && l.samePortHere(rest, ln) })
 	return l.nameOf(l.Listen[max(i, 0)])
 }
 
-// nameOf returns the address of one of our sockets for main.cf. It returns "" if the socket is outside the chroot, or if Postfix does
-// not use its IP version. A relative path works with a chroot and without.
+// nameOf returns the address of one of our sockets for main.cf. It returns "" if the socket is outside the chroot, or if Postfix does not
+// use its IP version. A relative path works both with and without a chroot.
 func (l *site) nameOf(ln Listener) string {
 	if ln.Network != "unix" {
 		host, port, _ := net.SplitHostPort(ln.Address)

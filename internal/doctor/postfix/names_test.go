@@ -21,15 +21,15 @@ import (
 	"signpost/milter"
 )
 
-// A name leads to the daemon if Postfix connects to the address on which the daemon listens: the same port on another loopback
-// address is another socket. The Fix leads there.
+// An entry is correct if Postfix connects to the address on which the daemon listens. The same port on another loopback address is another
+// socket. After the Fix, Postfix connects to the daemon.
 func TestSocketNames(t *testing.T) {
 	hosts := map[string]string{"localhost": "127.0.0.1 ::1", "four.example.org": "192.0.2.7", "milter.example.org": "198.51.100.1"}
 	for _, c := range []struct {
 		listen, name string
 		main         string
-		fix          string // what smtpd_milters becomes, or the line for signpost.toml; empty: the name is right
-		missing      bool   // the name is not ours: smtpd-milters reports it
+		fix          string // the new value of smtpd_milters, or the line for signpost.toml; empty: the entry is correct
+		missing      bool   // the entry is not one of our sockets: smtpd-milters reports it
 	}{
 		{listen: "inet:127.0.0.1:8891", name: "inet:127.0.0.1:8891"},
 		{listen: "inet:127.0.0.1:8891", name: "inet:localhost:8891"},
@@ -99,7 +99,7 @@ func TestSocketNames(t *testing.T) {
 				c.fix = c.name + ", " + c.listen
 			case c.fix == "":
 				if len(found) > 0 {
-					t.Errorf("the name is right: %+v", found)
+					t.Errorf("the entry is correct: %+v", found)
 				}
 				return
 			}
@@ -125,7 +125,7 @@ func TestSocketNames(t *testing.T) {
 	}
 }
 
-// answers returns what socket-answers finds with a Postfix of this smtpd_milters.
+// answers returns the findings of socket-answers for a Postfix with the given smtpd_milters.
 func answers(t *testing.T, listen, milters string) []doctor.Finding {
 	t.Helper()
 	p := postfixCase{main: "smtpd_milters = " + milters + "\n-- signpost.toml --\nlisten = [\"" + listen + "\"]\n"}.site(t)
@@ -166,7 +166,7 @@ func another(ln net.Listener) {
 	}
 }
 
-// The daemon is asked at the name that Postfix uses: there, another program may listen.
+// The check connects to the address that Postfix uses, because another program may listen there.
 func TestSocketAnswersAtPostfixsName(t *testing.T) {
 	at := listening(t, "127.0.0.1:0", signpost(t))
 	_, port, _ := net.SplitHostPort(at)
@@ -203,7 +203,8 @@ func TestSocketAnswersAtPostfixsName(t *testing.T) {
 	red("inet:"+at, "inet:"+closed+", inet:"+at, "nothing listens at inet:"+closed+", a milter in smtpd_milters of smtp/inet", "main.cf: smtpd_milters")
 }
 
-// A daemon that was not restarted after a change of listen runs elsewhere: starting it does nothing, restarting it helps.
+// A daemon that was not restarted after a change of listen still listens on the old address. Starting it has no effect, so the Fix restarts
+// it.
 func TestListenChanged(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -217,7 +218,8 @@ func TestListenChanged(t *testing.T) {
 	}
 }
 
-// A milter that Postfix names and that does not run stops all mail. The Fix names Signpost, even if the list did not.
+// If a milter in Postfix's list is not running, Postfix applies milter_default_action to all mail. The Fix contains Signpost, even if the
+// list does not.
 func TestDeadMilterFix(t *testing.T) {
 	dead := "unix:" + filepath.Join(t.TempDir(), "none")
 	at := listening(t, "127.0.0.1:0", signpost(t))
@@ -227,11 +229,12 @@ func TestDeadMilterFix(t *testing.T) {
 	}
 	found = answers(t, "inet:"+at, "{ "+dead+", default_action=accept }, inet:"+at)
 	if len(found) != 1 || found[0].Level != doctor.Yellow {
-		t.Errorf("a milter that mail passes by: %+v", found)
+		t.Errorf("a dead milter with default_action=accept: %+v", found)
 	}
 }
 
-// old makes main.cf look old: Postfix reads no file that was changed less than two seconds ago, as it may still be written.
+// old sets an old modification time of main.cf. Postfix does not read a file that was changed less than two seconds ago, because the file
+// may still be incomplete.
 func old(t *testing.T, p site) {
 	t.Helper()
 	before := time.Now().Add(-time.Hour)

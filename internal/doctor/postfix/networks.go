@@ -17,7 +17,7 @@ import (
 
 const mynetworks = "mynetworks"
 
-// myNetworks finds networks that may relay through Postfix but that the daemon does not trust: it treats their mail as inbound.
+// myNetworks finds networks that may relay through Postfix but are not in trusted_networks. The daemon treats their mail as inbound.
 func (l *site) myNetworks(ctx context.Context) (found []doctor.Finding) {
 	var outside []netip.Prefix
 	var where []string
@@ -172,7 +172,7 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		switch {
 		case !table:
 			all = append(all, w...)
-		case w[0] != "if" && w[0] != "endif": // the text between them is part of the condition, or never matches
+		case w[0] != "if" && w[0] != "endif": // if and endif lines are not networks
 			all = append(all, w[0])
 		}
 	}
@@ -210,6 +210,6 @@ func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
 	for _, o := range others {
 		b.RemovePrefix(o)
 	}
-	rest, _ := b.IPSet() // the only error is an invalid prefix, and there is none
+	rest, _ := b.IPSet() // the only possible error is an invalid prefix, and all prefixes are valid
 	return rest.Prefixes()
 }

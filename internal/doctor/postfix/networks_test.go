@@ -6,7 +6,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Whom mynetworks lets relay is known wherever it is written, and what cannot be read is said.
+// The networks in mynetworks are found in main.cf, files and tables. A table that cannot be read is reported.
 func TestPostfixNetworks(t *testing.T) {
 	trust := func(networks string) string { return `trusted_networks = ["127.0.0.0/8", "::1/128", ` + networks + `]` }
 	hold(t, []postfixCase{
@@ -31,13 +31,13 @@ func TestPostfixNetworks(t *testing.T) {
 		{name: "trusted in two halves", main: "mynetworks = 192.0.2.0/24\n-- signpost.toml --\ntrusted_networks = [\"192.0.2.0/25\", \"192.0.2.128/25\"]\n"},
 		{name: "of one service", master: "  -o mynetworks=192.0.2.0/24\n",
 			check: "mynetworks", what: "192.0.2.0/24", fix: trust(`"192.0.2.0/24"`), level: doctor.Red},
-		{name: "everybody trusted", main: "-- signpost.toml --\ntrusted_networks = [\"0.0.0.0/0\", \"::/0\", \"127.0.0.0/8\"]\n",
+		{name: "all networks trusted", main: "-- signpost.toml --\ntrusted_networks = [\"0.0.0.0/0\", \"::/0\", \"127.0.0.0/8\"]\n",
 			check: "mynetworks", what: "trusted_networks contains networks that are too large for one site: 0.0.0.0/0, ::/0", fix: `trusted_networks = ["127.0.0.0/8", "::1/128"]`, level: doctor.Red},
-		{name: "only everybody trusted", main: "-- signpost.toml --\ntrusted_networks = [\"0.0.0.0/1\", \"128.0.0.0/1\"]\n",
+		{name: "all networks trusted, in two halves", main: "-- signpost.toml --\ntrusted_networks = [\"0.0.0.0/1\", \"128.0.0.0/1\"]\n",
 			check: "mynetworks", what: "trusted_networks contains networks that are too large for one site", fix: `trusted_networks = ["127.0.0.0/8", "::1/128"]`, level: doctor.Red},
-		{name: "everybody skipped", main: "-- signpost.toml --\nverify.skip_networks = [\"0.0.0.0/0\"]\n",
+		{name: "all networks skipped", main: "-- signpost.toml --\nverify.skip_networks = [\"0.0.0.0/0\"]\n",
 			check: "mynetworks", what: "skip_networks contains networks that are too large for one site: 0.0.0.0/0", fix: `skip_networks = [] # in [verify]`, level: doctor.Red},
-		{name: "everybody", main: "mynetworks = 127.0.0.0/8 0.0.0.0/0\n",
+		{name: "all networks may relay", main: "mynetworks = 127.0.0.0/8 0.0.0.0/0\n",
 			check: "mynetworks", what: "an open relay: mynetworks contains 0.0.0.0/0", fix: "-e 'mynetworks = 127.0.0.0/8'", level: doctor.Red},
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"signpost/milter"
 )
 
-// misspelt finds unknown parameters whose names resemble one that concerns milters.
+// misspelt finds unknown parameters whose names resemble a parameter for milters.
 func (l *site) misspelt(context.Context) (found []doctor.Finding) {
 	report := func(s *service, name, value, right string) {
 		f := doctor.Finding{Level: doctor.Yellow, What: "unknown Postfix parameter " + name + "; did you mean " + right + "?", Where: "main.cf: " + name + " = " + value,
@@ -75,8 +75,8 @@ func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// settings calls judge for each value of a milter's setting: those in our entries, and those of the parameter milter_NAME. fix is the
-// command that sets it to good.
+// settings calls judge for each value of a milter setting, in our entries and in the parameter milter_NAME. fix is the command that sets it
+// to good.
 func (l *site) settings(name, good string, judge func(value, where, fix string)) {
 	parameter := "milter_" + name
 	for _, s := range l.postconf.places(parameter) {
@@ -90,7 +90,7 @@ func (l *site) settings(name, good string, judge func(value, where, fix string))
 	}
 }
 
-// needProtocol is the protocol that the daemon requires, Postfix's default since 2.6.
+// needProtocol is the milter protocol that the daemon requires. It is Postfix's default since 2.6.
 const needProtocol = 6
 
 func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
@@ -103,7 +103,7 @@ func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// busy is how long a host under load may need to deliver an answer that is ready.
+// busy is the time that a host under load may need to send an answer.
 const busy = 3 * time.Second
 
 func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {
@@ -134,7 +134,7 @@ func seconds(v string) (time.Duration, bool) {
 	return time.Duration(n) * unit, err == nil && ok
 }
 
-// clientNames finds services that do not look up client names: the iprev result is Postfix's.
+// clientNames finds services that do not look up client names. The iprev result is based on Postfix's lookup.
 func (l *site) clientNames(context.Context) (found []doctor.Finding) {
 	const name = "smtpd_peername_lookup"
 	for _, s := range l.publicServices() {

@@ -21,7 +21,7 @@ type service struct {
 	chroot  bool
 	command string
 	args    string
-	over    map[string]string // its -o NAME=VALUE
+	over    map[string]string // the -o NAME=VALUE options
 }
 
 // postconf is the output of postconf(1). Each $name in the values is expanded.
@@ -30,7 +30,7 @@ type postconf struct {
 	main     map[string]string
 	unused   []string // NAME=VALUE, unknown to this Postfix
 	services []service
-	// oneList is true if main.cf has non_smtpd_milters = $smtpd_milters: one change corrects both.
+	// oneList is true if main.cf has non_smtpd_milters = $smtpd_milters, so that one change corrects both.
 	oneList bool
 }
 
@@ -82,7 +82,7 @@ func (p *postconf) readsOneList() bool {
 	if len(settings) == 0 {
 		return false
 	}
-	last := strings.TrimSpace(settings[len(settings)-1][1]) // postconf(5): the last one counts
+	last := strings.TrimSpace(settings[len(settings)-1][1]) // postconf(5): the last setting counts
 	return slices.Contains([]string{"$smtpd_milters", "${smtpd_milters}", "$(smtpd_milters)"}, last)
 }
 
@@ -158,7 +158,7 @@ func (p *postconf) places(name string) []*service {
 	return all
 }
 
-// at returns the place where a service's value of a parameter is set: the service, or nil for main.cf.
+// at returns where the value of a parameter for a service is set: the service itself, or nil for main.cf.
 func (p *postconf) at(s *service, name string) *service {
 	if s != nil {
 		if _, ok := s.over[name]; ok {
@@ -192,8 +192,8 @@ func (p *postconf) set(namesAndValues ...string) string {
 	return line
 }
 
-// setAt returns the command that sets a parameter of a service; nil is main.cf. postconf -P does not accept white space in a value, and
-// no list needs it.
+// setAt returns the command that sets a parameter of a service, or of main.cf if s is nil. postconf -P does not accept white space in a
+// value, so the items of a list are separated by commas only.
 func (p *postconf) setAt(s *service, name, value string) string {
 	if s == nil {
 		return p.set(name, value)
@@ -205,7 +205,7 @@ func (p *postconf) setAt(s *service, name, value string) string {
 	return p.command() + " -P " + doctor.Quote(s.id+"/"+name+"="+strings.Join(items, ","))
 }
 
-// unset returns the command that removes a parameter, so that its default applies, or for a service the value in main.cf.
+// unset returns the command that removes a parameter. Then the default applies, or for a service the value in main.cf.
 func (p *postconf) unset(s *service, name string) string {
 	if s == nil {
 		return p.command() + " -X " + doctor.Quote(name)

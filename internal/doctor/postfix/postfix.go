@@ -39,20 +39,20 @@ type Facts struct {
 type Listener struct {
 	Network string // "unix" or "tcp"
 	Address string
-	// Mode and Group are those of a unix socket: its own, or SocketMode and SocketGroup.
+	// Mode and Group of a unix socket are the socket's own settings, or SocketMode and SocketGroup.
 	Mode  fs.FileMode
 	Group string
 }
 
-// site is the facts and the output of postconf.
+// site has the facts and the output of postconf.
 type site struct {
 	Facts
 	postconf *postconf // nil if postconf failed
 	hosts    map[string][]netip.Addr
 }
 
-// Checks returns the checks of Postfix, in the order in which to act on their findings. The first one runs postconf; if that fails, only
-// socket-answers runs.
+// Checks returns the checks of Postfix, in the order in which an administrator should act on their findings. The first check runs postconf.
+// If postconf fails, only socket-answers runs.
 func Checks(f Facts) []doctor.Check {
 	l := &site{Facts: f}
 	l.User, l.Wait = cmp.Or(f.User, doctor.ServiceUser), cmp.Or(f.Wait, answerTimeout)
@@ -89,7 +89,7 @@ func Checks(f Facts) []doctor.Check {
 		check("bare-newline", "smtpd_forbid_bare_newline, or the workaround for an older Postfix; cleanup_replace_stray_cr_lf", "SMTP smuggling is not possible", l.bareNewline),
 		check("originating", "where milter_macro_daemon_name is ORIGINATING; smtpd_authorized_xclient_hosts", "no unauthenticated client counts as authenticated", l.originating),
 		check("mynetworks", "mynetworks with its files and tables, compared with trusted_networks and verify.skip_networks", "Signpost trusts the networks in mynetworks", l.myNetworks),
-		check("socket-access", "the permissions of each directory above the sockets that Postfix uses, and of the sockets, for the user mail_owner and its groups (no access control lists); the permissions that socket_mode and socket_group will set",
+		check("socket-access", "whether the user mail_owner and its groups can connect to the sockets: the permissions of each socket and of each directory above it (no access control lists); the permissions that socket_mode and socket_group will set",
 			"", l.socketAccess),
 		{Name: "socket-answers", Doc: "a milter negotiation on each socket, at the address that Postfix uses; a connection to each other milter", Run: doctor.Or("", l.socketAnswers)},
 	}

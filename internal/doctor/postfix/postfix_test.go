@@ -34,17 +34,17 @@ submission inet n - y - - smtpd
   -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
 `
 
-// postfixCase is a healthy Postfix but for what main and master add. Behind main may stand further files, as in a txtar
-// archive; signpost.toml is the daemon's configuration. DIR is their directory.
+// postfixCase is a correct Postfix with the additions in main and master. Further files may follow main, as in a txtar archive;
+// signpost.toml is the daemon's configuration. DIR is the directory of the files.
 type postfixCase struct {
 	name, main, master string
-	check, what, fix   string // check may be several words: one mistake that two checks see
+	check, what, fix   string // check may have several names, if several checks report the same fault
 	level              doctor.Level
 }
 
-// site is a Postfix and the configuration of a daemon.
+// site is the configuration of a Postfix and of a daemon.
 type site struct {
-	Dir    string // of Postfix's configuration, and the root of other programs'
+	Dir    string // of Postfix's configuration, and the root for the configuration of other programs
 	Config *config.Config
 }
 
@@ -85,7 +85,7 @@ func (p site) facts() postfix.Facts {
 	return f
 }
 
-// notGreen returns what is not green, but for the sockets, which do not exist.
+// notGreen returns the findings that are not green, without the checks of sockets, because the sockets do not exist.
 func notGreen(t *testing.T, p site) (all []doctor.Finding) {
 	t.Helper()
 	old(t, p)
@@ -93,7 +93,7 @@ func notGreen(t *testing.T, p site) (all []doctor.Finding) {
 	return slices.DeleteFunc(all, func(f doctor.Finding) bool { return f.Level == doctor.Green })
 }
 
-// checks are the names of the checks that found something, in order.
+// checks returns the names of the checks of the findings, in order.
 func checks(all []doctor.Finding) string {
 	var names []string
 	for _, f := range all {
@@ -110,8 +110,8 @@ func shell(t *testing.T, line string) {
 	}
 }
 
-// hold looks at each case: its misconfiguration is found under its name alone, and its Fix, run by sh where it is a command
-// and read by the daemon where it is trusted_networks, makes it go away.
+// hold tests each case. Exactly the named check reports the misconfiguration. The Fix corrects it: hold runs a command with sh, and parses
+// a line with trusted_networks as the daemon's configuration.
 func hold(t *testing.T, cases []postfixCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func hold(t *testing.T, cases []postfixCase) {
 			found := notGreen(t, p)
 			if c.check == "" {
 				if len(found) > 0 {
-					t.Fatalf("a healthy Postfix: %+v", found)
+					t.Fatalf("a correct Postfix: %+v", found)
 				}
 				return
 			}
@@ -169,7 +169,7 @@ func TestPostfix(t *testing.T) {
 	})
 }
 
-// A main.cf that Postfix cannot read is no reason to install Postfix.
+// If Postfix cannot parse main.cf, the Fix is not to install Postfix.
 func TestPostfixUnreadable(t *testing.T) {
 	p := postfixCase{main: "no equals sign\n"}.site(t)
 	found := notGreen(t, p)
@@ -180,7 +180,7 @@ func TestPostfixUnreadable(t *testing.T) {
 
 const comeBack = "127.0.0.1:10025 inet n - n - - smtpd\n  -o content_filter=\n"
 
-// Mail that reaches no milter at all is red: switched off for a service or for all, or with no service to switch it on for.
+// If mail reaches no milter, the finding is red. Milters may be disabled for one service or for all, or the service may be missing.
 func TestPostfixMilters(t *testing.T) {
 	hold(t, []postfixCase{
 		{name: "off for all", main: "receive_override_options = no_milters, no_address_mappings\n", master: "pickup unix n - y 60 1 pickup\n",
@@ -192,8 +192,8 @@ func TestPostfixMilters(t *testing.T) {
 		{name: "cleanup does not read it", master: "other unix n - y - 0 cleanup\n  -o receive_override_options=no_milters\n"},
 		{name: "cleanup's own list", master: "other unix n - y - 0 cleanup\n  -o non_smtpd_milters=\n",
 			check: "non-smtpd-milters", what: "of other/unix", fix: "-PX 'other/unix/non_smtpd_milters'", level: doctor.Red},
-		{name: "off where mail comes back", master: comeBack + "  -o receive_override_options=no_milters\n"},
-		{name: "none where mail comes back", main: "content_filter = smtp:[127.0.0.1]:10024\n", master: "localhost:10025 inet n - n - - smtpd\n  -o content_filter= -o smtpd_milters=\n"},
+		{name: "off on the return port", master: comeBack + "  -o receive_override_options=no_milters\n"},
+		{name: "none on the return port", main: "content_filter = smtp:[127.0.0.1]:10024\n", master: "localhost:10025 inet n - n - - smtpd\n  -o content_filter= -o smtpd_milters=\n"},
 		{name: "none on loopback", master: "127.0.0.1:2525 inet n - n - - smtpd\n  -o smtpd_milters=\n",
 			check: "smtpd-milters", what: "127.0.0.1:2525/inet", fix: "-PX '127.0.0.1:2525/inet/smtpd_milters'", level: doctor.Red},
 	})
@@ -225,33 +225,33 @@ func TestPostfixMilters(t *testing.T) {
 
 // {daemon_name} ORIGINATING is for services that unauthenticated clients cannot use, whatever their port.
 func TestPostfixOriginating(t *testing.T) {
-	const says = "  -o milter_macro_daemon_name=ORIGINATING\n"
+	const option = "  -o milter_macro_daemon_name=ORIGINATING\n"
 	red := func(name, service string) postfixCase {
-		return postfixCase{name: name, master: service + " inet n - y - - smtpd\n" + says, check: "originating", what: "unauthenticated clients as trusted",
+		return postfixCase{name: name, master: service + " inet n - y - - smtpd\n" + option, check: "originating", what: "unauthenticated clients as trusted",
 			fix: "-PX '" + service + "/inet/milter_macro_daemon_name'", level: doctor.Red}
 	}
 	hold(t, []postfixCase{
 		red("public port 26", "26"), red("every address", "0.0.0.0:2525"), red("one address", "[2001:db8::1]:smtp"),
-		{name: "behind postscreen", master: "smtpd pass - - y - - smtpd\n" + says, check: "originating", what: "unauthenticated clients as trusted", fix: "-PX 'smtpd/pass/milter_macro_daemon_name'", level: doctor.Red},
-		{name: "loopback", master: "127.0.0.1:10025 inet n - y - - smtpd\n" + says},
-		{name: "loopback by name", master: "localhost:2525 inet n - y - - smtpd\n" + says},
-		{name: "nothing but loopback", main: "inet_interfaces = loopback-only\n", master: "2525 inet n - y - - smtpd\n" + says},
-		{name: "other port with login", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_client_restrictions=permit_sasl_authenticated,reject\n"},
-		{name: "certificates", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_tls_req_ccert=yes\n"},
+		{name: "after postscreen", master: "smtpd pass - - y - - smtpd\n" + option, check: "originating", what: "unauthenticated clients as trusted", fix: "-PX 'smtpd/pass/milter_macro_daemon_name'", level: doctor.Red},
+		{name: "loopback", master: "127.0.0.1:10025 inet n - y - - smtpd\n" + option},
+		{name: "loopback by name", master: "localhost:2525 inet n - y - - smtpd\n" + option},
+		{name: "nothing but loopback", main: "inet_interfaces = loopback-only\n", master: "2525 inet n - y - - smtpd\n" + option},
+		{name: "other port with login", master: "2525 inet n - y - - smtpd\n" + option + "  -o smtpd_client_restrictions=permit_sasl_authenticated,reject\n"},
+		{name: "certificates", master: "2525 inet n - y - - smtpd\n" + option + "  -o smtpd_tls_req_ccert=yes\n"},
 		{name: "main.cf of an instance for users", main: "milter_macro_daemon_name = ORIGINATING\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject\n"},
-		{name: "permits first", master: "2525 inet n - y - - smtpd\n" + says + "  -o smtpd_recipient_restrictions=permit,reject\n",
+		{name: "permits first", master: "2525 inet n - y - - smtpd\n" + option + "  -o smtpd_recipient_restrictions=permit,reject\n",
 			check: "originating", what: "unauthenticated clients as trusted", fix: "-PX '2525/inet/milter_macro_daemon_name'", level: doctor.Red},
 		{name: "XCLIENT of every client", main: "smtpd_authorized_xclient_hosts = 192.0.2.7, 0.0.0.0/0\n", check: "originating", what: "smtp/inet allows XCLIENT for every client",
 			fix: "-e 'smtpd_authorized_xclient_hosts = 192.0.2.7'", level: doctor.Red},
 		{name: "XCLIENT of a proxy", main: "smtpd_authorized_xclient_hosts = 192.0.2.7\n"},
-		{name: "open submission", master: "10.0.0.1:587 inet n - y - - smtpd\n" + says,
+		{name: "open submission", master: "10.0.0.1:587 inet n - y - - smtpd\n" + option,
 			check: "originating", what: "10.0.0.1:587/inet accepts mail for this host from unauthenticated clients",
 			fix: "-P '10.0.0.1:587/inet/smtpd_relay_restrictions=permit_mynetworks,permit_sasl_authenticated,permit_tls_clientcerts,reject'", level: doctor.Yellow},
 	})
 }
 
-// A milter that can sign is told of only where it does, and a port of ours is nobody else's. What a milter behind us changes
-// breaks the signature.
+// A milter that can sign is reported only if it is configured to sign. One of our own ports is never taken for another program's. A milter
+// after Signpost may break the signature.
 func TestPostfixSigners(t *testing.T) {
 	before := func(other string) string {
 		return "smtpd_milters = " + other + ", unix:signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n"
@@ -262,14 +262,14 @@ func TestPostfixSigners(t *testing.T) {
 		{name: "OpenDKIM's port", main: before("inet:127.0.0.1:8891"), check: "other-signer", what: "OpenDKIM (inet:127.0.0.1:8891) also signs: it comes before",
 			fix: "-e 'smtpd_milters = unix:signpost/milter.sock'", level: doctor.Yellow},
 		{name: "OpenDKIM that verifies", main: before("unix:opendkim/s") + "-- etc/opendkim.conf --\nMode v\n"},
-		{name: "rspamd as it comes", main: before("inet:localhost:11332") + "-- etc/rspamd/override.d/x --\n"},
+		{name: "rspamd with its default settings", main: before("inet:localhost:11332") + "-- etc/rspamd/override.d/x --\n"},
 		{name: "rspamd with settings", main: before("inet:localhost:11332") + "-- etc/rspamd/override.d/x --\n-- etc/rspamd/local.d/dkim_signing.conf --\nselector = \"a\";\n",
 			check: "other-signer", what: "rspamd (inet:localhost:11332) also signs: it comes before", fix: "echo 'enabled = false;' > 'DIR/etc/rspamd/override.d/dkim_signing.conf'", level: doctor.Yellow},
 		{name: "rspamd with keys", main: before("unix:rspamd/s") + "-- etc/rspamd/override.d/x --\n-- var/lib/rspamd/dkim/example.org.dkim.key --\n",
 			check: "other-signer", what: "rspamd (unix:rspamd/s)", fix: "echo 'enabled = false;' > 'DIR/etc/rspamd/override.d/dkim_signing.conf'", level: doctor.Yellow},
 		{name: "amavis", main: before("unix:amavis/s") + "-- etc/amavis/conf.d/50-user --\n$enable_dkim_signing = 1;\n",
 			check: "other-signer", what: "amavis (unix:amavis/s)", fix: `printf '%s\n' '$enable_dkim_signing = 0;' '1;' > 'DIR/etc/amavis/conf.d/99-dkim'`, level: doctor.Yellow},
-		{name: "rspamd behind us", main: "smtpd_milters = unix:signpost/milter.sock, unix:rspamd/s\nnon_smtpd_milters = unix:signpost/milter.sock\n",
+		{name: "rspamd after Signpost", main: "smtpd_milters = unix:signpost/milter.sock, unix:rspamd/s\nnon_smtpd_milters = unix:signpost/milter.sock\n",
 			check: "milter-order", what: "unix:rspamd/s", fix: "-e 'smtpd_milters = unix:rspamd/s, unix:signpost/milter.sock'", level: doctor.Yellow},
 		{name: "observing, others before", main: before("unix:opendkim/s") + "-- signpost.toml --\nmode = \"observe\"\n"},
 		{name: "observing, between others", main: "smtpd_milters = unix:opendkim/s, unix:signpost/milter.sock, unix:opendmarc/s\nnon_smtpd_milters = unix:signpost/milter.sock\n-- signpost.toml --\nmode = \"observe\"\n",
@@ -277,7 +277,7 @@ func TestPostfixSigners(t *testing.T) {
 	})
 }
 
-// A setting in the list itself, { ADDRESS, SETTING }, counts like the one in main.cf; so does a service's own.
+// A setting in the list itself, { ADDRESS, SETTING }, counts like the parameter in main.cf. An override of a service counts too.
 func TestPostfixSettings(t *testing.T) {
 	const ours = "unix:signpost/milter.sock"
 	own := func(setting string) string {
@@ -290,25 +290,25 @@ func TestPostfixSettings(t *testing.T) {
 		{name: "own accept", main: own("default_action=accept"), check: "default-action", what: "accept", fix: fixed("default_action=tempfail"), level: doctor.Red},
 		{name: "own reject", main: own("default_action=reject"), check: "default-action", what: "reject", fix: fixed("default_action=tempfail"), level: doctor.Yellow},
 		{name: "own protocol", main: own("protocol=2"), check: "milter-protocol", what: "protocol 2", fix: fixed("protocol=6"), level: doctor.Red},
-		{name: "own patience", main: own("content_timeout=1m"), check: "milter-timeouts", what: "1m0s", fix: fixed("content_timeout=300s"), level: doctor.Yellow},
-		{name: "impatient with commands", main: "milter_command_timeout = 1s\n", check: "milter-timeouts", what: "1s for an answer", fix: "-e 'milter_command_timeout = 30s'", level: doctor.Yellow},
-		{name: "own haste", main: own("command_timeout=2s"), check: "milter-timeouts", what: "2s for an answer", fix: "-e 'smtpd_milters = { " + ours + ", command_timeout=30s, connect_timeout=20s }'", level: doctor.Yellow},
-		{name: "impatient with connections", main: "milter_connect_timeout = 1s\n", check: "milter-timeouts", what: "1s for a connection", fix: "-e 'milter_connect_timeout = 30s'", level: doctor.Yellow},
+		{name: "own content_timeout", main: own("content_timeout=1m"), check: "milter-timeouts", what: "1m0s", fix: fixed("content_timeout=300s"), level: doctor.Yellow},
+		{name: "short command_timeout", main: "milter_command_timeout = 1s\n", check: "milter-timeouts", what: "1s for an answer", fix: "-e 'milter_command_timeout = 30s'", level: doctor.Yellow},
+		{name: "own command_timeout", main: own("command_timeout=2s"), check: "milter-timeouts", what: "2s for an answer", fix: "-e 'smtpd_milters = { " + ours + ", command_timeout=30s, connect_timeout=20s }'", level: doctor.Yellow},
+		{name: "short connect_timeout", main: "milter_connect_timeout = 1s\n", check: "milter-timeouts", what: "1s for a connection", fix: "-e 'milter_connect_timeout = 30s'", level: doctor.Yellow},
 		{name: "own chroot", main: "smtpd_milters = { unix:/var/spool/postfix/signpost/milter.sock, content_timeout=400s }\nnon_smtpd_milters = " + ours + "\n",
 			check: "socket-path", what: "chrooted", fix: "-e 'smtpd_milters = { unix:signpost/milter.sock, content_timeout=400s }'", level: doctor.Red},
-		{name: "sendmail's words", main: "smtpd_milters = inet:8891@localhost\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n",
+		{name: "the syntax of Sendmail", main: "smtpd_milters = inet:8891@localhost\n-- signpost.toml --\nlisten = [\"inet:127.0.0.1:8891\"]\n",
 			check: "socket-path", what: "smtp/inet connects to 8891@localhost", fix: "-e 'smtpd_milters = inet:127.0.0.1:8891'", level: doctor.Red},
 		{name: "socket outside the chroot", main: "smtpd_milters = unix:/run/signpost/milter.sock\n-- signpost.toml --\nlisten = [\"unix:/run/signpost/milter.sock\"]\n",
 			check: "socket-path", what: "smtp/inet connects to /var/spool/postfix/run/signpost/milter.sock, but the daemon listens on /run/signpost/milter.sock; the service is chrooted in /var/spool/postfix",
 			fix: `listen = ["unix:/var/spool/postfix/signpost/milter.sock"]`, level: doctor.Red},
-		{name: "another's accept", main: "smtpd_milters = { unix:clamav/s, default_action=accept }, " + ours + "\nnon_smtpd_milters = " + ours + "\n"},
+		{name: "accept of another milter", main: "smtpd_milters = { unix:clamav/s, default_action=accept }, " + ours + "\nnon_smtpd_milters = " + ours + "\n"},
 		{name: "no action", main: "milter_default_action = acept\n", check: "default-action", what: "default_action acept is unknown", fix: "-e 'milter_default_action = tempfail'", level: doctor.Yellow},
-		{name: "own action that is none", main: own("default_action=tempfial"), check: "default-action", what: "tempfial", fix: fixed("default_action=tempfail"), level: doctor.Yellow},
+		{name: "own action that is invalid", main: own("default_action=tempfial"), check: "default-action", what: "tempfial", fix: fixed("default_action=tempfail"), level: doctor.Yellow},
 		{name: "in capitals", main: "milter_default_action = Quarantine\n"},
 		{name: "service's accept", master: "  -o milter_default_action=accept\n", check: "default-action", what: "accept",
 			fix: "-P 'submission/inet/milter_default_action=tempfail'", level: doctor.Red},
 		{name: "service's protocol", master: "  -o milter_protocol=3\n", check: "milter-protocol", what: "protocol 3", fix: "-P 'submission/inet/milter_protocol=6'", level: doctor.Red},
-		{name: "service's patience", master: "  -o milter_content_timeout=10s\n", check: "milter-timeouts", what: "10s",
+		{name: "service's content_timeout", master: "  -o milter_content_timeout=10s\n", check: "milter-timeouts", what: "10s",
 			fix: "-P 'submission/inet/milter_content_timeout=300s'", level: doctor.Yellow},
 		{name: "service's order", master: "  -o smtpd_milters=" + ours + ",unix:clamav/s\n", check: "milter-order", what: "of submission/inet: unix:clamav/s",
 			fix: "-P 'submission/inet/smtpd_milters=unix:clamav/s," + ours + "'", level: doctor.Yellow},
@@ -316,7 +316,7 @@ func TestPostfixSettings(t *testing.T) {
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: doctor.Yellow},
 		{name: "service's own accept", master: "  -o smtpd_milters={" + ours + ",default_action=accept}\n", check: "default-action", what: "accept",
 			fix: "-P 'submission/inet/smtpd_milters={" + ours + ",default_action=tempfail}'", level: doctor.Red},
-		{name: "service's own words", master: "  -o { smtpd_milters = unix:opendkim/s, " + ours + " } -v\n", check: "other-signer", what: "of submission/inet",
+		{name: "service's option in braces", master: "  -o { smtpd_milters = unix:opendkim/s, " + ours + " } -v\n", check: "other-signer", what: "of submission/inet",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: doctor.Yellow},
 		{name: "service's path", master: "  -o smtpd_milters=unix:/run/signpost.sock\n", check: "socket-path", what: "submission/inet connects to",
 			fix: "-P 'submission/inet/smtpd_milters=" + ours + "'", level: doctor.Red},

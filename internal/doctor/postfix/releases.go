@@ -10,8 +10,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// policyPrepend finds releases in which a milter deletes the wrong field of a name, or none, after Postfix itself has prepended a field.
-// This is fixed in Postfix 3.9, and in the last patches of the four releases before it.
+// policyPrepend finds releases in which a milter deletes the wrong field or no field after Postfix itself has prepended a field of the same
+// name. This is fixed in Postfix 3.9, and in the last patches of the four releases before 3.9.
 func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	version := l.postconf.main["mail_version"]
 	for _, mended := range [][]int{{3, 8, 6}, {3, 7, 11}, {3, 6, 15}, {3, 5, 25}} {
@@ -35,7 +35,7 @@ func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// prepends reports whether restrictions may prepend a field: a policy service may, and a table whose source contains PREPEND.
+// prepends reports whether restrictions may prepend a field. A policy service may do so, and also a table whose source contains PREPEND.
 func prepends(restrictions []string) bool {
 	return slices.ContainsFunc(restrictions, func(w string) bool {
 		if w == "check_policy_service" {
@@ -44,14 +44,14 @@ func prepends(restrictions []string) bool {
 		kind, path, _ := strings.Cut(strings.TrimPrefix(w, "proxy:"), ":")
 		text := []byte(w) // inline
 		if slices.Contains([]string{"cidr", "regexp", "pcre", "texthash", "hash", "btree", "lmdb", "cdb"}, kind) && filepath.IsAbs(path) {
-			text, _ = os.ReadFile(path) // a table that cannot be read counts as one that prepends nothing
+			text, _ = os.ReadFile(path) // a table that cannot be read counts as a table without PREPEND
 		}
 		return strings.Contains(strings.ToUpper(string(text)), "PREPEND")
 	})
 }
 
-// bareNewline finds services that allow SMTP smuggling: where a bare LF ends a message, a client can append a second one with any
-// sender.
+// bareNewline finds services that allow SMTP smuggling. If a bare LF may end a message, a client can hide a second message with any sender
+// in it.
 func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 	const forbid, data, discard = "smtpd_forbid_bare_newline", "smtpd_data_restrictions", "smtpd_discard_ehlo_keywords"
 	for _, s := range l.postconf.of("smtpd") {
@@ -59,8 +59,8 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 			continue
 		}
 		f := doctor.Finding{Level: doctor.Yellow, What: s.id + " accepts a bare LF as the end of a line", Where: l.postconf.where(s, forbid),
-			Why: "SMTP smuggling: a second message can be hidden in another; it counts as mail of the same client and login, and passes SPF or is signed",
-			// yes means normalize in releases that have normalize; older ones have only yes.
+			Why: "SMTP smuggling: a client can hide a second message in a message; the hidden one counts as mail of the same client and login, and passes SPF or is signed",
+			// In releases with the value normalize, yes means normalize. Older releases have only yes.
 			Fix: l.postconf.setAt(l.postconf.at(s, forbid), forbid, "yes")}
 		if _, known := l.postconf.main[forbid]; !known {
 			const guard, chunking = "reject_unauth_pipelining", "chunking"
@@ -80,13 +80,13 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 	for _, s := range l.postconf.of("cleanup") {
 		if l.postconf.get(s, stray) == "no" {
 			found = append(found, doctor.Finding{Level: doctor.Yellow, What: s.id + " forwards a bare CR or LF", Where: l.postconf.where(s, stray),
-				Why: "the next server may read one message as two, or a different text from the signed one", Fix: l.postconf.unset(l.postconf.at(s, stray), stray)})
+				Why: "the next server may interpret one message as two, or receive a text that differs from the signed one", Fix: l.postconf.unset(l.postconf.at(s, stray), stray)})
 		}
 	}
 	return found
 }
 
-// with returns the list with a word, which it adds if necessary.
+// with returns the list, and adds a word to it if the word is missing.
 func with(list []string, word string) []string {
 	if slices.Contains(list, word) {
 		return list

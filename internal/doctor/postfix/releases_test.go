@@ -9,7 +9,7 @@ import (
 	"signpost/internal/doctor/postfix"
 )
 
-// Faults of old releases are reported if the settings are affected by them, and not for releases without them.
+// A fault of old releases is reported only if the release has the fault and the settings are affected by it.
 func TestPostfixReleases(t *testing.T) {
 	const policy = "smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policy\n"
 	prepend := func(name, main string) postfixCase {
@@ -33,7 +33,7 @@ func TestPostfixReleases(t *testing.T) {
 	})
 }
 
-// A Postfix without smtpd_forbid_bare_newline gets the work-around of its authors, beside what is set already.
+// For a Postfix without smtpd_forbid_bare_newline, the Fix is the workaround of Postfix's authors. It keeps the existing values.
 func TestPostfixBareNewlineBefore(t *testing.T) {
 	p := postfixCase{main: "smtpd_discard_ehlo_keywords = dsn\n"}.site(t)
 	look := func() []doctor.Finding {

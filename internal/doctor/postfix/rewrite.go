@@ -11,8 +11,8 @@ import (
 
 const eightBitMIME = "8bitmime"
 
-// eightBit finds settings that encode bodies again between signing and verifying. A client must do so if the server does not offer 8BITMIME
-// (RFC 6152 section 3).
+// eightBit finds settings that re-encode bodies between signing and verification. A client must re-encode a body if the server does not
+// offer 8BITMIME (RFC 6152 section 3).
 func (l *site) eightBit(context.Context) (found []doctor.Finding) {
 	discards := func(s *service, name, what, why string) {
 		all := words(l.postconf.get(s, name))
@@ -43,7 +43,7 @@ func (l *site) eightBit(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// publicServices returns the services that accept mail from unauthenticated clients anywhere.
+// publicServices returns the services that accept mail from unauthenticated clients on any host.
 func (l *site) publicServices() []*service {
 	return slices.DeleteFunc(l.postconf.of("smtpd"), func(s *service) bool { return l.loopback(s) || l.closed(s) })
 }

@@ -6,7 +6,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// What converts or rewrites between signing and verifying is named, and what does so before Signpost signs is left alone.
+// Conversions and rewriting between signing and verification are reported. Those before Signpost signs are not reported.
 func TestPostfixRewrite(t *testing.T) {
 	const closed = "2525 inet n - y - - smtpd\n  -o smtpd_client_restrictions=permit_sasl_authenticated,reject\n"
 	checks := func(parameter, rules string) string {
@@ -21,7 +21,7 @@ func TestPostfixRewrite(t *testing.T) {
 		{name: "no 8BITMIME in", main: "smtpd_discard_ehlo_keywords = 8bitmime,chunking\n", check: "eight-bit", what: "smtp/inet does not offer 8BITMIME",
 			fix: "-e 'smtpd_discard_ehlo_keywords = chunking'", level: doctor.Yellow},
 		{name: "no 8BITMIME from users", master: closed + "  -o smtpd_discard_ehlo_keywords=8bitmime\n"},
-		{name: "converted at once", main: "force_mime_input_conversion = yes\nsmtpd_banner = ${force_mime_input_conversion?}\n", check: "eight-bit", what: "cleanup/unix converts",
+		{name: "converted on input", main: "force_mime_input_conversion = yes\nsmtpd_banner = ${force_mime_input_conversion?}\n", check: "eight-bit", what: "cleanup/unix converts",
 			fix: "-X 'force_mime_input_conversion'", level: doctor.Yellow},
 		{name: "converted for users", main: "smtpd_banner = ${force_mime_input_conversion?}\n",
 			master: "users unix n - y - 0 cleanup\n  -o force_mime_input_conversion=yes\n" + closed + "  -o cleanup_service_name=users\n"},
@@ -46,10 +46,10 @@ func TestPostfixRewrite(t *testing.T) {
 		{name: "header of users", master: "users unix n - y - 0 cleanup\n  -o header_checks=regexp:DIR/checks\n" + closed + "  -o cleanup_service_name=users\n", main: "-- checks --\n/^Subject:/ IGNORE\n"},
 		{name: "refused by header", main: checks("header_checks", "/^Subject: spam/ REJECT\n")},
 		{name: "body in", main: checks("body_checks", "/click here/ IGNORE\n"), check: "header-rewrite", what: "body_checks", fix: "sed -i '1,1s/^/#/' 'DIR/checks'", level: doctor.Yellow},
-		{name: "everybody's header", main: "local_header_rewrite_clients = static:all\n", check: "header-rewrite", what: "smtp/inet completes the header",
+		{name: "header of all clients", main: "local_header_rewrite_clients = static:all\n", check: "header-rewrite", what: "smtp/inet completes the header",
 			fix: "-X 'local_header_rewrite_clients'", level: doctor.Yellow},
 		{name: "users' header", main: "local_header_rewrite_clients = permit_mynetworks, permit_sasl_authenticated\n"},
-		{name: "strangers' header", main: "remote_header_rewrite_domain = domain.invalid\n", check: "header-rewrite", what: "smtp/inet completes the header",
+		{name: "header of unauthenticated clients", main: "remote_header_rewrite_domain = domain.invalid\n", check: "header-rewrite", what: "smtp/inet completes the header",
 			fix: "-X 'remote_header_rewrite_domain'", level: doctor.Yellow},
 		{name: "missing fields", main: "always_add_missing_headers = yes\n", check: "header-rewrite", what: "smtp/inet completes the header",
 			fix: "-X 'always_add_missing_headers'", level: doctor.Yellow},

@@ -47,11 +47,11 @@ func TestWithoutRights(t *testing.T) {
 	}
 }
 
-// The child of TestWithoutRights.
+// TestLookAsNobody is the child process of TestWithoutRights.
 func TestLookAsNobody(t *testing.T) {
 	state := os.Getenv("LOOK_STATE")
 	if state == "" {
-		return // it is run by the other test
+		return // only TestWithoutRights runs it
 	}
 	nobody, err := doctor.LookupAccount("nobody")
 	if err != nil {

@@ -50,7 +50,7 @@ func rule(line string) (pattern, action string) {
 		case r == '\\':
 			escaped = true
 		case r == first:
-			rest := strings.Fields(line[size+i:]) // the delimiter and the flags are its first word
+			rest := strings.Fields(line[size+i:]) // the first word is the delimiter and the flags
 			if len(rest) < 2 {
 				return line[size : size+i], ""
 			}

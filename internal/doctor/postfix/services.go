@@ -9,7 +9,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// host returns the address that an inet service listens on; empty: those of inet_interfaces.
+// host returns the address on which an inet service listens, or "" if it listens on the addresses in inet_interfaces.
 func (s *service) host() string {
 	host, _ := s.listens()
 	return host
@@ -43,7 +43,7 @@ func (l *site) loopback(s *service) bool {
 	})
 }
 
-// originating finds services that make unauthenticated clients trusted: Signpost signs if {daemon_name} is ORIGINATING.
+// originating finds services that make unauthenticated clients trusted, because Signpost signs mail if {daemon_name} is ORIGINATING.
 func (l *site) originating(ctx context.Context) (found []doctor.Finding) {
 	const name, closing = "milter_macro_daemon_name", "smtpd_relay_restrictions"
 	for _, s := range l.postconf.of("smtpd") {
@@ -87,8 +87,8 @@ func (s *service) submission() bool {
 	return slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port)
 }
 
-// forUsers reports whether a service is for authenticated clients: it has the name or port of a submission service, it overrides
-// smtpd_sasl_auth_enable or milter_macro_daemon_name for them, or it permits only SASL logins. Settings in main.cf apply to all services and
+// forUsers reports whether a service is for authenticated clients. Such a service has the name or port of a submission service, or
+// overrides smtpd_sasl_auth_enable or milter_macro_daemon_name, or permits only SASL logins. Settings in main.cf apply to all services and
 // do not count.
 func (l *site) forUsers(s *service) bool {
 	if s.submission() || s.over["smtpd_sasl_auth_enable"] == "yes" || s.over["milter_macro_daemon_name"] == "ORIGINATING" {
@@ -102,8 +102,8 @@ func (l *site) forUsers(s *service) bool {
 	return false
 }
 
-// closed reports whether a service accepts no mail from unauthenticated clients: it requires a certificate, or one of its lists of
-// restrictions rejects before one permits such a client. Tables are ignored: the administrator has chosen their entries.
+// closed reports whether a service accepts no mail from unauthenticated clients. Such a service requires a certificate, or one of its lists
+// of restrictions rejects such clients before it permits any. Tables are ignored, because the administrator has chosen their entries.
 func (l *site) closed(s *service) bool {
 	if l.postconf.get(s, "smtpd_tls_req_ccert") == "yes" {
 		return true

@@ -18,11 +18,12 @@ import (
 // signer is another milter that can sign.
 type signer struct {
 	name  string
-	marks []string // parts of its address
-	port  string   // the default of its package
-	// signs reports whether it is configured to sign. It returns an error if this process has no permission to read the configuration.
+	marks []string // parts of the milter's address that identify the program
+	port  string   // the default port in the program's package
+	// signs reports whether the program is configured to sign. It returns an error if this process has no permission to read the
+	// configuration.
 	signs func(l *site) (bool, error)
-	// fix returns the command that stops it from signing; nil: it does nothing else and can be removed from the list.
+	// fix returns the command that stops the program from signing. It is nil if the program only signs and can be removed from the list.
 	fix func(l *site) string
 }
 
@@ -42,7 +43,7 @@ func signers() []signer {
 // path returns a file of another program, below Root.
 func (l *site) path(name string) string { return filepath.Join(cmp.Or(l.Root, "/"), name) }
 
-// signer returns the other program at an address. It recognizes the program's name, or the port if that is not one of ours.
+// signer returns the other program at an address. It recognizes a program by its name, or by its port unless the port is one of ours.
 func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	if l.meant(e, chroot) {
 		return signer{}, false
@@ -64,7 +65,7 @@ func (l *site) signer(e entry, chroot bool) (signer, bool) {
 // matches returns all matches of the first group of a regular expression in files, in the order in which their program reads them.
 func (l *site) matches(expression string, patterns ...string) (all []string, err error) {
 	for _, p := range patterns {
-		files, _ := filepath.Glob(l.path(p)) // sorted; its only error is a bad pattern
+		files, _ := filepath.Glob(l.path(p)) // sorted; the only possible error is a bad pattern
 		for _, file := range files {
 			text, err := os.ReadFile(file)
 			if errors.Is(err, fs.ErrPermission) {
@@ -78,13 +79,13 @@ func (l *site) matches(expression string, patterns ...string) (all []string, err
 	return all, nil
 }
 
-// opendkimSigns reports whether OpenDKIM signs, which it does unless Mode excludes it.
+// opendkimSigns reports whether OpenDKIM signs. It signs unless Mode excludes signing.
 func opendkimSigns(l *site) (bool, error) {
 	modes, err := l.matches(`(?mi)^\s*Mode\s+(\w+)`, "etc/opendkim.conf")
 	return len(modes) == 0 || strings.Contains(modes[len(modes)-1], "s"), err
 }
 
-// rspamdSigns reports whether rspamd signs: its module is enabled by default, but needs settings or keys.
+// rspamdSigns reports whether rspamd signs. Its signing module is enabled by default, but needs settings or keys.
 func rspamdSigns(l *site) (bool, error) {
 	files := []string{"etc/rspamd/local.d/dkim_signing.conf", "etc/rspamd/override.d/dkim_signing.conf"}
 	on, err := l.matches(`(?m)^\s*enabled\s*[=:]?\s*"?(\w+)`, files...)
@@ -104,7 +105,7 @@ func rspamdSigns(l *site) (bool, error) {
 	return slices.ContainsFunc(keys, func(k fs.DirEntry) bool { return filepath.Ext(k.Name()) == ".key" }), nil
 }
 
-// amavisSigns reports whether amavis signs, which it does not by default.
+// amavisSigns reports whether amavis signs. By default it does not.
 func amavisSigns(l *site) (bool, error) {
 	on, err := l.matches(`(?m)^\s*\$enable_dkim_signing\s*=\s*(\d)`, "etc/amavis/conf.d/*", "etc/amavisd/amavisd.conf", "etc/amavisd.conf", "usr/local/etc/amavisd.conf")
 	return len(on) > 0 && on[len(on)-1] != "0", err
@@ -117,7 +118,8 @@ func (l *site) remote(e entry) bool {
 	return network == "tcp" && err == nil && host != "localhost" && !slices.ContainsFunc(l.hosts[host], l.here)
 }
 
-// otherSigners finds other milters that sign the same mail as Signpost. In observe mode that is correct: Signpost does not sign.
+// otherSigners finds other milters that sign the same mail as Signpost. In observe mode another signer is correct, because Signpost does
+// not sign.
 func (l *site) otherSigners(context.Context) (found []doctor.Finding) {
 	var signing, unknown []string
 	add := func(all []string, address string) []string {
@@ -184,7 +186,7 @@ func (l *site) removed(e entry, chroot bool) bool {
 	return signs && err == nil
 }
 
-// milterOrder finds milters after Signpost: a change to a signed field or the body breaks the signature.
+// milterOrder finds milters after Signpost. If they change a signed field or the body, they break the signature.
 func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)

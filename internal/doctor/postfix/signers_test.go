@@ -8,7 +8,7 @@ import (
 	"signpost/internal/doctor/postfix"
 )
 
-// "No other milter signs" is reported only where it is known to be true.
+// doctor reports "no other milter signs" only if it has read the configuration of all other milters.
 func TestNoOtherMilterSigns(t *testing.T) {
 	const (
 		ours    = "unix:signpost/milter.sock"

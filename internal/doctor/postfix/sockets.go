@@ -17,7 +17,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// answerTimeout is the timeout for the daemon's answer. It answers a negotiation immediately.
+// answerTimeout is the timeout for the daemon's answer. The daemon answers a negotiation immediately.
 const answerTimeout = 5 * time.Second
 
 // name returns the socket as it is written in the configuration.
@@ -28,7 +28,7 @@ func (ln Listener) name() string {
 	return "inet:" + ln.Address
 }
 
-// socketAccess checks whether mail_owner can connect: smtpd(8) and cleanup(8) run as that user.
+// socketAccess checks whether mail_owner can connect, because smtpd(8) and cleanup(8) run as that user.
 func (l *site) socketAccess(context.Context) (found []doctor.Finding) {
 	who, err := doctor.LookupAccount(l.postconf.main["mail_owner"])
 	if err != nil {
@@ -54,8 +54,9 @@ func (l *site) socketAccess(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// entrance returns the directory where Postfix's path to a socket begins, and whether Postfix's lists name the socket. The services run
-// in the queue directory, and a chrooted one sees nothing above it. If the lists name none of our sockets, the first one counts as named.
+// entrance returns the directory where Postfix's path to a socket begins, and whether Postfix's lists name the socket. The services run in
+// the queue directory, and a chrooted service cannot access anything above it. If the lists name none of our sockets, the first socket
+// counts as named.
 func (l *site) entrance(ln Listener) (from string, chroot, named bool) {
 	from = l.postconf.main["queue_directory"]
 	anyOurs := false
@@ -132,7 +133,7 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 	} else if err == nil {
 		now = doctor.Permissions{UID: daemon.UID, GID: daemon.GIDs[0]}
 	} else {
-		return nil // the daemon's user does not exist
+		return nil // another check reports that the daemon's user does not exist
 	}
 	mode, group := ln.Mode, ln.Group
 	then := doctor.Permissions{UID: now.UID, GID: now.GID, Mode: mode}
@@ -174,7 +175,7 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 	return f
 }
 
-// permissionsAt returns the permissions of a file. It reports false if there is no file of this type.
+// permissionsAt returns the permissions of a file. It returns false if there is no file of this type.
 func permissionsAt(path string, fileType fs.FileMode) (doctor.Permissions, bool) {
 	fi, err := os.Stat(path)
 	if err != nil || fi.Mode().Type() != fileType {
@@ -183,8 +184,8 @@ func permissionsAt(path string, fileType fs.FileMode) (doctor.Permissions, bool)
 	return doctor.PermissionsOf(fi), true
 }
 
-// permissionLines returns the lines for signpost.toml: the permissions of all sockets, or of this one if it has its own. The daemon must
-// be able to set them: see mayGive.
+// permissionLines returns the lines for signpost.toml that set the permissions of all sockets, or of only this socket if it has its own
+// settings. The daemon must be able to set these permissions: see mayGive.
 func (l *site) permissionLines(who, daemon *doctor.Account, ln Listener, then, dir doctor.Permissions) string {
 	mode, group := ln.Mode, ln.Group
 	postfix := doctor.GroupName(who.GIDs[0])
@@ -212,8 +213,8 @@ func (l *site) permissionLines(who, daemon *doctor.Account, ln Listener, then, d
 	return strings.Join(lines, "\n") + " # then: " + fix
 }
 
-// mayGive reports whether a process of a can change the group of a file in a directory to gid. chown(2) requires a to be a member, unless
-// new files in the directory already belong to that group.
+// mayGive reports whether a process of account a can change the group of a file in a directory to gid. chown(2) requires the account to be
+// a member of the group, unless new files in the directory already belong to it.
 func mayGive(a *doctor.Account, dir doctor.Permissions, gid uint32) bool {
 	return a.UID == 0 || slices.Contains(a.GIDs, gid) || dir.GID == gid && dir.Mode&fs.ModeSetgid != 0
 }

@@ -24,7 +24,8 @@ import (
 	"signpost/milter"
 )
 
-// queue is a queue directory with the socket in it, as the package makes both; its owner is a user who exists everywhere.
+// queue is a queue directory with a socket, with the same permissions as in the package. The socket belongs to user daemon, because that
+// user exists on every system.
 type queue struct {
 	root, dir, socket string
 	etc               string // of Postfix
@@ -69,7 +70,7 @@ func (q *queue) postfix(t *testing.T, address, chroot string) {
 	}
 }
 
-// listen opens the socket as the daemon does, by owner daemon.
+// listen creates the socket as the daemon does, with owner daemon.
 func (q *queue) listen(t *testing.T) net.Listener {
 	t.Helper()
 	mode, group := q.config.Rights(q.config.Listen[0])
@@ -91,12 +92,12 @@ func (q *queue) sh(t *testing.T, line string) {
 	}
 }
 
-// find returns what is not green under a check's name.
+// find returns the findings of a check that are not green.
 func (q *queue) find(t *testing.T, check string) (all []doctor.Finding) {
 	t.Helper()
 	wait := cmp.Or(q.wait, 20*time.Second)
 	if check != "socket-answers" {
-		wait = time.Millisecond // nobody answers there
+		wait = time.Millisecond // this check needs no answer
 	}
 	facts := setup.PostfixFacts(q.config, file, q.etc)
 	facts.User, facts.Wait = "daemon", wait
@@ -109,14 +110,15 @@ func (q *queue) find(t *testing.T, check string) (all []doctor.Finding) {
 	return all
 }
 
-// connects reports whether Postfix's user may connect after chroot to the queue directory, as chroot_uid() of Postfix does it.
+// connects reports whether Postfix's user can connect to a socket. Like chroot_uid() of Postfix, it first changes to the queue directory,
+// or calls chroot(2) with it.
 func (q *queue) connects(t *testing.T, address string, chroot bool) bool {
 	t.Helper()
 	c := exec.Command("/proc/self/exe", "-test.run=^TestConnectAsPostfix$")
 	c.Env = append(os.Environ(), "CONNECT_DIR="+q.dir, "CONNECT_TO="+address, fmt.Sprint("CONNECT_CHROOT=", chroot))
 	out, err := c.CombinedOutput()
 	switch {
-	case err == nil && strings.Contains(string(out), "came in"):
+	case err == nil && strings.Contains(string(out), "connected"):
 		return true
 	case err == nil && strings.Contains(string(out), "permission denied"):
 		return false
@@ -125,7 +127,7 @@ func (q *queue) connects(t *testing.T, address string, chroot bool) bool {
 	return false
 }
 
-// The child of connects.
+// TestConnectAsPostfix is the child process of connects.
 func TestConnectAsPostfix(t *testing.T) {
 	dir := os.Getenv("CONNECT_DIR")
 	if dir == "" {
@@ -156,34 +158,35 @@ func TestConnectAsPostfix(t *testing.T) {
 		return
 	}
 	c.Close()
-	fmt.Println("came in")
+	fmt.Println("connected")
 }
 
-// The verdict is the kernel's for each mode and owner, it names the place that bars the way, and its Fix opens it.
+// For each mode and owner, the check has the same result as connect(2). It names the file or directory that denies access, and its Fix
+// allows access.
 func TestSocketAccess(t *testing.T) {
-	const socket, folder = "spool/signpost/milter.sock", "spool/signpost"
+	const socket, dir = "spool/signpost/milter.sock", "spool/signpost"
 	for _, c := range []struct {
 		name, sh string
-		absolute bool   // Postfix has no chroot and names the whole path
-		place    string // empty: the way is open
+		absolute bool   // Postfix has no chroot and uses the absolute path
+		place    string // the file or directory that denies access; empty: none
 	}{
 		{name: "as the package makes it"},
 		{name: "the socket of another group", sh: "chgrp root " + socket, place: socket},
 		{name: "the socket for its owner alone", sh: "chmod 0600 " + socket, place: socket},
-		{name: "the socket for everybody", sh: "chown root:root " + socket + "; chmod 0666 " + socket},
+		{name: "the socket for all users", sh: "chown root:root " + socket + "; chmod 0666 " + socket},
 		{name: "the socket for all but its group", sh: "chmod 0606 " + socket, place: socket},
 		{name: "the socket readable alone", sh: "chmod 0640 " + socket, place: socket},
 		{name: "the socket is Postfix's and only others may", sh: "chown postfix:root " + socket + "; chmod 0066 " + socket, place: socket},
-		{name: "the folder of another group", sh: "chgrp root " + folder, place: folder},
-		{name: "the folder for its owner alone", sh: "chmod 0700 " + folder, place: folder},
-		{name: "the folder listable and no more", sh: "chmod 2740 " + folder, place: folder},
-		{name: "the folder for all but its group", sh: "chmod 0701 " + folder, place: folder},
-		{name: "the folder for everybody", sh: "chown root:root " + folder + "; chmod 0711 " + folder},
+		{name: "the directory of another group", sh: "chgrp root " + dir, place: dir},
+		{name: "the directory for its owner alone", sh: "chmod 0700 " + dir, place: dir},
+		{name: "the directory listable and no more", sh: "chmod 2740 " + dir, place: dir},
+		{name: "the directory for all but its group", sh: "chmod 0701 " + dir, place: dir},
+		{name: "the directory for all users", sh: "chown root:root " + dir + "; chmod 0711 " + dir},
 		{name: "the queue directory closed", sh: "chmod 0700 spool", place: "spool"},
-		{name: "a folder above the chroot closed", sh: "chmod 0700 ."},
-		{name: "a folder above, without a chroot", sh: "chmod 0700 .", absolute: true, place: "."},
+		{name: "a directory above the chroot closed", sh: "chmod 0700 ."},
+		{name: "a directory above, without a chroot", sh: "chmod 0700 .", absolute: true, place: "."},
 		{name: "without a chroot", absolute: true},
-		{name: "a link on the way to a closed folder", sh: "mkdir -m 700 shut; mv spool/signpost shut/; ln -s ../shut/signpost spool/signpost", absolute: true, place: "shut"},
+		{name: "a link on the way to a closed directory", sh: "mkdir -m 700 shut; mv spool/signpost shut/; ln -s ../shut/signpost spool/signpost", absolute: true, place: "shut"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -196,12 +199,12 @@ func TestSocketAccess(t *testing.T) {
 			}
 			q.sh(t, cmp.Or(c.sh, ":"))
 			if open := q.connects(t, address, !c.absolute); open != (c.place == "") {
-				t.Fatalf("the kernel lets Postfix in: %v", open)
+				t.Fatalf("Postfix can connect: %v", open)
 			}
 			found := q.find(t, "socket-access")
 			if c.place == "" {
 				if len(found) > 0 && found[0].Level == doctor.Red {
-					t.Errorf("the way is open: %+v", found)
+					t.Errorf("a finding although Postfix can connect: %+v", found)
 				}
 				return
 			}
@@ -211,7 +214,7 @@ func TestSocketAccess(t *testing.T) {
 			}
 			q.sh(t, found[0].Fix)
 			if !q.connects(t, address, !c.absolute) {
-				t.Errorf("not mended by %s", found[0].Fix)
+				t.Errorf("Postfix still cannot connect after %s", found[0].Fix)
 			}
 			if found := q.find(t, "socket-access"); len(found) > 0 {
 				t.Errorf("after the fix: %+v", found)
@@ -220,7 +223,7 @@ func TestSocketAccess(t *testing.T) {
 	}
 }
 
-// Where the configuration makes the socket so, a chmod would last until the next start: the line for signpost.toml is given.
+// If signpost.toml sets the permissions, a chmod would last only until the next start. The Fix is therefore a line for signpost.toml.
 func TestSocketRightsInTheConfiguration(t *testing.T) {
 	for _, c := range []struct{ name, toml, fix string }{
 		{"group", "socket_group = \"root\"", "socket_group = \"postfix\" # then: "},
@@ -251,7 +254,7 @@ func TestSocketRightsInTheConfiguration(t *testing.T) {
 			}
 			q.sh(t, "chgrp postfix spool/signpost/milter.sock; chmod 0660 spool/signpost/milter.sock")
 			if found := q.find(t, "socket-access"); len(found) != 1 || found[0].Level != doctor.Yellow || !strings.HasPrefix(found[0].Fix, want) {
-				t.Errorf("mended by hand until the next start: %+v", found)
+				t.Errorf("after chmod, which lasts until the next start: %+v", found)
 			}
 			ln.Close()
 			line, _, _ := strings.Cut(want, " # ")
@@ -267,10 +270,11 @@ func TestSocketRightsInTheConfiguration(t *testing.T) {
 	}
 }
 
-// A daemon that may not give its socket the group does not start: its user must be a member, or the directory sets the group.
+// A daemon that cannot set the group of its socket does not start. Its user must be a member of the group, or the directory must set the
+// group.
 func TestSocketGroupThatCannotBeGiven(t *testing.T) {
 	for _, c := range []struct{ name, group, sh, want, fix string }{
-		{"given by the folder", "postfix", ":", "", ""},
+		{"set by the directory", "postfix", ":", "", ""},
 		{"a group that the daemon is not in", "users", ":", "cannot change the group of the socket ", "socket_group = \"postfix\" # then: "},
 		{"a directory that does not set the group", "postfix", "chown daemon:daemon spool/signpost; chmod 0711 spool/signpost", "cannot change the group of the socket ", "chgrp postfix '"},
 		{"a group of the daemon's own", "daemon", ":", "user postfix will not be able to write", "socket_group = \"postfix\" # then: "},
@@ -294,7 +298,7 @@ func TestSocketGroupThatCannotBeGiven(t *testing.T) {
 	}
 }
 
-// A link below the chroot leads a daemon out of it, and Postfix nowhere.
+// The daemon can follow a link that leads out of the chroot, but Postfix cannot.
 func TestSocketBehindALink(t *testing.T) {
 	q := newQueue(t)
 	q.sh(t, "mv spool/signpost run; ln -s "+q.root+"/run spool/signpost")
@@ -305,7 +309,7 @@ func TestSocketBehindALink(t *testing.T) {
 	}
 }
 
-// Sockets that are not for Postfix are closed to it for a reason.
+// A socket that is not in Postfix's lists may deny access to Postfix.
 func TestSocketOfOthers(t *testing.T) {
 	q := newQueue(t)
 	q.listen(t)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Whatever a server makes up: what was not asked for is never taken, what cannot be believed is a temporary error, and
-// what the name's owner did wrong a permanent one. None of it is kept.
-func TestLies(t *testing.T) {
+// A server sends answers that are wrong. Records that were not requested are never used. An answer that cannot be trusted is a temporary
+// error, and an error of the domain owner is a permanent one. No such answer is cached.
+func TestWrongAnswers(t *testing.T) {
 	const truth = "truth"
 	var zone strings.Builder
 	kinds := []string{"WRONG-ID", "WRONG-QUESTION", "OTHER-NAME", "OTHER-TYPE", "LOOP", "HUGE", "UPPER-CASE"}
@@ -43,13 +43,13 @@ func TestLies(t *testing.T) {
 		{"upper-case.example", "ok 1", "once"},
 		{"Upper-CASE.example", "ok 1", "once"},
 		{"c200.example", "ok 1", "once"},
-		{"c184.example", "ok 1", "once"}, // sixteen aliases in one answer
-		{"c150.example", "ok 1", "once"}, // more, in several
+		{"c184.example", "ok 1", "once"}, // 16 aliases in one answer
+		{"c150.example", "ok 1", "once"}, // more aliases, in several answers
 		{"c0.example", "temporary 0", "again"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			timeout := 10 * time.Second
-			if strings.HasPrefix(c.name, "wrong-") { // these answers do not count, so each query ends with its timeout
+			if strings.HasPrefix(c.name, "wrong-") { // these answers are ignored, so each query ends with its timeout
 				timeout = 100 * time.Millisecond
 			}
 			r := resolver(timeout, s.Addr())
@@ -57,11 +57,11 @@ func TestLies(t *testing.T) {
 			for _, question := range []string{"first", "second"} {
 				got, err := r.View(netip.Addr{}).LookupTXT(t.Context(), c.name)
 				if s := fmt.Sprintf("%s %d", kind(err), len(got)); s != c.want {
-					t.Errorf("the %s time: %s (%v), want %s", question, s, err, c.want)
+					t.Errorf("the %s lookup: %s (%v), want %s", question, s, err, c.want)
 				}
 				asked := len(s.Queries())
 				if question == "second" && (asked > before) != (c.asks == "again") {
-					t.Errorf("the second question was asked %d times, want it asked %s", asked-before, c.asks)
+					t.Errorf("the second lookup sent %d queries, want %s", asked-before, c.asks)
 				}
 				before = asked
 			}
@@ -69,11 +69,11 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// Of two servers the one that lies costs its time-out and nothing else.
-func TestLiarBesideAnHonestServer(t *testing.T) {
-	liar := server(t, ";fault a.example WRONG-ID\n")
+// If one of two servers sends wrong answers, a lookup takes its timeout longer, but succeeds.
+func TestWrongAnswersOfOneServer(t *testing.T) {
+	wrong := server(t, ";fault a.example WRONG-ID\n")
 	honest := server(t, "a.example. 60 IN TXT truth\n")
-	r := resolver(300*time.Millisecond, liar.Addr(), honest.Addr())
+	r := resolver(300*time.Millisecond, wrong.Addr(), honest.Addr())
 	if got, err := r.View(netip.Addr{}).LookupTXT(t.Context(), "a.example"); err != nil || fmt.Sprint(got) != "[truth]" {
 		t.Error(got, err)
 	}

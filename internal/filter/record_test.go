@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"bytes"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,7 +12,7 @@ import (
 	"signpost/policy"
 )
 
-// Finished gets the record of each message, with lookups to be written out later and at most so many recipients.
+// Finished gets the record of each message. Its lookups are not converted yet, and its recipients are limited in number.
 func TestFinished(t *testing.T) {
 	f := newFilter(t, "example.com. TXT \"v=spf1 -all\"\n")
 	var got *decision.Record
@@ -31,9 +33,11 @@ func TestFinished(t *testing.T) {
 	}
 }
 
-// There is a record of a message whose handling failed, with its action.
+// There is a record and a log line of a message whose handling failed, with its action.
 func TestBrokenIsRecorded(t *testing.T) {
 	f := newFilter(t, "")
+	var log bytes.Buffer
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
 	var all []*decision.Record
 	f.Finished = func(r *decision.Record) { all = append(all, r) }
 	envelope := milter.Envelope{Sender: "a@example.com", QueueID: "Q1"}
@@ -46,5 +50,18 @@ func TestBrokenIsRecorded(t *testing.T) {
 	}
 	if r := all[0]; r.QueueID != "Q1" || r.Sender != "a@example.com" || r.Code != policy.InternalError {
 		t.Errorf("%+v", r)
+	}
+	lines := strings.SplitAfter(log.String(), "\n")
+	for i, want := range []string{
+		"level=WARN msg=message queue_id=Q1 client=unknown action=tempfail code=internal_error mail_from=a@example.com ",
+		"level=INFO msg=message client=unknown action=accept code=internal_error mail_from=\"\" ",
+		"level=WARN msg=message queue_id=Q1 client=unknown action=accept would=tempfail code=internal_error mail_from=a@example.com ",
+	} {
+		if len(lines) != 4 || !strings.Contains(lines[i], want) || !strings.Contains(lines[i], " reason=\"internal error: see the log\" ") {
+			t.Errorf("the log has %q, not %q", lines, want)
+		}
+	}
+	if !strings.Contains(lines[0], " reply=\"451 4.3.0\" ") {
+		t.Error(lines[0])
 	}
 }
