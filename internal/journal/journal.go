@@ -103,7 +103,8 @@ func newJournal(o Options) *Journal {
 		o.Lost = func(Cause, int) {}
 	}
 	j := &Journal{options: o, queue: make(chan *row, queueMessages), stop: make(chan struct{}), stored: newStoredTexts(), chunk: chunkMessages}
-	j.encoders.New = func() any { return newCodec() }
+	shared := newCodec()
+	j.encoders.New = func() any { return &codec{old: shared.old, dictionary: shared.dictionary} } // a Dict has a table of 32 KiB
 	j.Limit(o.Limits)
 	return j
 }
@@ -163,7 +164,7 @@ func (j *Journal) pack(e *Entry) (*row, error) {
 	}
 	e.Record = redact(e.Record, keep, secret)
 	c := j.encoders.Get().(*codec)
-	if c.text.Cap() <= maxPooled {
+	if cap(c.text) <= maxPooled {
 		defer j.encoders.Put(c)
 	}
 	return pack(e, c, j.stored)
