@@ -169,7 +169,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 	}
 	var rows []row
 	for i, l := range loaders {
-		rows = append(rows, row{l.server.name, median(figures[i])})
+		rows = append(rows, newRow(l.server.name, figures[i]))
 	}
-	return append(rows, row{bareName, median(figures[len(loaders)])}), nil
+	return append(rows, newRow(bareName, figures[len(loaders)])), nil
 }

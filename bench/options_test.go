@@ -39,10 +39,15 @@ func TestParse(t *testing.T) {
 // The plan has the cells of the targets.
 func TestPlan(t *testing.T) {
 	var r report
+	one := []figure{{messages: 1, elapsed: time.Second, cpu: 1, peak: 1}}
 	for _, c := range plan() {
-		r.cells = append(r.cells, measured{c, []row{{ours, figure{cpu: 1, peak: 1}}, {"opendkim", figure{cpu: 1}}, {"opendkim+opendmarc", figure{cpu: 1}}, {"rspamd", figure{cpu: 1}}, {rulesName, figure{cpu: 1}}, {bareName, figure{cpu: 1}}}})
+		var rows []row
+		for _, name := range []string{ours, "opendkim", "opendkim+opendmarc", rspamdName, rulesName, bareName} {
+			rows = append(rows, newRow(name, one))
+		}
+		r.cells = append(r.cells, measured{c, rows})
 	}
-	r.idle, r.postfix = []idleCost{{ours, 1, 1}}, []throughput{{noMilter, 1, 1}, {ours, 1, 1}}
+	r.idle, r.postfix = []idleCost{{ours, 1, 1}}, []row{newRow(noMilter, one), newRow(ours, one)}
 	for _, target := range r.targets() {
 		if target.met() == notMeasured {
 			t.Errorf("%s: %s", target.what, target.met())

@@ -62,18 +62,18 @@ func (r *report) page(f facts, byHand string) string {
 func (r *report) cellTables(b *strings.Builder) {
 	for _, role := range []string{signing, verifying} {
 		fmt.Fprintf(b, "\n## %s\n\n", map[string]string{signing: "Signing", verifying: "Verifying"}[role])
-		b.WriteString("\"Ratio\" is Signpost's processor time divided by the row's.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
+		b.WriteString("\"Ratio\" is Signpost's processor time divided by the row's: the median of the rounds, with the lowest and the highest round.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
 		for _, m := range r.cells {
 			if m.role != role {
 				continue
 			}
 			name := strings.TrimPrefix(m.String(), role+" ")
 			for _, row := range m.rows {
-				ratio := r.ratio(m.cell, row.name)
+				ratio := r.compared(m.cell, row.name, cpuRatio).text(twoDecimals)
 				if row.name == bareName {
-					fmt.Fprintf(b, "| %s | %s | | %.3f | | | | %.2f |\n", name, row.name, milliseconds(row.cpu), ratio)
+					fmt.Fprintf(b, "| %s | %s | | %.3f | | | | %s |\n", name, row.name, milliseconds(row.cpu), ratio)
 				} else {
-					fmt.Fprintf(b, "| %s | %s | %.1f | %.3f | %.2f | %.2f | %.1f | %.2f |\n", name, row.name, row.perSecond(), milliseconds(row.cpu),
+					fmt.Fprintf(b, "| %s | %s | %.1f | %.3f | %.2f | %.2f | %.1f | %s |\n", name, row.name, row.perSecond(), milliseconds(row.cpu),
 						milliseconds(row.p50), milliseconds(row.p99), float64(row.peak)/(1<<20), ratio)
 				}
 				name = ""
@@ -85,7 +85,7 @@ func (r *report) cellTables(b *strings.Builder) {
 func (r *report) otherTables(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## Through a real Postfix\n\nsmtp-source sends messages of 4 KiB in %d sessions. They are verified and discarded.\n\n| | messages/s | ratio to no milter | milter's CPU ms |\n|---|--:|--:|--:|\n", postfixSessions)
 	for _, t := range r.postfix {
-		fmt.Fprintf(b, "| %s | %.1f | %.2f | %.3f |\n", t.name, t.perSecond, t.perSecond/r.postfix[0].perSecond, milliseconds(t.cpu))
+		fmt.Fprintf(b, "| %s | %.1f | %s | %.3f |\n", t.name, t.perSecond(), r.throughputRatio(t).text(twoDecimals), milliseconds(t.cpu))
 	}
 	fmt.Fprintf(b, "\n## %d idle connections\n\nMemory of each connection, in KiB.\n\n| | after the negotiation | after one message |\n|---|--:|--:|\n", idleConnections)
 	for _, c := range r.idle {
@@ -110,7 +110,8 @@ a message beyond 8 KiB is base64. Messages to verify have one RSA-2048 signature
 authenticated user. "8 sessions of 10" means eight concurrent sessions with ten messages on each connection.
 
 The servers are measured alternately, in several rounds. Combinations that a target mentions have twice as many rounds. Each number is the
-median of the rounds, but the peak is the highest of all rounds.
+median of the rounds, but the peak is the highest of all rounds. Ratios and differences are calculated for each round, from two servers
+that were measured in it. Their median is followed by the lowest and the highest: "0.21 (0.19 to 0.24)".
 
 - Processor time is read from the CPU clocks of the servers and their children, to the nanosecond.
 - "Bare cryptography" is SHA-256 over the message and one RSA signature, or its verification, by Go's library, on all cores at once.

@@ -12,11 +12,11 @@ import (
 
 // cpu returns a row with only the processor time.
 func cpu(name string, ms float64) row {
-	return row{name, figure{cpu: time.Duration(ms * float64(time.Millisecond)), messages: 1, elapsed: time.Second}}
+	return newRow(name, []figure{{cpu: time.Duration(ms * float64(time.Millisecond)), messages: 1, elapsed: time.Second}})
 }
 
 func someReport() report {
-	waits := func(ms int) []row { return []row{{ours, figure{p50: time.Duration(ms) * time.Millisecond}}} }
+	waits := func(ms int) []row { return []row{newRow(ours, []figure{{p50: time.Duration(ms) * time.Millisecond}})} }
 	busy := usual(signing, 4<<10)
 	busy.sessions = 64
 	return report{
@@ -24,12 +24,13 @@ func someReport() report {
 			{usual(verifying, 4<<10), []row{cpu(ours, 0.4), cpu("opendkim", 2), cpu("opendkim+opendmarc", 4), cpu("rspamd", 1.9), cpu(rulesName, 2.5), cpu(dkimpyName, 12), cpu(bareName, 0.05)}},
 			{usual(signing, 4<<10), []row{cpu(ours, 1.5), cpu("opendkim", 3), cpu(bareName, 1.4)}},
 			{usual(signing, 10<<20), []row{cpu(ours, 30), cpu("opendkim", 90), cpu("rspamd", 60), cpu(bareName, 7)}},
-			{busy, []row{{ours, figure{peak: 41 << 20}}}},
+			{busy, []row{newRow(ours, []figure{{peak: 41 << 20}})}},
 			{alone(0, true), waits(2)}, {alone(slowDNS, true), waits(30)},
 			{alone(0, false), waits(2)}, {alone(slowDNS, false), waits(5)},
 		},
-		idle:    []idleCost{{ours, 10 << 10, 31 << 10}},
-		postfix: []throughput{{noMilter, 200, 0}, {ours, 150, time.Millisecond}},
+		idle: []idleCost{{ours, 10 << 10, 31 << 10}},
+		postfix: []row{newRow(noMilter, []figure{{messages: 200, elapsed: time.Second}}),
+			newRow(ours, []figure{{messages: 150, elapsed: time.Second, cpu: time.Millisecond}})},
 	}
 }
 
@@ -59,8 +60,8 @@ func TestTargets(t *testing.T) {
 	}
 	for i, w := range want {
 		got := list[i]
-		if !strings.Contains(got.what, w.part) || got.met() != w.met || !(math.Abs(got.got-w.got) < 1e-9) && !math.IsNaN(w.got) {
-			t.Errorf("%s: %s %v, want %s %v", got.what, got.met(), got.got, w.met, w.got)
+		if !strings.Contains(got.what, w.part) || got.met() != w.met || !(math.Abs(got.got.mid-w.got) < 1e-9) && !math.IsNaN(w.got) {
+			t.Errorf("%s: %s %v, want %s %v", got.what, got.met(), got.got.mid, w.met, w.got)
 		}
 	}
 }
