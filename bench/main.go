@@ -1,5 +1,5 @@
-// Command bench measures Signpost, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter alternately, in one run on one machine. All have the
-// same client, which uses the milter protocol like Postfix. `make bench` runs it.
+// Command bench measures Signpost with and without its journal, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter alternately, in one run on
+// one machine. All have the same client, which uses the milter protocol like Postfix. `make bench` runs it.
 package main
 
 import (
@@ -134,16 +134,14 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		return nil, err
 	}
 	var loaders []*loader
-	judged := c == usual(c.role, c.size)
 	rounds := o.rounds
-	if o.whole && judged {
+	if o.whole && (judged(c) || ofJournal(c)) {
 		rounds *= 2
 	}
 	for _, s := range servers {
-		if !s.does(c.role) || s.slow && c.tedious() || s.aside && o.whole && !judged {
-			continue
+		if s.measuredIn(c, o.whole) {
+			loaders = append(loaders, &loader{server: s, cell: c, pool: pool})
 		}
-		loaders = append(loaders, &loader{server: s, cell: c, pool: pool})
 	}
 	figures := make([][]figure, len(loaders)+1)
 	for round := range rounds {

@@ -35,7 +35,7 @@ func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(os.Stderr)
 	list := func(name, usage string, take func(word string) error) {
-		f.Func(name, usage+", a `list` with commas", func(text string) error {
+		f.Func(name, usage+"; a `list` with commas", func(text string) error {
 			for word := range strings.SplitSeq(text, ",") {
 				if err := take(word); err != nil {
 					return err
@@ -73,7 +73,10 @@ func parse(args []string) (o options, err error) {
 		o.delays = append(o.delays, d)
 		return err
 	})
-	list("servers", "servers by name", func(word string) error {
+	list("servers", "servers by name: "+strings.Join(serverNames(), ", "), func(word string) error {
+		if !slices.Contains(serverNames(), word) {
+			return fmt.Errorf("no server is called %q", word)
+		}
 		o.servers = append(o.servers, word)
 		return nil
 	})

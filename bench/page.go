@@ -126,6 +126,9 @@ Each server must return the correct results before the measurement, and for ever
 - a changed body fails;
 - a message with a forged From of a domain with p=reject is rejected.
 
+Signpost has its default settings, so its journal is enabled. "Signpost without journal" is the same program with
+` + "`journal.enabled = false`" + `. It was measured in the combinations with targets for the journal, through Postfix, and with idle connections.
+
 OpenDKIM and dkimpy-milter check only DKIM. So only their DKIM results are tested, and they do less work than the other servers.
 
 - OpenDKIM and OpenDMARC have Debian's settings, but do not write to syslog, which saves them time. OpenDKIM has 127.0.0.1 as its

@@ -46,6 +46,15 @@ func usual(role string, size int) cell {
 	return c
 }
 
+// judged reports whether a cell is one of the usual ones.
+func judged(c cell) bool { return c == usual(c.role, c.size) }
+
+// crowded returns the cell with the most sessions, to measure the memory.
+func crowded() cell { return cell{role: verifying, size: 4 << 10, sessions: 64, perSession: 1} }
+
+// ofJournal reports whether the price of the journal is measured in a cell.
+func ofJournal(c cell) bool { return c == usual(verifying, 4<<10) || c == crowded() }
+
 // alone returns a cell with one session, to measure the time of a message.
 func alone(delay time.Duration, cold bool) cell {
 	return cell{role: verifying, size: 4 << 10, sessions: 1, perSession: 10, delay: delay, cold: cold}
@@ -83,7 +92,7 @@ func (r *report) best(c cell) spread {
 	best := single(math.NaN())
 	for _, m := range r.cells {
 		for _, row := range m.rows {
-			if m.cell == c && row.name != ours && row.name != baselineName && row.name != bareName {
+			if m.cell == c && row.isOther() {
 				// The best one has the highest ratio.
 				if q := r.compared(c, row.name, cpuRatio); !(q.mid <= best.mid) {
 					best = q
@@ -92,6 +101,11 @@ func (r *report) best(c cell) spread {
 		}
 	}
 	return best
+}
+
+// isOther reports whether a row has another server, and not a build of Signpost or the bare cryptography.
+func (r row) isOther() bool {
+	return !slices.Contains([]string{ours, noJournalName, baselineName, bareName}, r.name)
 }
 
 // targets returns the goals with their results.
