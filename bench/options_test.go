@@ -80,7 +80,7 @@ func TestPlan(t *testing.T) {
 	one := []figure{{messages: 1, elapsed: time.Second, cpu: 1, peak: 1}}
 	for _, c := range plan() {
 		var rows []row
-		for _, name := range []string{ours, "opendkim", "opendkim+opendmarc", rspamdName, rulesName, bareName} {
+		for _, name := range []string{ours, noJournalName, "opendkim", "opendkim+opendmarc", rspamdName, rulesName, bareName} {
 			rows = append(rows, newRow(name, one))
 		}
 		r.cells = append(r.cells, measured{c, rows})

@@ -47,7 +47,7 @@ func kept(page string) string {
 func (r *report) page(f facts, byHand string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Performance\n\nWritten by `make bench` on %s, in one run in which the servers were measured alternately. %s\n\n", f.date, f.machine)
-	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture omits dkimpy-milter, because its long bars would make the others too short.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
+	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture omits dkimpy-milter, because its long bars would make the others too short, and Signpost without journal.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
 	b.WriteString("\n## Targets\n\n| | target | measured | |\n|---|---|---|---|\n")
 	for _, t := range r.targets() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", t.what, t.want, t.result(), t.met())
