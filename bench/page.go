@@ -168,13 +168,13 @@ func findFacts() (f facts, err error) {
 	if err != nil {
 		return f, err
 	}
-	_, rest, _ := strings.Cut(string(cpu), "model name\t: ")
-	model, _, _ := strings.Cut(rest, "\n")
+	model, flags := processor(string(cpu))
 	debian, err := os.ReadFile("/etc/debian_version")
 	if err != nil {
 		return f, err
 	}
-	f.machine = fmt.Sprintf("%d cores of %s, Linux %s, Debian %s.", runtime.NumCPU(), model, unix.ByteSliceToString(kernel.Release[:]), strings.TrimSpace(string(debian)))
+	f.machine = fmt.Sprintf("%d cores of %s, Linux %s, Debian %s. %s", runtime.NumCPU(), model, unix.ByteSliceToString(kernel.Release[:]),
+		strings.TrimSpace(string(debian)), flags)
 	for _, p := range []string{"opendkim", "opendmarc", "rspamd", "dkimpy-milter", "postfix"} {
 		version, err := output("dpkg-query", "-W", "-f", "${Version}", p)
 		if err != nil {
