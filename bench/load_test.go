@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,6 +71,23 @@ func TestCPUTime(t *testing.T) {
 	got, err := cpuTime([]int{os.Getpid()})
 	if after := own(); err != nil || got < before || got > after {
 		t.Errorf("%v, %v; want %v to %v", got, err, before, after)
+	}
+}
+
+// Work that a server does after its last reply counts.
+func TestFinished(t *testing.T) {
+	var ended atomic.Bool
+	go func() {
+		for until := time.Now().Add(2 * quietTime); time.Now().Before(until); {
+		}
+		ended.Store(true)
+	}()
+	if _, err := finished([]int{os.Getpid()}); err != nil || !ended.Load() {
+		t.Errorf("the process has finished: %v, %v", ended.Load(), err)
+	}
+	start := time.Now()
+	if cpu, err := finished(nil); cpu != 0 || err != nil || time.Since(start) >= quietTime {
+		t.Errorf("%v, %v after %v for no process", cpu, err, time.Since(start))
 	}
 }
 

@@ -98,6 +98,9 @@ func run(ctx context.Context, args []string) (err error) {
 	return r.write(f)
 }
 
+// holdInterval is the time between two lines of -hold. The load pauses at each line, until the server has finished its work.
+const holdInterval = 5 * time.Second
+
 // hold sends the load of the first cell to one server, for a profiler.
 func (w *world) hold(ctx context.Context, o options, s *server) error {
 	c := o.cells()[0]
@@ -109,7 +112,7 @@ func (w *world) hold(ctx context.Context, o options, s *server) error {
 	l := &loader{server: s, cell: c, pool: pool}
 	fmt.Printf("%s: %s for %v, processes %v\n", s.name, c, o.hold, s.pids())
 	for until := time.Now().Add(o.hold); time.Now().Before(until) && ctx.Err() == nil; {
-		f, err := l.measure(time.Second)
+		f, err := l.measure(min(o.hold, holdInterval))
 		if err != nil {
 			return err
 		}

@@ -113,7 +113,8 @@ The servers are measured alternately, in several rounds. Combinations that a tar
 median of the rounds, but the peak is the highest of all rounds. Ratios and differences are calculated for each round, from two servers
 that were measured in it. Their median is followed by the lowest and the highest: "0.21 (0.19 to 0.24)".
 
-- Processor time is read from the CPU clocks of the servers and their children, to the nanosecond.
+- Processor time is read from the CPU clocks of the servers and their children, to the nanosecond. It includes work after the last reply,
+  such as writing the journal.
 - "Bare cryptography" is SHA-256 over the message and one RSA signature, or its verification, by Go's library, on all cores at once.
 - The peak is VmHWM, reset before each round. Memory that a child shares with its parent is counted once.
 - The messages are sent from the same machine. This affects messages/s and latencies, but not processor time.
