@@ -84,7 +84,7 @@ func parse(args []string) (o options, err error) {
 	f.BoolVar(&o.postfix, "postfix", false, "through a real Postfix instead")
 	f.BoolVar(&o.write, "write", false, "write docs/performance.md even if not everything was measured")
 	f.BoolVar(&o.cold, "cold", false, "each message to verify has its own domain")
-	f.IntVar(&o.rounds, "rounds", 3, "number of rounds; the result is their median")
+	f.IntVar(&o.rounds, "rounds", 3, "number of rounds; results are their median, ratios also show the lowest and the highest")
 	f.DurationVar(&o.time, "time", 700*time.Millisecond, "duration of one measurement")
 	f.DurationVar(&o.hold, "hold", 0, "do not measure, but keep the first server under load for this time")
 	f.StringVar(&o.signpost, "signpost", "bin/signpost", "the `program` to measure")
