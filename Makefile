@@ -2,7 +2,8 @@
 # make short  runs the tests that need only Go: no server, no root; a minute
 # make demo   sends mail through a private Postfix, and shows how it is signed and verified
 # make fuzz   runs each fuzz target for ten minutes, or FUZZTIME=1m
-# make bench  compares the speed with OpenDKIM, OpenDMARC, rspamd and dkimpy-milter; a part of it: BENCH="-only verify -size 4k"
+# make bench  compares the speed with OpenDKIM, OpenDMARC, rspamd and dkimpy-milter, and with the journal disabled; a part of it:
+#             BENCH="-only verify -size 4k"; bin/bench -h lists the options
 # make bench-journal  the speed of a journal with ten million messages, or ROWS=100000
 # make conformance  writes docs/conformance.md from the counts of the tests
 # make build  builds bin/signpost, bin/dkimkey and bin/greyskip, statically linked

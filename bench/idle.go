@@ -57,5 +57,5 @@ func (w *world) idle(s *server, m *mail) (idleCost, error) {
 }
 
 func (c idleCost) String() string {
-	return fmt.Sprintf("%-20s %8.1f KiB %8.1f KiB", c.name, float64(c.fresh)/1024, float64(c.spent)/1024)
+	return fmt.Sprintf("%-*s %8.1f KiB %8.1f KiB", nameWidth, c.name, float64(c.fresh)/1024, float64(c.spent)/1024)
 }

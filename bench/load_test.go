@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,7 +74,24 @@ func TestCPUTime(t *testing.T) {
 	}
 }
 
-// family finds children. Memory that a child shares is not counted again.
+// Work that a server does after its last reply counts.
+func TestFinished(t *testing.T) {
+	var ended atomic.Bool
+	go func() {
+		for until := time.Now().Add(2 * quietTime); time.Now().Before(until); {
+		}
+		ended.Store(true)
+	}()
+	if _, err := finished([]int{os.Getpid()}); err != nil || !ended.Load() {
+		t.Errorf("the process has finished: %v, %v", ended.Load(), err)
+	}
+	start := time.Now()
+	if cpu, err := finished(nil); cpu != 0 || err != nil || time.Since(start) >= quietTime {
+		t.Errorf("%v, %v after %v for no process", cpu, err, time.Since(start))
+	}
+}
+
+// Children are found, and shared memory of a child is not counted again.
 func TestFamily(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "cat; exit")
 	in, err := cmd.StdinPipe()

@@ -1,5 +1,5 @@
-// Command bench measures Signpost, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter alternately, in one run on one machine. For each
-// server it uses the same client, which behaves like Postfix in the milter protocol. `make bench` runs it.
+// Command bench measures Signpost with and without its journal, OpenDKIM, OpenDMARC, rspamd and dkimpy-milter alternately, in one run on
+// one machine. All have the same client, which uses the milter protocol like Postfix. `make bench` runs it.
 package main
 
 import (
@@ -100,6 +100,9 @@ func run(ctx context.Context, args []string) (err error) {
 	return r.write(f)
 }
 
+// holdInterval is the time between two lines of -hold. The load pauses at each line, until the server has finished its work.
+const holdInterval = 5 * time.Second
+
 // hold sends the load of the first cell to one server, for a profiler.
 func (w *world) hold(ctx context.Context, o options, s *server) error {
 	c := o.cells()[0]
@@ -111,7 +114,7 @@ func (w *world) hold(ctx context.Context, o options, s *server) error {
 	l := &loader{server: s, cell: c, pool: pool}
 	fmt.Printf("%s: %s for %v, processes %v\n", s.name, c, o.hold, s.pids())
 	for until := time.Now().Add(o.hold); time.Now().Before(until) && ctx.Err() == nil; {
-		f, err := l.measure(time.Second)
+		f, err := l.measure(min(o.hold, holdInterval))
 		if err != nil {
 			return err
 		}
@@ -136,16 +139,14 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		return nil, err
 	}
 	var loaders []*loader
-	judged := c == usual(c.role, c.size)
 	rounds := o.rounds
-	if o.whole && judged {
+	if o.whole && (judged(c) || ofJournal(c)) {
 		rounds *= 2
 	}
 	for _, s := range servers {
-		if !s.does(c.role) || s.slow && c.tedious() || s.aside && o.whole && !judged {
-			continue
+		if s.measuredIn(c, o.whole) {
+			loaders = append(loaders, &loader{server: s, cell: c, pool: pool})
 		}
-		loaders = append(loaders, &loader{server: s, cell: c, pool: pool})
 	}
 	figures := make([][]figure, len(loaders)+1)
 	for round := range rounds {
@@ -171,7 +172,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 	}
 	var rows []row
 	for i, l := range loaders {
-		rows = append(rows, row{l.server.name, median(figures[i])})
+		rows = append(rows, newRow(l.server.name, figures[i]))
 	}
-	return append(rows, row{bareName, median(figures[len(loaders)])}), nil
+	return append(rows, newRow(bareName, figures[len(loaders)])), nil
 }

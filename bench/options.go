@@ -35,7 +35,7 @@ func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(os.Stderr)
 	list := func(name, usage string, take func(word string) error) {
-		f.Func(name, usage+", a `list` with commas", func(text string) error {
+		f.Func(name, usage+"; a `list` with commas", func(text string) error {
 			for word := range strings.SplitSeq(text, ",") {
 				if err := take(word); err != nil {
 					return err
@@ -73,7 +73,10 @@ func parse(args []string) (o options, err error) {
 		o.delays = append(o.delays, d)
 		return err
 	})
-	list("servers", "servers by name", func(word string) error {
+	list("servers", "servers by name: "+strings.Join(serverNames(), ", "), func(word string) error {
+		if !slices.Contains(serverNames(), word) {
+			return fmt.Errorf("no server is called %q", word)
+		}
 		o.servers = append(o.servers, word)
 		return nil
 	})
@@ -81,7 +84,7 @@ func parse(args []string) (o options, err error) {
 	f.BoolVar(&o.postfix, "postfix", false, "measure through a real Postfix instead")
 	f.BoolVar(&o.write, "write", false, "write docs/performance.md even if not everything was measured")
 	f.BoolVar(&o.cold, "cold", false, "each message to verify has its own domain")
-	f.IntVar(&o.rounds, "rounds", 3, "number of rounds; the result is their median")
+	f.IntVar(&o.rounds, "rounds", 3, "number of rounds; results are their median, ratios also show the lowest and the highest")
 	f.DurationVar(&o.time, "time", 700*time.Millisecond, "duration of one measurement")
 	f.DurationVar(&o.hold, "hold", 0, "do not measure, but keep the first server under load for this time")
 	f.StringVar(&o.signpost, "signpost", "bin/signpost", "the `program` to measure")

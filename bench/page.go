@@ -47,7 +47,7 @@ func kept(page string) string {
 func (r *report) page(f facts, byHand string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Performance\n\nWritten by `make bench` on %s, in one run in which the servers were measured alternately. %s\n\n", f.date, f.machine)
-	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture omits dkimpy-milter, because its long bars would make the others too short.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
+	fmt.Fprintf(&b, "Signpost %s, %s; %s.\n\n![Processor time for each message](performance.svg)\n\nThe picture omits dkimpy-milter, because its long bars would make the others too short, and Signpost without journal.\n", f.commit, f.compiler, strings.Join(f.versions, ", "))
 	b.WriteString("\n## Targets\n\n| | target | measured | |\n|---|---|---|---|\n")
 	for _, t := range r.targets() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", t.what, t.want, t.result(), t.met())
@@ -62,18 +62,18 @@ func (r *report) page(f facts, byHand string) string {
 func (r *report) cellTables(b *strings.Builder) {
 	for _, role := range []string{signing, verifying} {
 		fmt.Fprintf(b, "\n## %s\n\n", map[string]string{signing: "Signing", verifying: "Verifying"}[role])
-		b.WriteString("\"Ratio\" is Signpost's processor time divided by the row's.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
+		b.WriteString("\"Ratio\" is Signpost's processor time divided by the row's: the median of the rounds, with the lowest and the highest round.\n\n| | server | messages/s | CPU ms | p50 ms | p99 ms | peak MiB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
 		for _, m := range r.cells {
 			if m.role != role {
 				continue
 			}
 			name := strings.TrimPrefix(m.String(), role+" ")
 			for _, row := range m.rows {
-				ratio := r.ratio(m.cell, row.name)
+				ratio := r.compared(m.cell, row.name, cpuRatio).text(twoDecimals)
 				if row.name == bareName {
-					fmt.Fprintf(b, "| %s | %s | | %.3f | | | | %.2f |\n", name, row.name, milliseconds(row.cpu), ratio)
+					fmt.Fprintf(b, "| %s | %s | | %.3f | | | | %s |\n", name, row.name, milliseconds(row.cpu), ratio)
 				} else {
-					fmt.Fprintf(b, "| %s | %s | %.1f | %.3f | %.2f | %.2f | %.1f | %.2f |\n", name, row.name, row.perSecond(), milliseconds(row.cpu),
+					fmt.Fprintf(b, "| %s | %s | %.1f | %.3f | %.2f | %.2f | %.1f | %s |\n", name, row.name, row.perSecond(), milliseconds(row.cpu),
 						milliseconds(row.p50), milliseconds(row.p99), float64(row.peak)/(1<<20), ratio)
 				}
 				name = ""
@@ -85,7 +85,7 @@ func (r *report) cellTables(b *strings.Builder) {
 func (r *report) otherTables(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## Through a real Postfix\n\nsmtp-source sends messages of 4 KiB in %d sessions. They are verified and discarded.\n\n| | messages/s | ratio to no milter | milter's CPU ms |\n|---|--:|--:|--:|\n", postfixSessions)
 	for _, t := range r.postfix {
-		fmt.Fprintf(b, "| %s | %.1f | %.2f | %.3f |\n", t.name, t.perSecond, t.perSecond/r.postfix[0].perSecond, milliseconds(t.cpu))
+		fmt.Fprintf(b, "| %s | %.1f | %s | %.3f |\n", t.name, t.perSecond(), r.throughputRatio(t).text(twoDecimals), milliseconds(t.cpu))
 	}
 	fmt.Fprintf(b, "\n## %d idle connections\n\nMemory of each connection, in KiB.\n\n| | after the negotiation | after one message |\n|---|--:|--:|\n", idleConnections)
 	for _, c := range r.idle {
@@ -110,9 +110,11 @@ a message beyond 8 KiB is base64. Messages to verify have one RSA-2048 signature
 authenticated user. "8 sessions of 10" means eight concurrent sessions with ten messages on each connection.
 
 The servers are measured alternately, in several rounds. Combinations that a target mentions have twice as many rounds. Each number is the
-median of the rounds, but the peak is the highest of all rounds.
+median of the rounds, but the peak is the highest of all rounds. Ratios and differences are calculated for each round, from two servers
+that were measured in it. Their median is followed by the lowest and the highest: "0.21 (0.19 to 0.24)".
 
-- Processor time is read from the CPU clocks of the servers and their children, to the nanosecond.
+- Processor time is read from the CPU clocks of the servers and their children, to the nanosecond. It includes work after the last reply,
+  such as writing the journal.
 - "Bare cryptography" is SHA-256 over the message and one RSA signature, or its verification, by Go's library, on all cores at once.
 - The peak is VmHWM, reset before each round. Memory that a child shares with its parent is counted once.
 - The messages are sent from the same machine. This affects messages/s and latencies, but not processor time.
@@ -124,6 +126,9 @@ Each server must return the correct results before the measurement, and for ever
 - dkim, spf and dmarc pass for a genuine message;
 - a changed body fails;
 - a message with a forged From of a domain with p=reject is rejected.
+
+Signpost has its default settings, so its journal is enabled. "Signpost without journal" is the same program with
+` + "`journal.enabled = false`" + `. It was measured in the combinations with targets for the journal, through Postfix, and with idle connections.
 
 OpenDKIM and dkimpy-milter check only DKIM. So only their DKIM results are tested, and they do less work than the other servers.
 
@@ -164,13 +169,13 @@ func findFacts() (f facts, err error) {
 	if err != nil {
 		return f, err
 	}
-	_, rest, _ := strings.Cut(string(cpu), "model name\t: ")
-	model, _, _ := strings.Cut(rest, "\n")
+	model, flags := processor(string(cpu))
 	debian, err := os.ReadFile("/etc/debian_version")
 	if err != nil {
 		return f, err
 	}
-	f.machine = fmt.Sprintf("%d cores of %s, Linux %s, Debian %s.", runtime.NumCPU(), model, unix.ByteSliceToString(kernel.Release[:]), strings.TrimSpace(string(debian)))
+	f.machine = fmt.Sprintf("%d cores of %s, Linux %s, Debian %s. %s", runtime.NumCPU(), model, unix.ByteSliceToString(kernel.Release[:]),
+		strings.TrimSpace(string(debian)), flags)
 	for _, p := range []string{"opendkim", "opendmarc", "rspamd", "dkimpy-milter", "postfix"} {
 		version, err := output("dpkg-query", "-W", "-f", "${Version}", p)
 		if err != nil {

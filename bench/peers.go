@@ -8,8 +8,10 @@ import (
 	"strings"
 )
 
-// serverDir returns the directory of a server.
-func (w *world) serverDir(s *server) string { return filepath.Join(w.dir, s.name) }
+// serverDir returns the directory of a server. Its path has no spaces, which would separate arguments in a configuration of Postfix.
+func (w *world) serverDir(s *server) string {
+	return filepath.Join(w.dir, strings.ReplaceAll(s.name, " ", "-"))
+}
 
 // configure creates the directory of a server, writes a configuration into it, and returns its path.
 func (w *world) configure(s *server, name, text string) (string, error) {
@@ -118,9 +120,11 @@ const (
 
 // startRspamd starts rspamd with its own rules, or without them.
 func (w *world) startRspamd(ctx context.Context, name string) (*server, error) {
-	s := &server{name: name, roles: []string{signing, verifying}, spf: true, aside: name == rulesName}
+	s := &server{name: name, roles: []string{signing, verifying}, spf: true}
 	rules := rspamdRules
-	if name == rspamdName {
+	if name == rulesName {
+		s.only = judged
+	} else {
 		var err error
 		if rules, err = w.configure(s, "empty.lua", ""); err != nil {
 			return nil, err
@@ -149,20 +153,37 @@ func (w *world) startDkimpy(ctx context.Context) (*server, error) {
 	return s, w.startPeer(ctx, s, "dkimpy", dkimpyConf, "dkimpy-milter")
 }
 
-// startAll starts the selected servers.
-func (w *world) startAll(ctx context.Context, o options) (all []*server, err error) {
-	for _, p := range []struct {
-		name  string
-		start func() (*server, error)
-	}{
+// starter starts one of the servers.
+type starter struct {
+	name  string
+	start func() (*server, error)
+}
+
+// starters returns all servers in the order of the tables. The two settings of Signpost are measured directly after one another.
+func (w *world) starters(ctx context.Context, o options) []starter {
+	return []starter{
 		{ours, func() (*server, error) { return w.startSignpost(ctx, ours, o.signpost) }},
+		{noJournalName, func() (*server, error) { return w.startSignpost(ctx, noJournalName, o.signpost) }},
 		{baselineName, func() (*server, error) { return w.startSignpost(ctx, baselineName, o.baseline) }},
 		{"opendkim", func() (*server, error) { return w.startOpenDKIM(ctx) }},
 		{"opendkim+opendmarc", func() (*server, error) { return w.startOpenDMARC(ctx) }},
 		{rspamdName, func() (*server, error) { return w.startRspamd(ctx, rspamdName) }},
 		{rulesName, func() (*server, error) { return w.startRspamd(ctx, rulesName) }},
 		{dkimpyName, func() (*server, error) { return w.startDkimpy(ctx) }},
-	} {
+	}
+}
+
+// serverNames returns the names of all servers.
+func serverNames() (names []string) {
+	for _, s := range new(world).starters(context.Background(), options{}) {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// startAll starts the selected servers.
+func (w *world) startAll(ctx context.Context, o options) (all []*server, err error) {
+	for _, p := range w.starters(ctx, o) {
 		if p.name != baselineName && !o.wants(p.name) || p.name == baselineName && o.baseline == "" {
 			continue
 		}
@@ -175,7 +196,7 @@ func (w *world) startAll(ctx context.Context, o options) (all []*server, err err
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("no server is called %s", strings.Join(o.servers, " or "))
+		return nil, fmt.Errorf("the server %q needs -baseline", baselineName)
 	}
 	return all, nil
 }

@@ -10,7 +10,7 @@ import (
 type report struct {
 	cells   []measured
 	idle    []idleCost
-	postfix []throughput
+	postfix []row
 }
 
 // measured is a cell with the results of the servers.
@@ -69,7 +69,7 @@ func (w *world) measureAll(ctx context.Context, o options, servers []*server) (r
 		}
 		fmt.Printf("\nthrough Postfix, %d sessions of smtp-source\n", postfixSessions)
 		for _, t := range r.postfix {
-			fmt.Printf("%-20s %10.1f messages/s %8.2f %8.3f ms CPU of the milter\n", t.name, t.perSecond, t.perSecond/r.postfix[0].perSecond, milliseconds(t.cpu))
+			fmt.Printf("%-*s %10.1f messages/s %8.3f ms CPU of the milter, ratio to %s %s\n", nameWidth, t.name, t.perSecond(), milliseconds(t.cpu), noMilter, r.throughputRatio(t).text(twoDecimals))
 		}
 	}
 	for _, c := range o.cells() {

@@ -22,18 +22,12 @@ const (
 	firstPort = 2501
 )
 
-// throughput is the result of a real Postfix with a milter, or without one.
-type throughput struct {
-	name      string
-	perSecond float64
-	cpu       time.Duration // processor time of the milter for each message
-}
-
-// noMilter is the name of the row for Postfix without a milter.
+// noMilter is the name of Postfix without a milter.
 const noMilter = "no milter"
 
-// throughPostfix sends a message repeatedly with smtp-source, from the address that its SPF record permits.
-func (w *world) throughPostfix(ctx context.Context, o options, servers []*server, m *mail) (rows []throughput, err error) {
+// throughPostfix sends a message repeatedly with smtp-source, from the address that its SPF record permits. The first row is Postfix
+// without a milter. The processor time is the milter's.
+func (w *world) throughPostfix(ctx context.Context, o options, servers []*server, m *mail) (rows []row, err error) {
 	file := filepath.Join(w.dir, "message.eml")
 	sent := *m
 	sent.fields = m.fields[1:] // Postfix adds the first Received itself
@@ -88,8 +82,7 @@ func (w *world) throughPostfix(ctx context.Context, o options, servers []*server
 		}
 	}
 	for i, s := range chosen {
-		f := median(figures[i])
-		rows = append(rows, throughput{s.name, f.perSecond(), f.cpu})
+		rows = append(rows, newRow(s.name, figures[i]))
 	}
 	return rows, nil
 }

@@ -42,7 +42,31 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// timed measures the duration of f, and the processor time of the processes for each message. It gets the number of messages from f.
+const (
+	// quietTime is the time without work after which a server has finished. The journal collects messages for a shorter time, 200 ms.
+	quietTime = 300 * time.Millisecond
+	// quietWork is the processor time in quietTime that timers may take.
+	quietWork = 3 * time.Millisecond
+	// maxWork is the maximum time to wait for the end of the work.
+	maxWork = 30 * time.Second
+)
+
+// finished waits until the processes have finished the work that follows the messages, such as writing a journal, and returns their
+// processor time.
+func finished(pids []int) (time.Duration, error) {
+	now, err := cpuTime(pids)
+	for until := time.Now().Add(maxWork); err == nil && len(pids) > 0 && time.Now().Before(until); {
+		time.Sleep(quietTime)
+		before := now
+		if now, err = cpuTime(pids); now-before < quietWork {
+			break
+		}
+	}
+	return now, err
+}
+
+// timed measures the duration of f, and the processor time of the processes for each of the messages, whose number f returns. Work that
+// they do after the last reply counts as processor time, but not in the duration.
 func timed(pids []int, f func() (messages int, err error)) (figure, error) {
 	before, err := cpuTime(pids)
 	if err != nil {
@@ -54,7 +78,7 @@ func timed(pids []int, f func() (messages int, err error)) (figure, error) {
 	if err != nil {
 		return figure{}, err
 	}
-	after, err := cpuTime(pids)
+	after, err := finished(pids)
 	return figure{messages: n, elapsed: elapsed, cpu: (after - before) / time.Duration(n)}, err
 }
 

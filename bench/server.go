@@ -13,10 +13,11 @@ import (
 	"time"
 )
 
-// These are the names of the builds of Signpost.
+// The names of Signpost in the tables: as installed, without its journal, and another build of it.
 const (
-	ours         = "signpost"
-	baselineName = "baseline"
+	ours          = "signpost"
+	noJournalName = "signpost without journal"
+	baselineName  = "baseline"
 )
 
 // server is a build of Signpost or an alternative to it. It consists of one milter, or of several that Postfix would use one after the
@@ -24,16 +25,21 @@ const (
 type server struct {
 	name    string
 	sockets []string
-	roles   []string // the roles in which it is measured
-	spf     bool     // it checks SPF and DMARC as well as DKIM, and rejects forged mail
-	slow    bool     // omitted from cells that would take minutes
-	aside   bool     // in a complete run, measured only in the cells of targets
+	roles   []string        // the roles in which it is measured
+	spf     bool            // it checks SPF and DMARC as well as DKIM, and rejects forged mail
+	slow    bool            // omitted from cells that would take minutes
+	only    func(cell) bool // in a complete run, measured only in these cells; nil: in all
 	cmds    []*exec.Cmd
 }
 
 func (s *server) does(role string) bool { return slices.Contains(s.roles, role) }
 
-// pids returns the process IDs of all processes of the server.
+// measuredIn reports whether the server is measured in a cell. A selection that is not the complete run includes all its cells.
+func (s *server) measuredIn(c cell, whole bool) bool {
+	return s.does(c.role) && !(s.slow && c.tedious()) && !(whole && s.only != nil && !s.only(c))
+}
+
+// pids returns all its processes.
 func (s *server) pids() []int {
 	var all []int
 	for _, cmd := range s.cmds {
@@ -67,9 +73,12 @@ func (s *server) start(ctx context.Context, dir, socket string, argv ...string) 
 	return nil
 }
 
+// startTimeout is the time in which a server must accept connections. On a busy machine, rspamd compiles its patterns for half a minute.
+const startTimeout = 2 * time.Minute
+
 // await waits until a server accepts connections at an address.
 func await(ctx context.Context, network, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
 		c, err := net.Dial(network, addr)
@@ -92,13 +101,25 @@ func (s *server) stop() {
 	}
 }
 
+// signpostConf has the default settings, so the journal is enabled.
+const signpostConf = `listen = ["unix:%DIR%/milter.sock"]
+state_dir = "%DIR%/state"
+authserv_id = "mx.example.net"
+`
+
+const withoutJournal = `[journal]
+enabled = false
+`
+
 // startSignpost starts a build of Signpost.
 func (w *world) startSignpost(ctx context.Context, name, program string) (*server, error) {
 	s := &server{name: name, roles: []string{signing, verifying}, spf: true}
-	config, err := w.configure(s, "signpost.toml", `listen = ["unix:%DIR%/milter.sock"]
-state_dir = "%DIR%/state"
-authserv_id = "mx.example.net"
-`)
+	conf := signpostConf
+	if name == noJournalName {
+		s.only = ofJournal
+		conf += withoutJournal
+	}
+	config, err := w.configure(s, "signpost.toml", conf)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The picture has a panel for each cell, and a bar for each server except dkimpy-milter, whose bar would make the others too short. The
-// colors follow the light or dark theme of the browser.
+// The picture has a panel for each cell, and a bar for each server. dkimpy-milter's bar would make the others too short, and Signpost
+// without journal is measured only in one of the panels, so they have none. The colours follow the reader's light or dark theme.
 const (
 	pictureWidth = 820
 	panelWidth   = 390
@@ -43,7 +43,7 @@ func (r *report) picture() string {
 	for _, c := range []cell{usual(verifying, 4<<10), usual(signing, 4<<10), usual(verifying, 10<<20), usual(signing, 10<<20)} {
 		for _, m := range r.cells {
 			if m.cell == c {
-				m.rows = slices.DeleteFunc(slices.Clone(m.rows), func(r row) bool { return r.name == dkimpyName })
+				m.rows = slices.DeleteFunc(slices.Clone(m.rows), func(r row) bool { return r.name == dkimpyName || r.name == noJournalName })
 				cells = append(cells, m)
 				most = max(most, len(m.rows))
 			}

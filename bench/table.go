@@ -10,11 +10,15 @@ import (
 
 // row is the result of a server in a cell.
 type row struct {
-	name string
-	figure
+	name   string
+	figure // the median of the rounds
+	rounds []figure
 }
 
-// median returns the median of each number separately, and the maximum for the peak.
+// newRow returns the row of a server that was measured in several rounds.
+func newRow(name string, rounds []figure) row { return row{name, median(rounds), rounds} }
+
+// median returns the median of each number separately; the peak is the highest.
 func median(all []figure) figure {
 	var f figure
 	f.cpu = middle(all, func(f figure) time.Duration { return f.cpu })
@@ -38,19 +42,23 @@ func middle[T cmp.Ordered](all []figure, of func(figure) T) T {
 	return values[len(values)/2]
 }
 
+// nameWidth is the width of a server's name on the terminal.
+const nameWidth = 24
+
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// table returns a cell as a table. The ratio is the CPU time of the first server divided by that of the row.
+// table returns a cell as a table. A ratio is the CPU time of the first server divided by that of the row in the same round.
 func table(c cell, rows []row) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n%-20s %10s %10s %10s %10s %9s %6s\n", c, "", "messages/s", "CPU ms", "p50 ms", "p99 ms", "peak MiB", "ratio")
+	fmt.Fprintf(&b, "\n%s\n%-*s %10s %10s %10s %10s %9s  %s\n", c, nameWidth, "", "messages/s", "CPU ms", "p50 ms", "p99 ms", "peak MiB", "ratio")
 	for _, r := range rows {
+		ratio := paired(rows[0].rounds, r.rounds, cpuRatio).text(twoDecimals)
 		if r.name == bareName {
-			fmt.Fprintf(&b, "%-20s %10s %10.3f %39s %6.2f\n", r.name, "", milliseconds(r.cpu), "", float64(rows[0].cpu)/float64(r.cpu))
+			fmt.Fprintf(&b, "%-*s %10s %10.3f %31s  %s\n", nameWidth, r.name, "", milliseconds(r.cpu), "", ratio)
 			continue
 		}
-		fmt.Fprintf(&b, "%-20s %10.1f %10.3f %10.2f %10.2f %9.1f %6.2f\n", r.name, r.perSecond(), milliseconds(r.cpu), milliseconds(r.p50), milliseconds(r.p99),
-			float64(r.peak)/(1<<20), float64(rows[0].cpu)/float64(r.cpu))
+		fmt.Fprintf(&b, "%-*s %10.1f %10.3f %10.2f %10.2f %9.1f  %s\n", nameWidth, r.name, r.perSecond(), milliseconds(r.cpu), milliseconds(r.p50), milliseconds(r.p99),
+			float64(r.peak)/(1<<20), ratio)
 	}
 	return b.String()
 }
