@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/policy"
 )
 
@@ -132,6 +133,7 @@ func BenchmarkLarge(b *testing.B) {
 	ask(b, path, rows)
 	b.Run("every message", func(b *testing.B) { every(b, path) })
 	shrinks(b, path, rows)
+	b.Run("burst", burst)
 	b.Run("mail flows", func(b *testing.B) { flow(b, path, fi.Size()) })
 }
 
@@ -153,6 +155,34 @@ func every(b *testing.B, path string) {
 	}
 	b.ReportMetric(float64(cpu()-start)/1e3/float64(n), "cpu-us/message")
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "us/message")
+}
+
+// burst adds 5000 messages a second for ten seconds to a new journal. None may be lost.
+func burst(b *testing.B) {
+	const perSecond, seconds, ticks = 5000, 10, 100
+	all := make([]*decision.Record, perSecond)
+	for i := range all {
+		all[i] = sample(i)
+	}
+	for b.Loop() {
+		d := newFixture(b)
+		j := Open(d.Options)
+		most, start := 0, time.Now()
+		for n := range perSecond * seconds {
+			if n%(perSecond/ticks) == 0 {
+				time.Sleep(time.Until(start.Add(time.Duration(n) * time.Second / perSecond)))
+				most = max(most, len(j.queue))
+			}
+			j.Add(all[n%len(all)])
+		}
+		took := time.Since(start)
+		j.Close()
+		b.ReportMetric(perSecond*seconds/took.Seconds(), "messages/s")
+		b.ReportMetric(float64(most), "waiting-most")
+		if d.lost.Load() > 0 {
+			b.Errorf("%d lost\n%s", d.lost.Load(), d.log)
+		}
+	}
 }
 
 // flow writes messages to a database that has already reached its limit, while another goroutine queries it.
