@@ -31,9 +31,12 @@ type Millis time.Duration
 const millisUnit = 10 * time.Microsecond
 
 // MarshalJSON returns the number of milliseconds.
-func (m Millis) MarshalJSON() ([]byte, error) {
+func (m Millis) MarshalJSON() ([]byte, error) { return m.Append(nil), nil }
+
+// Append appends the number of milliseconds.
+func (m Millis) Append(b []byte) []byte {
 	units := time.Duration(m).Round(millisUnit) / millisUnit
-	return strconv.AppendFloat(nil, float64(units)/float64(time.Millisecond/millisUnit), 'f', -1, 64), nil
+	return strconv.AppendFloat(b, float64(units)/float64(time.Millisecond/millisUnit), 'f', -1, 64)
 }
 
 // UnmarshalJSON parses a number of milliseconds.

@@ -110,35 +110,29 @@ const magic = "\x00"
 // codec packs and unpacks entries. A packed entry has a few hundred bytes, mostly names.
 type codec struct {
 	old, dictionary *s2.Dict
-	text            bytes.Buffer
-	json            *json.Encoder // into text
-	packed          []byte
+	text, packed    []byte // buffers of encode
 }
 
 // maxDecoded limits the unpacked size of an entry, in bytes. The oldest entries had no other limit.
 const maxDecoded = 16 << 20
 
 func newCodec() *codec {
-	c := &codec{old: s2.MakeDict(dictionary1, nil), dictionary: s2.MakeDict(dictionary2, nil)}
-	c.json = json.NewEncoder(&c.text)
-	c.json.SetEscapeHTML(false)
-	return c
+	return &codec{old: s2.MakeDict(dictionary1, nil), dictionary: s2.MakeDict(dictionary2, nil)}
 }
 
 // encode returns a packed entry, which is valid until the next call.
-func (c *codec) encode(e *Entry) ([]byte, error) {
-	c.text.Reset()
-	if err := c.json.Encode(e); err != nil {
-		return nil, err
+func (c *codec) encode(e *Entry) (_ []byte, err error) {
+	if c.text, err = appendEntry(c.text[:0], e); err != nil {
+		return nil, fmt.Errorf("encoding an entry: %w", err)
 	}
 	const head = len(magic) + 1 + crc32.Size
-	if need := head + s2.MaxEncodedLen(c.text.Len()); cap(c.packed) < need {
+	if need := head + s2.MaxEncodedLen(len(c.text)); cap(c.packed) < need {
 		c.packed = make([]byte, need)
 	}
 	packed := append(c.packed[:0], magic...)
 	packed = append(packed, decision.Version)
-	packed = binary.BigEndian.AppendUint32(packed, crc32.ChecksumIEEE(c.text.Bytes()))
-	return packed[:head+len(c.dictionary.Encode(packed[head:cap(packed)], c.text.Bytes()))], nil
+	packed = binary.BigEndian.AppendUint32(packed, crc32.ChecksumIEEE(c.text))
+	return packed[:head+len(c.dictionary.Encode(packed[head:cap(packed)], c.text))], nil
 }
 
 func (c *codec) decode(packed []byte) (e Entry, err error) {

@@ -162,7 +162,7 @@ func (j *Journal) pack(e *Entry) (*row, error) {
 	}
 	e.Record = redact(e.Record, keep, secret)
 	c := j.encoders.Get().(*codec)
-	if c.text.Cap() <= maxPooled {
+	if cap(c.text) <= maxPooled {
 		defer j.encoders.Put(c)
 	}
 	return pack(e, c, j.stored)

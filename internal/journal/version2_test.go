@@ -74,7 +74,7 @@ func writeGolden(t *testing.T, file string) {
 			t.Fatal(err)
 		}
 		out.WriteString(base64.StdEncoding.EncodeToString(packed) + "\n")
-		out.Write(bytes.TrimSpace(c.text.Bytes()))
+		out.Write(c.text)
 		out.WriteByte('\n')
 	}
 	if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
