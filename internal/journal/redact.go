@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"signpost/internal/decision"
+	"signpost/internal/dkim"
+	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/policy"
 )
@@ -35,46 +37,35 @@ func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 	hide := hider{hash: keep == Hash, secret: secret}
 	local, _, _ := cutAddress(r.Sender)
 	r.Sender, r.Login = hide.address(r.Sender), hide.address(r.Login)
-	r.Recipients = slices.Clone(r.Recipients)
-	for i, to := range r.Recipients {
-		r.Recipients[i] = hide.address(to)
-	}
 	if keep == Omit {
 		r.Recipients = nil
 	}
+	r.Recipients = hideEach(r.Recipients, hide.address, func(to *string) *string { return to })
 	r.Lookups, hide.pieces = hideNames(r.Lookups, local)
 	e := &r.Evidence
-	failed := failedNames(e)
+	var failed []string
+	if len(hide.pieces) > 0 {
+		failed = failedNames(e)
+	}
 	e.Author.Detail = hide.detail(e.Author.Detail)
-	e.DKIM = slices.Clone(e.DKIM)
-	for i := range e.DKIM {
-		e.DKIM[i].Identity, e.DKIM[i].Detail = hide.address(e.DKIM[i].Identity), hide.detail(e.DKIM[i].Detail)
-	}
-	e.DMARC = slices.Clone(e.DMARC)
-	for i := range e.DMARC {
-		e.DMARC[i].Failed, e.DMARC[i].Detail = hide.detail(e.DMARC[i].Failed), hide.detail(e.DMARC[i].Detail)
-	}
-	e.Others = slices.Clone(e.Others)
-	for i := range e.Others {
-		e.Others[i].Reason = hide.text(e.Others[i].Reason)
-	}
+	e.DKIM = hideEach(e.DKIM, hide.address, func(d *dkim.Result) *string { return &d.Identity })
+	e.DKIM = hideEach(e.DKIM, hide.detail, func(d *dkim.Result) *string { return &d.Detail })
+	e.DMARC = hideEach(e.DMARC, hide.detail, func(d *dmarc.Result) *string { return &d.Failed })
+	e.DMARC = hideEach(e.DMARC, hide.detail, func(d *dmarc.Result) *string { return &d.Detail })
+	e.Others = hideEach(e.Others, hide.text, func(o *policy.Other) *string { return &o.Reason })
+	e.Relays = hideEach(e.Relays, hide.detail, func(r *policy.Relay) *string { return &r.Failed })
 	if e.ARC != nil {
 		arc := *e.ARC
 		arc.Detail = hide.detail(arc.Detail)
-		arc.Sets = slices.Clone(arc.Sets)
-		for i := range arc.Sets {
-			arc.Sets[i].Results = hide.text(arc.Sets[i].Results)
-		}
+		arc.Sets = hideEach(arc.Sets, hide.text, func(s *dkim.Sealer) *string { return &s.Results })
 		e.ARC = &arc
 	}
-	e.Relays = slices.Clone(e.Relays)
-	for i := range e.Relays {
-		e.Relays[i].Failed = hide.detail(e.Relays[i].Failed)
-	}
 	if e.SPF != nil {
-		spf := *e.SPF
-		spf.Failed, spf.RecordDomain, spf.Detail = hide.detail(spf.Failed), hide.detail(spf.RecordDomain), hide.detail(spf.Detail)
-		e.SPF = &spf
+		hidden := *e.SPF
+		hidden.Failed, hidden.RecordDomain, hidden.Detail = hide.detail(hidden.Failed), hide.detail(hidden.RecordDomain), hide.detail(hidden.Detail)
+		if hidden != *e.SPF {
+			e.SPF = new(hidden)
+		}
 	}
 	r.Assignment.Reason = hide.reason(r.Assignment.Reason)
 	r.Verdict.Reasons, r.Verdict.Evidence = hide.reasons(r.Verdict.Reasons), hide.reasons(r.Verdict.Evidence)
@@ -83,6 +74,21 @@ func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 	}
 	r.Reply.Text = hide.text(r.Reply.Text)
 	return r
+}
+
+// hideEach hides a text of each item. If one changes, it returns a copy: few messages have such a text.
+func hideEach[T any](all []T, hide func(string) string, text func(*T) *string) []T {
+	copied := false
+	for i := range all {
+		before := *text(&all[i])
+		if after := hide(before); after != before {
+			if !copied {
+				all, copied = slices.Clone(all), true
+			}
+			*text(&all[i]) = after
+		}
+	}
+	return all
 }
 
 // failedNames returns the DNS names whose lookup failed.
@@ -150,15 +156,20 @@ func (h hider) reason(r policy.Reason) policy.Reason {
 }
 
 func (h hider) reasons(all []policy.Reason) []policy.Reason {
-	all = slices.Clone(all)
-	for i := range all {
-		all[i] = h.reason(all[i])
+	copied := false
+	for i, r := range all {
+		if hidden := h.reason(r); hidden != r {
+			if !copied {
+				all, copied = slices.Clone(all), true
+			}
+			all[i] = hidden
+		}
 	}
 	return all
 }
 
 func (h hider) address(address string) string {
-	local, domain, ok := cutAddress(address)
+	local, _, ok := cutAddress(address)
 	if local == "" {
 		return address
 	}
@@ -171,7 +182,7 @@ func (h hider) address(address string) string {
 	if !ok {
 		return cmp.Or(word, leftOut) // not empty: that would be a bounce, or a client without a login
 	}
-	return word + "@" + domain
+	return word + address[len(local):]
 }
 
 // text hides the local part of each address in a text. A quoted string, which may have spaces, is part of a word.
@@ -249,10 +260,7 @@ func keyName(word string) string {
 // returns the pieces of the local part, or none if no record has such a macro.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
-		has := func(macro string) bool {
-			return slices.ContainsFunc(l.Records, func(r string) bool { return strings.Contains(r, macro) })
-		}
-		return l.Incomplete() || has("%{l") || has("%{s") || has("%{L") || has("%{S") // the missing records may have macros
+		return l.Incomplete() || slices.ContainsFunc(l.Records, hasLocalMacro) // the missing records may have macros
 	})
 	if !macros || local == "" {
 		return all, nil
@@ -267,6 +275,20 @@ func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []stri
 		}
 	}
 	return kept, pieces
+}
+
+// hasLocalMacro reports whether a record has the macro s or l.
+func hasLocalMacro(record string) bool {
+	for {
+		_, after, found := strings.Cut(record, "%{")
+		if !found {
+			return false
+		}
+		if after != "" && strings.Contains("lsLS", after[:1]) {
+			return true
+		}
+		record = after
+	}
 }
 
 // escape returns a text in the URL escaping of macros in upper case: RFC 7208 section 7.3.
