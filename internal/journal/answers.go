@@ -27,6 +27,12 @@ const (
 	forgotten = "(no longer known)"
 )
 
+// marked returns the text that replaces the text with this hash.
+func marked(sum int64) string {
+	var b [16]byte // the longest: mark, a sign and 13 digits
+	return string(strconv.AppendInt(append(b[:0], mark...), sum, 36))
+}
+
 // text is a row of the table answer.
 type text struct {
 	sum  int64

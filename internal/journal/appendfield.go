@@ -114,16 +114,20 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// plain reports whether a text is ASCII without a byte that JSON escapes. It checks eight bytes at a time.
+// plain reports whether a text is ASCII without a byte that JSON escapes. It checks eight bytes at a time; the last eight may overlap.
 func plain(s []byte) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
-	for ; len(s) >= 8; s = s[8:] {
+	for len(s) >= 8 {
 		w := binary.LittleEndian.Uint64(s)
 		quote, backslash := w^(ones*'"'), w^(ones*'\\')
 		// The first byte that is not plain sets its high bit: the plain bytes below it do not borrow from it.
 		if (w|(w-ones*' ')|(quote-ones)|(backslash-ones))&high != 0 {
 			return false
 		}
+		if len(s) == 8 {
+			return true
+		}
+		s = s[min(8, len(s)-8):]
 	}
 	for _, c := range s {
 		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {

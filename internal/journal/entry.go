@@ -90,7 +90,8 @@ func (e *Entry) Outcome() Outcome {
 // hash returns the number that represents a queue ID, a Message-ID or a text in an index. The hash is cryptographic, so that a sender cannot
 // create two texts with the same number.
 func hash(s string) int64 {
-	sum := sha256.Sum256([]byte(s))
+	var b [512]byte // few texts are longer, and need memory on the heap
+	sum := sha256.Sum256(append(b[:0], s...))
 	return int64(binary.BigEndian.Uint64(sum[:]))
 }
 

@@ -91,10 +91,18 @@ const unhidden = `Assignment.Domain Assignment.Reason.Cause Assignment.Reason.Do
 	Lookups.Type Selectors Verdict.Evidence.Cause Verdict.Evidence.Domain Verdict.Reasons.Cause Verdict.Reasons.Domain
 	Verdict.Reply.Enhanced`
 
-// Each text of an entry that may contain an address is without it: redact hides it.
+// Each text of an entry that may contain an address is without it: redact hides it. It does not change the record, which others read.
 func TestEachFieldIsRedacted(t *testing.T) {
-	r := new(decision.Record)
+	r, want := new(decision.Record), new(decision.Record)
 	fillTexts(reflect.ValueOf(r).Elem(), "secret@example.com", 1)
+	fillTexts(reflect.ValueOf(want).Elem(), "secret@example.com", 1)
+	for _, keep := range []Addresses{Omit, Hash} {
+		e := shorten(&Entry{Record: redact(*r, keep, nil)}, maxLevel)
+		replaceTexts(&e, strings.ToUpper, func(l *dns.Lookup) { l.Records = nil })
+		if !reflect.DeepEqual(r, want) {
+			t.Errorf("%s: the record is changed: %+v", keep, r)
+		}
+	}
 	var got []string
 	texts(reflect.ValueOf(redact(*r, Omit, nil)), "", func(path string, v reflect.Value) {
 		if v.Kind() == reflect.String && strings.Contains(v.String(), "secret") {

@@ -102,7 +102,8 @@ func newJournal(o Options) *Journal {
 		o.Lost = func(Cause, int) {}
 	}
 	j := &Journal{options: o, queue: make(chan *row, queueMessages), stop: make(chan struct{}), stored: newStoredTexts()}
-	j.encoders.New = func() any { return newCodec() }
+	shared := newCodec()
+	j.encoders.New = func() any { return &codec{old: shared.old, dictionary: shared.dictionary} } // a Dict has a table of 32 KiB
 	j.Limit(o.Limits)
 	return j
 }

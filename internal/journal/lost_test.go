@@ -100,3 +100,15 @@ func TestMacrosInCutAnswers(t *testing.T) {
 		t.Errorf("%q is kept", kept[1].Name)
 	}
 }
+
+// The macros that expand to the local part are found wherever they are, in both cases.
+func TestLocalMacros(t *testing.T) {
+	for record, want := range map[string]bool{
+		"v=spf1 exists:%{l}.example.com -all": true, "v=spf1 exists:%{i}.%{S}.example.com": true, "%{d}%{L": true, "%{%{s": true,
+		"": false, "%{": false, "v=spf1 exists:%{i}.%{d}.example.com -all": false, "%{d}.l{s": false,
+	} {
+		if got := hasLocalMacro(record); got != want {
+			t.Errorf("%q: %v", record, got)
+		}
+	}
+}

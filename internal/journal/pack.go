@@ -2,7 +2,7 @@ package journal
 
 import (
 	"bytes"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -59,7 +59,7 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 			if !known {
 				texts = append(texts, text{sum, s})
 			}
-			return mark + strconv.FormatInt(sum, 36)
+			return marked(sum)
 		}
 		replaceTexts(&short, func(s string) string {
 			if len(s) < large && !strings.HasPrefix(s, mark) {
@@ -93,10 +93,9 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 // page unused.
 func (r *row) keepTexts(texts []text) {
 	room := maxMessage - indexRoom - pageSize - len(r.entry)
-	seen := map[int64]bool{}
 	for _, t := range texts {
-		if cost := textCost(len(t.text)); cost <= room && !seen[t.sum] {
-			seen[t.sum] = true
+		kept := func(k text) bool { return k.sum == t.sum }
+		if cost := textCost(len(t.text)); cost <= room && !slices.ContainsFunc(r.texts, kept) {
 			room -= cost
 			t.text = strings.Clone(t.text)
 			r.texts = append(r.texts, t)

@@ -180,8 +180,9 @@ func (s *shortener) results(ev *policy.Evidence) {
 		s.sentences(&d.Detail)
 		if d.Aligned != nil {
 			aligned := *d.Aligned
-			s.words(&aligned.Domain)
-			d.Aligned = &aligned
+			if s.words(&aligned.Domain); aligned != *d.Aligned {
+				d.Aligned = new(aligned)
+			}
 		}
 		if d.Fault != nil {
 			fault := *d.Fault
