@@ -12,7 +12,7 @@ import (
 )
 
 // appendEntry appends the JSON of an entry, with the bytes that encoding/json writes without HTML escaping. It exists because each message is
-// encoded and encoding/json takes five times as long. The fields are in the order of their structs. It returns an error if the year has more
+// encoded, and encoding/json takes four times as long. The fields are in the order of their structs. It returns an error if the year has more
 // than four digits or a number is not finite.
 func appendEntry(b []byte, e *Entry) ([]byte, error) {
 	for _, ms := range [...]float64{e.DNSMS, e.HandlerMS} {
