@@ -48,7 +48,7 @@ func BenchmarkWriter(b *testing.B) {
 	c := newCodec()
 	packed := func(b *testing.B, e Entry) *row {
 		e.Record = redact(e.Record, Omit, nil)
-		r, err := pack(&e, c, db.stored)
+		r, err := pack(&e, c, db.stored, false)
 		if err != nil {
 			b.Fatal(err)
 		}

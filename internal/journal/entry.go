@@ -122,18 +122,32 @@ func newCodec() *codec {
 }
 
 // encode returns a packed entry, which is valid until the next call.
-func (c *codec) encode(e *Entry) (_ []byte, err error) {
+func (c *codec) encode(e *Entry) ([]byte, error) {
+	text, err := c.marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	return c.compress(text), nil
+}
+
+// marshal returns the JSON of an entry, which is valid until the next call.
+func (c *codec) marshal(e *Entry) (_ []byte, err error) {
 	if c.text, err = appendEntry(c.text[:0], e); err != nil {
 		return nil, fmt.Errorf("encoding an entry: %w", err)
 	}
+	return c.text, nil
+}
+
+// compress returns the packed entry with a JSON text. It is valid until the next call.
+func (c *codec) compress(text []byte) []byte {
 	const head = len(magic) + 1 + crc32.Size
-	if need := head + s2.MaxEncodedLen(len(c.text)); cap(c.packed) < need {
+	if need := head + s2.MaxEncodedLen(len(text)); cap(c.packed) < need {
 		c.packed = make([]byte, need)
 	}
 	packed := append(c.packed[:0], magic...)
 	packed = append(packed, decision.Version)
-	packed = binary.BigEndian.AppendUint32(packed, crc32.ChecksumIEEE(c.text))
-	return packed[:head+len(c.dictionary.Encode(packed[head:cap(packed)], c.text))], nil
+	packed = binary.BigEndian.AppendUint32(packed, crc32.ChecksumIEEE(text))
+	return packed[:head+len(c.dictionary.Encode(packed[head:cap(packed)], text))]
 }
 
 func (c *codec) decode(packed []byte) (e Entry, err error) {

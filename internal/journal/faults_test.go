@@ -383,7 +383,7 @@ func TestContextEnds(t *testing.T) {
 	}
 	defer db.close()
 	e := Entry{Time: d.Now(), Record: *sample(3)}
-	r, err := pack(&e, newCodec(), db.stored)
+	r, err := pack(&e, newCodec(), db.stored, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func (j *Journal) Add(r *decision.Record) {
 		j.lose(NotEncodable, 1)
 		return
 	}
-	cause := j.full(j.queued.Add(packed.bytes()))
+	cause := j.full(j.queued.Add(packed.size))
 	if cause == "" {
 		select {
 		case j.queue <- packed:
@@ -138,7 +138,7 @@ func (j *Journal) Add(r *decision.Record) {
 			cause = QueueFull
 		}
 	}
-	j.queued.Add(-packed.bytes())
+	j.queued.Add(-packed.size)
 	j.lose(cause, 1)
 }
 
@@ -167,7 +167,7 @@ func (j *Journal) pack(e *Entry) (*row, error) {
 	if cap(c.text) <= maxPooled {
 		defer j.encoders.Put(c)
 	}
-	return pack(e, c, j.stored)
+	return pack(e, c, j.stored, !j.pressed())
 }
 
 // Close writes the queued messages, for at most closeTimeout, and closes the database.
@@ -209,6 +209,7 @@ func (j *Journal) writeNext(first *row) {
 		most, mostBytes = largeBatch, 2*batchBytes
 	}
 	b := &batch{rows: make([]*row, 0, most), texts: map[int64]bool{}}
+	first.compress(j.db.codec)
 	b.add(first, j.stored)
 	timeout := time.NewTimer(batchDelay)
 	defer timeout.Stop()
@@ -219,6 +220,7 @@ func (j *Journal) writeNext(first *row) {
 		if r == nil {
 			break
 		}
+		r.compress(j.db.codec)
 		b.add(r, j.stored)
 	}
 	j.write(b.rows)

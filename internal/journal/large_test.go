@@ -42,7 +42,7 @@ func newCrowd(b *testing.B, db *database) *crowd {
 	for n := range packedEntries {
 		e := Entry{Record: redact(*sample(n), Omit, nil)}
 		e.Evidence.QueueID = queueOf(n)
-		r, err := pack(&e, db.codec, db.stored)
+		r, err := pack(&e, db.codec, db.stored, false)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func (c *crowd) message(b *testing.B, db *database, n int, at time.Time) *row {
 		ev.Author.Domains = []string{"sender0.example"}
 	}
 	if n%packedEntries == 0 {
-		r, err := pack(&e, db.codec, db.stored)
+		r, err := pack(&e, db.codec, db.stored, false)
 		if err != nil {
 			b.Fatal(err)
 		}

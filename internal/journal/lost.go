@@ -55,7 +55,7 @@ func (j *Journal) discard(cause Cause, all ...*row) {
 // release subtracts messages from the size of the queue.
 func (j *Journal) release(all []*row) {
 	for _, r := range all {
-		j.queued.Add(-r.bytes())
+		j.queued.Add(-r.size)
 	}
 }
 

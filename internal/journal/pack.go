@@ -20,6 +20,8 @@ const (
 	maxEntry = 6 << 10
 	// indexRoom is the space for the index rows of a message, in bytes. Two of these rows contain the domain.
 	indexRoom = 1 << 10
+	// maxLoose is the maximum size of an entry that is queued without compression, in bytes. Ordinary entries have less than 2,000.
+	maxLoose = 3 << 10
 	// rowBytes is the memory of a queued row in addition to its entry and texts, in bytes.
 	rowBytes = 384
 	// maxPooled is the maximum size of a buffer that is reused, in bytes. Few entries are larger before they are packed.
@@ -33,13 +35,20 @@ type row struct {
 	domain     string
 	client     []byte
 	outcome    Outcome
-	entry      []byte
+	entry      []byte // packed; if loose, not compressed yet
+	loose      bool
 	texts      []text // to be stored before the row
 	textBytes  int
+	size       int64 // the memory of the row while it is queued, in bytes
 }
 
-// bytes returns the memory of a row.
-func (r *row) bytes() int64 { return int64(rowBytes + len(r.entry) + len(r.domain) + r.textBytes) }
+// compress compresses the entry. The writer calls it: S2 has a table of 64 KiB on its stack, which the goroutine of each message would have
+// to grow.
+func (r *row) compress(c *codec) {
+	if r.loose {
+		r.entry, r.loose = bytes.Clone(c.compress(r.entry)), false
+	}
+}
 
 // textCost returns the space in the files for a text of size bytes. It includes the row of the index, and the free space in pages after
 // inserts in random order.
@@ -47,8 +56,9 @@ func textCost(size int) int { return size*5/4 + textRow }
 
 const textRow = 72
 
-// pack packs an entry. While the result is larger than maxEntry, it cuts the entry at the next level.
-func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
+// pack packs an entry. While the result is larger than maxEntry, it cuts the entry at the next level. If loose is true, it does not compress
+// an ordinary entry.
+func pack(e *Entry, c *codec, stored *storedTexts, loose bool) (*row, error) {
 	r := &row{at: e.Time, queue: hash(e.QueueID), mid: hash(e.MessageID), domain: strings.Clone(cut(e.Domain(), maxDomain)),
 		client: address(e.Client), outcome: e.Outcome()}
 	for level := 0; ; level++ {
@@ -76,15 +86,19 @@ func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 				l.Records = []string{store(joinRecords(l.Records))}
 			}
 		})
-		packed, err := c.encode(&short)
+		entry, err := c.marshal(&short)
 		if err != nil {
 			return nil, err
 		}
-		if len(packed) > maxEntry && level < maxLevel {
+		if r.loose = loose && len(entry) <= maxLoose; !r.loose {
+			entry = c.compress(entry)
+		}
+		if len(entry) > maxEntry && level < maxLevel {
 			continue
 		}
-		r.entry = bytes.Clone(packed)
+		r.entry = bytes.Clone(entry)
 		r.keepTexts(texts)
+		r.size = int64(rowBytes + len(r.entry) + len(r.domain) + r.textBytes)
 		return r, nil
 	}
 }

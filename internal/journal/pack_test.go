@@ -28,7 +28,7 @@ func TestEntrySize(t *testing.T) {
 				l.Took += dns.Millis(time.Duration(i*7919+j*104_729) % (9 * time.Millisecond))
 			}
 		}
-		r, err := pack(&e, c, stored)
+		r, err := pack(&e, c, stored, false)
 		if err != nil {
 			t.Fatal(err)
 		}
