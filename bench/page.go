@@ -117,7 +117,7 @@ median of the rounds, but the peak is the highest of all rounds.
   once.
 - The peak is VmHWM, which is reset before each round. Memory that a child shares with its parent is counted once.
 - The messages are sent from the same machine. This affects messages/s and latencies, but not processor time.
-- If few messages were measured, the p99 is the time of the slowest one.
+- If few messages were measured, the p99 is the time of the slowest message.
 
 Each server must return the correct results before the measurement, and for every message during it:
 
