@@ -87,7 +87,7 @@ func (r *report) otherTables(b *strings.Builder) {
 	for _, t := range r.postfix {
 		fmt.Fprintf(b, "| %s | %.1f | %s | %.3f |\n", t.name, t.perSecond(), r.throughputRatio(t).text(twoDecimals), milliseconds(t.cpu))
 	}
-	fmt.Fprintf(b, "\n## %d idle connections\n\nMemory of each connection, in KiB.\n\n| | after the negotiation | after one message |\n|---|--:|--:|\n", idleConnections)
+	fmt.Fprintf(b, "\n## %d idle connections\n\nThe table has the memory of each connection, in KiB.\n\n| | after the negotiation | after one message |\n|---|--:|--:|\n", idleConnections)
 	for _, c := range r.idle {
 		fmt.Fprintf(b, "| %s | %.1f | %.1f |\n", c.name, float64(c.fresh)/1024, float64(c.spent)/1024)
 	}
@@ -97,10 +97,10 @@ func (r *report) otherTables(b *strings.Builder) {
 const method = `
 ## How it is measured
 
-The program in bench/ sends messages to each server over a unix socket, as Postfix does. It uses go-milter's client, and imitates Postfix
-3.7 as seen with strace(1):
+The program in bench/ sends messages to each server over a unix socket, as Postfix does. The program uses the client of go-milter. It
+imitates Postfix 3.7, which was observed with strace(1):
 
-- the same negotiation, except SMFIP_SKIP, which that client does not support;
+- the same negotiation, except SMFIP_SKIP, which go-milter does not support;
 - macros before every packet, packets of at most 65535 bytes, and writes of 4096 bytes;
 - no wait for replies that the server negotiated not to send;
 - ABORT between two messages of a connection.
@@ -118,7 +118,7 @@ that were measured in it. Their median is followed by the lowest and the highest
 - "Bare cryptography" is SHA-256 over the message and one RSA signature, or its verification, by Go's library, on all cores at once.
 - The peak is VmHWM, reset before each round. Memory that a child shares with its parent is counted once.
 - The messages are sent from the same machine. This affects messages/s and latencies, but not processor time.
-- If few messages were measured, the p99 is the time of the slowest one.
+- If few messages were measured, the p99 is the time of the slowest message.
 
 Each server must return the correct results before the measurement, and for every message during it:
 
@@ -132,13 +132,13 @@ Signpost has its default settings, so its journal is enabled. "Signpost without 
 
 OpenDKIM and dkimpy-milter check only DKIM. So only their DKIM results are tested, and they do less work than the other servers.
 
-- OpenDKIM and OpenDMARC have Debian's settings, but do not write to syslog, which saves them time. OpenDKIM has 127.0.0.1 as its
-  Nameservers. Debian's build of it uses libunbound, which has a cache. OpenDMARC has no cache. In production it would use a caching
-  resolver on the same host. So the measurements with a DNS delay of 20 ms put it at a disadvantage.
-- rspamd runs its milter proxy in self-scan mode, with one process as in its worker-proxy.inc, and the modules spf, dkim, dmarc,
-  dkim_signing and milter_headers. Every installation uses rspamd's own rules, rules/rspamd.lua, by default. Here only the rows
-  "rspamd+rules" use them. They were measured only for combinations that a target mentions.
-- dkimpy-milter is not measured with 64 sessions of 10 MiB, which would take minutes, and not through Postfix.
+- OpenDKIM and OpenDMARC have Debian's settings, but do not write to syslog, which saves them time. In OpenDKIM, Nameservers is 127.0.0.1.
+  Debian's OpenDKIM uses libunbound, which has a cache. OpenDMARC has no cache. In production, OpenDMARC would use a caching resolver on the
+  same host. So the measurements with a DNS delay of 20 ms put OpenDMARC at a disadvantage.
+- rspamd runs its milter proxy in self-scan mode, with one process as in its worker-proxy.inc. It uses the modules spf, dkim, dmarc,
+  dkim_signing and milter_headers. By default, every installation also uses rspamd's own rules, rules/rspamd.lua. On this page, only the
+  rows "rspamd+rules" use these rules. These rows were measured only for combinations that a target mentions.
+- dkimpy-milter is not measured through Postfix. It is not measured with 64 sessions of 10 MiB either, because this would take minutes.
 
 The packages have benchmarks too. To compare two versions of the source with benchstat:
 
