@@ -196,12 +196,12 @@ func printAdded(c *cobra.Command, a *added, record bool) {
 		what = "activated"
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
-	if record && a.isNew { // the record of a pending key was printed when it was created
+	if record && a.isNew { // the record of a pending key was printed when the key was created
 		fmt.Fprint(c.OutOrStdout(), a.text())
 	}
 }
 
-// printZone prints the records of several domains that the operator must publish, as one text for zone files.
+// printZone prints the records that the operator must publish for several domains. The output is one text for zone files.
 func (d *app) printZone(out io.Writer, all []*added) {
 	head := false
 	for _, a := range all {
@@ -216,7 +216,7 @@ func (d *app) printZone(out io.Writer, all []*added) {
 	}
 }
 
-// text returns the record for a zone file and for a web form.
+// text returns the record in two forms: for a zone file, and for a web form.
 func (a *added) text() string {
 	return fmt.Sprintf("; DNS record of %s key %s, for a zone file:\n%s"+
 		"; The same record for a web form: name (some forms need it without .%s), type TXT, value on one line:\n%s\n%s\n",

@@ -93,7 +93,7 @@ func printChecks(c *cobra.Command, all []checked) error {
 			answers = []keys.ServerAnswer{{Server: "-", Why: k.Err.Error()}}
 		}
 		for i, v := range answers {
-			record := paint.Good("correct") // the last column, so that escape sequences do not affect the alignment
+			record := paint.Good("correct") // this column is the last one, so that its escape sequences do not affect the alignment
 			if i < len(k.Aliases) {
 				record = paint.Good("alias correct")
 			}
@@ -114,7 +114,7 @@ const (
 	maxText = 160
 )
 
-// quoteTexts returns TXT records for a line of output, followed by a colon, or "" if there are none.
+// quoteTexts returns TXT records for a line of output, followed by a colon. Without records, it returns "".
 func quoteTexts(texts []string) string {
 	var all []string
 	for i, text := range texts {

@@ -53,7 +53,7 @@ type keyStatus struct {
 	RecordName string     `json:"record_name"`
 	Next       string     `json:"next"`
 	Error      string     `json:"error,omitempty"`
-	// ActionNeeded is what the operator must do; empty: nothing.
+	// ActionNeeded states what the operator must do. It is empty if no action is needed.
 	ActionNeeded string `json:"action_needed,omitempty"`
 	unseen       bool
 }
@@ -135,7 +135,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	return attention(len(actions) > 0)
 }
 
-// unusable returns what happens next to a key whose file cannot be used, and what the operator must do.
+// unusable returns two texts about a key whose file cannot be used: the next step, and the action that the operator must take.
 func unusable(k keys.Status) (next, action string) {
 	text := cli.Text(k.Err)
 	next = "cannot be used: " + text

@@ -144,7 +144,7 @@ func entryFor(p forwarders.Proposal, expires time.Time) config.Forwarder {
 	case forwarders.Signer:
 		f.Signer = p.Name
 	case forwarders.Network:
-		f.Network, _ = netip.ParsePrefix(p.Name) // Name is the text of a Prefix
+		f.Network, _ = netip.ParsePrefix(p.Name) // Name was formatted from a Prefix, so it can be parsed
 	}
 	return f
 }

@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return cli.Execute(ctx, newRoot(), args, stdout, stderr)
 }
 
-// newRoot returns the command signpost with all commands below it.
+// newRoot returns the command signpost with all its subcommands.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "signpost",
