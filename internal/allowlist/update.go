@@ -118,7 +118,7 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 	return m.replace(ctx, at, old, before, l, s, stateAt)
 }
 
-// notChanged adds to an error the note that the file was not changed.
+// notChanged adds "the file was not changed" to an error.
 func (m *Maker) notChanged(err error) error {
 	if _, none := os.Stat(m.Output); absent(none) {
 		return fmt.Errorf("%w: %s was not created", err, m.Output)

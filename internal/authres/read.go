@@ -93,7 +93,7 @@ func readResult(s string) (r Result, rest string, ok bool) {
 		if after == "" || after[0] == ';' {
 			return r, after, true
 		}
-		if len(after) == len(rest) { // no white space or comment before it
+		if len(after) == len(rest) { // no white space or comment precedes the word
 			return Result{}, "", false
 		}
 		word, rest = readWord(after)
@@ -114,7 +114,7 @@ func readResult(s string) (r Result, rest string, ok bool) {
 	}
 }
 
-// readWord reads a keyword, or two with a dot between them.
+// readWord reads a keyword, or two keywords with a dot between them.
 func readWord(s string) (word, rest string) {
 	end := 0
 	for end < len(s) {

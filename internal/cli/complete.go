@@ -10,7 +10,7 @@ import (
 // Complete registers functions that complete the values of flags, by the names of the flags.
 func Complete(c *cobra.Command, values map[string]cobra.CompletionFunc) {
 	for flag, f := range values {
-		// The only errors are an unknown flag and a flag with two functions. testcli.Walk finds flags without one.
+		// The only errors are an unknown flag and a flag with two functions. testcli.Walk finds flags without a completion function.
 		_ = c.RegisterFlagCompletionFunc(flag, f)
 	}
 }

@@ -70,7 +70,7 @@ func each(err error, f func(error) bool) {
 	}
 }
 
-// plain returns the words for an error of Go's standard library.
+// plain returns plain words for an error of Go's standard library.
 func plain(err error) (words string, known bool) {
 	switch err {
 	case context.Canceled:

@@ -94,7 +94,7 @@ func flagError(c *cobra.Command, err error) error {
 
 func noFlag(c *cobra.Command, unknown *pflag.NotExistError) error {
 	word, meant := "--"+unknown.GetSpecifiedName(), unknown.GetSpecifiedName()
-	if letters := unknown.GetSpecifiedShortnames(); letters != "" { // also a long flag with one hyphen
+	if letters := unknown.GetSpecifiedShortnames(); letters != "" { // this is also the error for a long flag with one hyphen
 		word = word[1:]
 		meant, _, _ = strings.Cut(letters, "=")
 	}

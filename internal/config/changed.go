@@ -35,7 +35,7 @@ func alone(key setter, v any) *Config {
 	return c
 }
 
-// given returns the values that the files set, by key.
+// given returns a map from each key that the files set to its value.
 func (c *Config) given() map[string]any {
 	keys, all := KeyNames(), map[string]any{}
 	var table func(prefix string, tree map[string]any)

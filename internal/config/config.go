@@ -182,7 +182,7 @@ func (p *reader) together() {
 	}
 }
 
-// placeAs sets the place for an error of key to that of the other key in the rule, unless a file sets key.
+// placeAs sets the place of key for errors to the place of other, which is in the same rule. It does nothing if a file sets key.
 func (p *reader) placeAs(key, other string) {
 	if at, set := p.places[other]; set && !p.given[key] {
 		p.places[key] = at

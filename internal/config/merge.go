@@ -10,7 +10,7 @@ import (
 // place is the file and line that set a key. The field file is an index into the names of the sources.
 type place struct{ file, line int }
 
-// Override is a key that two files set. The later file takes effect.
+// Override is a key that two files set. The value in the later file is effective. The later file takes effect.
 type Override struct {
 	Key    string
 	By, Of string // FILE:LINE of the effective value, and of the overridden one
@@ -38,8 +38,8 @@ func (m *merged) add(tree map[string]any, places map[string]place) {
 	m.table(m.tree, tree, "", "", places)
 }
 
-// table merges the table from into the table to. The parameter prefix is the dotted name of the table in m, and written is its name in
-// the file.
+// table merges one table into another. The parameter from is the source, and to is the destination. The parameter prefix is the dotted name
+// of the table in m, and written is its name in the file.
 func (m *merged) table(to, from map[string]any, prefix, written string, places map[string]place) {
 	for _, k := range slices.Sorted(maps.Keys(from)) {
 		name := sameName(prefix, k)

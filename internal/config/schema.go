@@ -36,7 +36,7 @@ type Config struct {
 	Files     []string   // the files that Load read, in order
 	Overrides []Override // the keys that more than one file sets
 
-	rights map[Listener]rights // rights of the sockets that have their own
+	rights map[Listener]rights // the sockets whose mode or group differs from that of all sockets
 	tree   map[string]any      // the merged files
 	places map[string]place
 }
