@@ -47,7 +47,7 @@ func readLimits(log *slog.Logger) limits {
 		log.Warn("the limit on open files cannot be read", "error", err)
 		return limitsFor(fewFiles)
 	}
-	const maxFiles = 1 << 20 // a larger limit makes no difference, and RLIM_INFINITY does not fit into an int
+	const maxFiles = 1 << 20 // files above this number are never needed, and RLIM_INFINITY does not fit into an int
 	l := limitsFor(int(min(uint64(files.Cur), maxFiles)))
 	if l.files < fewFiles {
 		log.Warn("the limit on open files is low, so that mail waits under load; set LimitNOFILE=4096 in signpost.service", "limit", l.files, "milter_connections", l.connections, "dns_lookups", l.slots)

@@ -22,7 +22,7 @@ const Version = 2
 // of a number includes its unit. A Record is immutable, because it shares memory with the message, its header and the DNS cache.
 type Record struct {
 	Version int         `json:"v"`
-	Code    policy.Code `json:"code,omitempty"` // the code of the reason that decided; if there is none, the code of the role
+	Code    policy.Code `json:"code,omitempty"` // the code of the reason for the action; without such a reason, the code of the role
 	policy.Assignment
 	policy.Verdict
 	policy.Evidence
@@ -34,10 +34,10 @@ type Record struct {
 
 	DNSQueries int     `json:"dns_queries,omitempty"`
 	DNSMS      float64 `json:"dns_ms,omitempty"`
-	HandlerMS  float64 `json:"handler_ms"` // time in the handlers, including the wait for DNS at the end
+	HandlerMS  float64 `json:"handler_ms"` // time in the milter handlers, including the wait for DNS at the end of the message
 
 	Lookups  []dns.Lookup `json:"lookups,omitempty"`
-	Answered dns.Answered `json:"-"` // the lookups, while Lookups is still empty
+	Answered dns.Answered `json:"-"` // the lookups before they are converted to Lookups
 }
 
 // Decided returns the action that was decided on. In observe mode, that action was not taken.

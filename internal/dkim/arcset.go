@@ -89,8 +89,8 @@ func readChain(fields []Field, x *index) chain {
 	return c
 }
 
-// checkCV returns the fault of the newest seal whose cv= is wrong: RFC 8617 section 5.2 steps 2 and 3. The first seal needs cv=none, the
-// others cv=pass.
+// checkCV returns a fault if a seal has a wrong cv=. If there are several, it returns the fault of the newest seal: RFC 8617 section 5.2
+// steps 2 and 3. The first seal needs cv=none, the others cv=pass.
 func (c *chain) checkCV() *setFault {
 	for i := len(c.sets) - 1; i >= 0; i-- {
 		s, want := c.sets[i], "pass"
@@ -177,7 +177,7 @@ func (s *signature) readMessage(tags map[string]string) *Fault {
 		}
 	}
 	// Section 4.1.2 forbids signing any ARC field. Seals are added after the message signature, so a signature that covers them cannot
-	// verify. Some signers sign the other two fields, which is accepted here.
+	// verify. Some signers sign the other two ARC fields. This package accepts their signatures.
 	if s.covers(arcSeal) {
 		return &Fault{Cause: MessageSignatureCoversSeal}
 	}

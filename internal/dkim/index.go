@@ -2,11 +2,11 @@ package dkim
 
 import "strings"
 
-// index finds the fields of a header by name. It needs a few allocations, whatever the number of fields.
+// index finds the fields of a header by name. The number of memory allocations does not depend on the number of fields.
 type index struct {
-	ids   map[string]int // index into last, by name in lower case and without white space before the colon
-	last  []int          // for each name, its lowest field
-	above []int          // for each field, the next field above it with the same name, or -1
+	ids   map[string]int // maps a name to its index in last; names are in lower case and have no white space before the colon
+	last  []int          // for each name, the index of its lowest field
+	above []int          // for each field, the index of the next field above it with the same name, or -1
 }
 
 func newIndex(fields []Field) index {

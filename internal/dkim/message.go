@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxHeader limits the size in bytes of the header that ReadMessage accepts. So it also limits the length of a line.
+// maxHeader limits the size in bytes of the header that ReadMessage accepts. This limit also applies to the length of a single line.
 const maxHeader = 4 << 20
 
 const readSize = 64 << 10
@@ -55,8 +55,7 @@ func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	}
 }
 
-// CRLF returns text with CRLF line ends, as on the wire. The line ends of text may be CRLF, or LF as in folds that Postfix passes to
-// milters.
+// CRLF returns text with CRLF line ends, as on the wire. The line ends of text may be CRLF or LF. Postfix passes folds to milters with LF.
 func CRLF(text string) string {
 	if !strings.Contains(text, "\n") {
 		return text

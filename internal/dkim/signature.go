@@ -11,7 +11,7 @@ import (
 // signature is a parsed signature field. It can be verified unless its result has a Status.
 type signature struct {
 	field  Field
-	at     int // its index among the fields that it may cover, or -1 if it is not one of them
+	at     int // the index of this field in the list of fields that the signature may cover, or -1 if it is not in that list
 	result Result
 
 	keyType  string // "rsa" or "ed25519"

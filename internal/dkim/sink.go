@@ -13,7 +13,7 @@ type sink struct {
 	length int64   // bytes hashed
 	limits []int64 // remaining lengths, ascending, distinct
 	sums   map[int64][]byte
-	total  []byte // after finish: the hash of the whole body
+	total  []byte // set by finish: the hash of the whole body
 	buf    []byte // collects small parts, because hashing each separately would be slow
 }
 
