@@ -42,11 +42,11 @@ type answer struct {
 	names []string // PTR, CNAME
 	tlsa  []TLSA
 
-	short atomic.Pointer[short] // the result of shortened, after its first call
+	short atomic.Pointer[short] // the result of the first call of shortened, or nil
 }
 
-// read returns the answer to a question from a reply for the name at. If the reply has only aliases, target is the name to which the last
-// of them points, and the answer has no records.
+// read returns the answer to a question. m is the reply to a query for the name at. If the reply has only aliases, the answer has no
+// records, and target is the name to which the last alias points.
 func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return failed(q, rcodeStatus(m.Rcode)), ""
@@ -133,7 +133,8 @@ func aliasOf(name string, m *dns.Msg) *dns.CNAME {
 	return nil
 }
 
-// keepFor reduces the TTL of an answer to that of a record, if that is lower. RFC 2181 section 8: a TTL with the top bit set is 0.
+// keepFor reduces the TTL of an answer to the TTL of one of its records, if that is lower. RFC 2181 section 8: a TTL with the top bit set
+// is 0.
 func (a *answer) keepFor(ttl uint32) {
 	if ttl >= 1<<31 {
 		ttl = 0

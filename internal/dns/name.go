@@ -51,8 +51,7 @@ func hostLike(name string) bool {
 	return label > 0 && len(name) <= maxName
 }
 
-// respell converts a name from any zone-file spelling to canonical form: the spelling in which the library returns names from the
-// network.
+// respell converts a name from any zone-file spelling to canonical form. The library returns names from the network in that form.
 func respell(text string) (string, error) {
 	var wire [256]byte
 	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)
