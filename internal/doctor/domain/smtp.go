@@ -16,7 +16,7 @@ const maxRead = 256 << 10
 
 var errNoTLS = errors.New("it does not offer STARTTLS")
 
-// served returns the certificates that a mail exchange sends, its own first. It does not verify them.
+// served returns the certificates that a mail exchange sends. The exchange's own certificate is first. It does not verify them.
 func (l *examination) served(ctx context.Context, host string) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()

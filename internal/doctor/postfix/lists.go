@@ -40,8 +40,9 @@ func managerIn(text string) (listManager, bool) {
 	return listManager{}, false
 }
 
-// listManagers warns of the list managers that Postfix's tables name, if mail is signed. If a list manager removes our results, its mail
-// looks like mail of this host. The tables do not show whether the list manager removes them.
+// listManagers warns of list managers whose names are in Postfix's tables. It warns only if Signpost signs mail. If a list manager removes
+// our Authentication-Results field, its mail looks like mail of this host. The tables do not show whether the list manager removes the
+// field.
 func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 	if l.Observe {
 		return nil
@@ -92,7 +93,8 @@ func tableEntries(ctx context.Context, name string) []tableLine {
 	return tableLines(string(text))
 }
 
-// entryValue returns the text after the key of a table entry. If a regular expression contains spaces, the rest of it is included.
+// entryValue returns the text after the key of a table entry. If the key is a regular expression with spaces, the text also contains the
+// part of the key after the first space.
 func entryValue(entry string) string {
 	i := strings.IndexAny(entry, " \t")
 	return strings.TrimSpace(entry[max(i, 0):])

@@ -132,7 +132,7 @@ func (c *clients) add(ctx context.Context, word string, allow bool) {
 			c.network(p, allow)
 		case strings.HasPrefix(word, "/") && !strings.HasPrefix(item, "/"):
 			c.add(ctx, item, allow)
-		default: // a file in a file could contain itself
+		default: // a file inside a file is not read, because it could contain itself
 			c.unread = append(c.unread, word)
 			return
 		}
@@ -179,7 +179,7 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 	return all, nil
 }
 
-// enumerable reports whether postmap -s lists the entries of a type of table.
+// enumerable reports whether postmap -s can list the entries of tables of this type.
 func enumerable(kind string) bool {
 	return slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "texthash"}, kind)
 }
@@ -203,7 +203,7 @@ func network(w string) (netip.Prefix, bool) {
 // covered reports whether the others together contain all of p.
 func covered(p netip.Prefix, others []netip.Prefix) bool { return len(outsideOf(p, others)) == 0 }
 
-// outsideOf returns the part of p that none of the others contains.
+// outsideOf returns the part of network p that is in none of the other networks.
 func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
 	var b netipx.IPSetBuilder
 	b.AddPrefix(p)
