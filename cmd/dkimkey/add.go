@@ -144,7 +144,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	return attention(wrong)
 }
 
-// addKeys creates the keys of one domain, one of each algorithm.
+// addKeys creates the keys of one domain: one key for each algorithm.
 func (d *app) addKeys(c *cobra.Command, domain string, f addFlags) (all []*added, err error) {
 	o := keys.AddOptions{Domain: domain, Algorithms: f.algorithms, Bits: f.bits, Selector: f.selector, Unsafe: f.unsafe}
 	made, err := d.rotator.Add(c.Context(), o, func(algorithm string) {
@@ -163,7 +163,8 @@ func (d *app) addKeys(c *cobra.Command, domain string, f addFlags) (all []*added
 	return all, err
 }
 
-// warnUnsafe warns that a key signs although its record was not checked. The daemon also logs this when it reads the key.
+// warnUnsafe warns that a key signs mail although its DNS record was never checked. The daemon also logs this warning when it reads the
+// key.
 func warnUnsafe(c *cobra.Command, m *keys.Metadata) {
 	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Warn("key activated; its record has not been checked in DNS", "domain", m.Domain, "selector", m.Selector)
 }

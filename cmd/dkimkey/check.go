@@ -98,7 +98,7 @@ func printChecks(c *cobra.Command, all []checked) error {
 				record = paint.Good("alias correct")
 			}
 			if v.Status != keys.Same {
-				record = paint.Bad(strings.TrimPrefix(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why), ": ")) // no status if the name servers are unknown
+				record = paint.Bad(strings.TrimPrefix(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why), ": ")) // Status is empty if the name servers are unknown
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, term.Printable(v.Server), record)
 		}

@@ -108,7 +108,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 		}
 		action := "no active key for a hosted domain: sign.on_missing_key applies to its mail; " + keys.Remedy(domain, set.Of(domain))
 		actions = append(actions, domain+": "+action)
-		if e.json { // the table has no row for a domain without keys
+		if e.json { // only JSON lists a domain without keys; the table has no row for it
 			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
 		}
 	}

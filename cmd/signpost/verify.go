@@ -120,7 +120,7 @@ func (o *verifyOptions) client() (client netip.Addr, err error) {
 }
 
 // addTrace reads values from the trace fields of the message and prints them on stderr. It does not replace a value that a flag sets.
-// Without --ip, it returns only the fields that the daemon saw: it omits those that Postfix added after the milters ran.
+// Without --ip, it returns only the fields that the daemon saw. It omits the fields that Postfix added after the milters had run.
 func (o *verifyOptions) addTrace(s *milter.Session, e *milter.Envelope, fields []dkim.Field, file string, stderr io.Writer) ([]dkim.Field, error) {
 	t := trace.Read(fields)
 	var taken []string

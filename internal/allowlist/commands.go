@@ -49,7 +49,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 		fmt.Fprintf(&asked, "%s\n", p.Addr())
 		fmt.Fprintf(&want, "%s\tpermit\n", p.Addr())
 	}
-	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // from documentation networks, which are never listed
+	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // these addresses are from documentation networks, which are never listed
 		asked.WriteString(unlisted + "\n")
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxCommand)

@@ -167,7 +167,7 @@ func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list
 	return m.runReload(ctx, s, stateAt)
 }
 
-// keepFile keeps the file, which is up to date, and writes the state.
+// keepFile is called if the file is up to date. It writes only the state.
 func (m *Maker) keepFile(ctx context.Context, s *state, stateAt *place) error {
 	if m.DryRun {
 		fmt.Fprintf(m.Stdout, "%s would not change\n", m.Output)

@@ -138,8 +138,8 @@ func containsName(text, name string) bool {
 	return slices.Contains(strings.FieldsFunc(text, func(r rune) bool { return !isPart(r) }), name)
 }
 
-// plain reports whether a value has no control characters, and no line ends except those of folds. Programs read other line ends
-// differently.
+// plain reports whether a value has no control characters, and no line ends outside of folds. Programs interpret other line ends in
+// different ways.
 func plain(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -158,8 +158,8 @@ func plain(s string) bool {
 	return true
 }
 
-// nameable reports whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. A program that does not parse other ids
-// correctly may cut, trim, unquote or split them, and then find our name.
+// nameable reports whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. A program may parse other ids wrongly: it may
+// cut, trim, unquote or split an id, and then find our name.
 func nameable(id string) bool {
 	for i := range len(id) {
 		if c := id[i]; c <= ' ' || c == 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?=", c) >= 0 {
@@ -173,7 +173,7 @@ func nameable(id string) bool {
 	return id != ""
 }
 
-// fold returns a name with A-labels, in the form in which names are compared. RFC 8601 section 5 requires a comparison of U-labels, which
+// fold returns a name with A-labels, in the form that is used to compare names. RFC 8601 section 5 requires a comparison of U-labels, which
 // has the same result.
 func fold(s string) string {
 	s = domain.Fold(s)

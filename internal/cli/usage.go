@@ -133,7 +133,7 @@ func fault(invalid *pflag.InvalidValueError) string {
 	return "is not allowed"
 }
 
-// commandError returns a usage error of a command. The parameter nearest is the word that was probably meant, or empty.
+// commandError returns a usage error of a command. The parameter nearest is the word that the user probably meant, or empty.
 func commandError(c *cobra.Command, what, nearest string) error {
 	if _, below, isBelow := strings.Cut(c.CommandPath(), " "); isBelow {
 		what = below + ": " + what

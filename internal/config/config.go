@@ -1,4 +1,4 @@
-// Package config reads the TOML files that configure the daemon, dkimkey and greyskip. Load parses, merges and validates them, and
+// Package config reads the TOML files that configure the daemon, dkimkey and greyskip. Load parses, merges and validates the files, and
 // fills in the defaults. Its errors name the file, the line and the key:
 //
 //	conf, err := config.Load("/etc/signpost/signpost.toml")

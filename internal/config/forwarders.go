@@ -17,7 +17,7 @@ const forwardersName = "forwarders.toml"
 type Forwarder struct {
 	Network netip.Prefix // zero: any
 	Sealer  string       // d= of ARC-Seal
-	Signer  string       // d= of a DKIM signature that passes
+	Signer  string       // d= of a DKIM signature; the signature must pass
 	Comment string
 	Expires time.Time // the end of the given day, UTC
 }

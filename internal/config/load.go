@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// dropInsName is the directory beside the configuration file whose *.toml files are read after it.
+// dropInsName is the name of a directory beside the configuration file. The *.toml files in that directory are read after the configuration
+// file.
 const dropInsName = "conf.d"
 
 // These limits prevent the daemon from reading a device, a mailbox or a Maildir at a reload if the path is wrong.

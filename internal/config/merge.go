@@ -10,10 +10,10 @@ import (
 // place is the file and line that set a key. The field file is an index into the names of the sources.
 type place struct{ file, line int }
 
-// Override is a key that two files set. The value in the later file is effective. The later file takes effect.
+// Override is a key that two files set. The value in the later file is effective.
 type Override struct {
 	Key    string
-	By, Of string // FILE:LINE of the effective value, and of the overridden one
+	By, Of string // FILE:LINE of the effective value, and FILE:LINE of the overridden value
 }
 
 // merged is the result of merging files.
@@ -74,7 +74,7 @@ func (m *merged) table(to, from map[string]any, prefix, written string, places m
 // isList reports whether key is a list of tables to which each file adds entries.
 func isList(key string) bool { return key == "allow" || key == "deny" }
 
-// sameName returns the canonical spelling of a name below prefix: domains and logins are case-insensitive.
+// sameName returns the canonical spelling of a name below prefix. It ignores case in domains and logins.
 func sameName(prefix, name string) string {
 	switch prefix {
 	case "publish.domain.", "dmarc.domain.":

@@ -90,7 +90,7 @@ type Keys struct {
 	Algorithms  []string
 	RSABits     int
 	RotateEvery time.Duration // 0: never
-	RotateGiven bool          // the file sets RotateEvery; otherwise it is "never" if publish.method is manual
+	RotateGiven bool          // a file sets RotateEvery; if no file does and publish.method is manual, RotateEvery is "never"
 	RetireAfter time.Duration
 	KeepRevoked time.Duration
 	Selectors   map[string][]string // algorithm -> ring
