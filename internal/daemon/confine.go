@@ -26,8 +26,8 @@ const (
 	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile
 )
 
-// grants has the access rights for each directory, by its path without symbolic links. It contains no files. A Landlock rule applies to
-// an inode, so a rule for a file would not apply to a file that replaces it.
+// grants maps each directory to its access rights. The key is the path of the directory without symbolic links. It contains no files. A
+// Landlock rule applies to an inode, so a rule for a file would not apply to a file that replaces it.
 type grants map[string]landlock.AccessFSSet
 
 // add grants rights in a directory, if it exists.
@@ -49,7 +49,7 @@ func (g grants) addTarget(file string, rights landlock.AccessFSSet) {
 	g.add(filepath.Dir(file), rights)
 }
 
-// dirs returns the directories with any of these rights, for the log.
+// dirs returns the directories that have any of these rights. The result is used in the log.
 func (g grants) dirs(rights landlock.AccessFSSet) string {
 	var all []string
 	for _, dir := range slices.Sorted(maps.Keys(g)) {

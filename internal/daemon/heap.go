@@ -12,7 +12,7 @@ const (
 	heapRoom   = 8 << 20 // bytes
 	maxPercent = 200     // GOGC for a very small heap
 	minPercent = 25      // GOGC for a large heap
-	minChange  = 10      // percent; a smaller change of GOGC is not worth stopping the world
+	minChange  = 10      // percent; changing GOGC stops the world, which is not worth it for a smaller change
 )
 
 // gcPercent returns GOGC for a heap with live bytes in use.

@@ -22,7 +22,7 @@ func (d *service) notify(state string) {
 	if d.notifySocket == "" {
 		return
 	}
-	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // a name with @ is an abstract socket, as in systemd
+	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // a name that begins with @ means an abstract socket, for systemd as well as for Dial
 	if err == nil {
 		_ = c.SetWriteDeadline(time.Now().Add(notifyTimeout)) // an open socket always accepts a deadline
 		_, err = io.WriteString(c, state)

@@ -40,8 +40,8 @@ func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
-// build returns a new generation. The parameter old is the current generation, or nil at the start of the daemon. If the configuration of
-// the resolver or of the key watcher has not changed, build reuses it; the resolver keeps its cache.
+// build returns a new generation. The parameter old is the current generation, or nil at the start of the daemon. build reuses the resolver
+// and the key watcher if their configuration has not changed. The resolver then keeps its cache.
 func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
 	g := &generation{conf: conf}
 	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {

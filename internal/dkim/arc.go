@@ -31,7 +31,7 @@ const (
 	MaxSets = 50
 	// maxMessageSignatures is the maximum number of message signatures that are verified, the newest first. Each verification hashes the
 	// header again. Without this limit, the cost would grow with the square of the message size. Only the newest signature affects the
-	// status (RFC 8617 section 5.2 step 4); the others determine header.oldest-pass. Honest chains have one to five.
+	// status (RFC 8617 section 5.2 step 4); the others determine header.oldest-pass. Honest chains have one to five sets.
 	maxMessageSignatures = 10
 )
 
@@ -40,7 +40,7 @@ type Chain struct {
 	Status     Status   `json:"status"`                // none, pass or fail
 	Cause      Cause    `json:"cause,omitempty"`       // why the status is fail
 	Detail     string   `json:"detail,omitempty"`      // described at the Cause
-	Field      string   `json:"field,omitempty"`       // the field that Cause is about, such as arc-seal; empty if it is about no single field
+	Field      string   `json:"field,omitempty"`       // the field that has the fault, such as arc-seal; empty if the Cause does not concern a single field
 	Instance   int      `json:"instance,omitempty"`    // i= of that field, if it can be read
 	KeyName    string   `json:"key_name,omitempty"`    // DNS name of the key record, if the key was looked up for that field
 	Temporary  bool     `json:"temporary,omitempty"`   // the chain fails because a key lookup failed temporarily
@@ -59,7 +59,7 @@ type Sealer struct {
 	Instance   int    `json:"instance"`
 	Domain     string `json:"domain"`   // d= of the seal, lower-case A-labels
 	Selector   string `json:"selector"` // s= of the seal
-	CV         string `json:"cv"`       // the sealer's result for the sets before this one: none, pass or fail
+	CV         string `json:"cv"`       // cv= of the seal, which is the sealer's result for the earlier sets: none, pass or fail
 	CoversFrom bool   `json:"covers_from"`
 	Results    string `json:"results"` // ARC-Authentication-Results after its i=
 }

@@ -64,7 +64,8 @@ func readChain(fields []Field, x *index) chain {
 	if most := max(n, len(messages), len(results)); most > MaxSets {
 		return chain{fault: &setFault{Fault: Fault{TooManyARCSets, strconv.Itoa(most)}}}
 	}
-	// Step 3: each set has one of each field. If the three fields occur equally often and no instance is repeated, none is missing.
+	// Step 3: each set has exactly one field of each of the three types. If the three fields occur equally often and no instance is
+	// repeated, none is missing.
 	if n != len(messages) || n != len(results) {
 		return chain{fault: &setFault{Fault: Fault{Cause: IncompleteARCSets}}}
 	}
@@ -107,8 +108,8 @@ func (c *chain) checkCV() *setFault {
 	return nil
 }
 
-// at returns the set of instance n. It returns a fault if has reports that the set already has the field. n is 0 if the instance cannot
-// be parsed.
+// at returns the set of instance n. The function has reports whether a set already has the field; if it does, at returns a fault. n is 0 if
+// the instance cannot be parsed.
 func (c *chain) at(n int, has func(*set) bool) (*set, *Fault) {
 	switch {
 	case n == 0:
@@ -169,8 +170,8 @@ func (s *signature) readMessage(tags map[string]string) *Fault {
 	if !ok {
 		return tagFault(MissingTag, "h")
 	}
-	// The validation suite accepts empty items in h=, and an empty h=. Such an item signs nothing; Sealer.CoversFrom reports
-	// whether a signature covers the author.
+	// The validation suite accepts empty items in h=, and an empty h=. An empty item signs nothing. To check that a signature covers the
+	// author, use Sealer.CoversFrom.
 	if h = withoutEmpty(h); h != "" {
 		if fault := s.readHeaders(h); fault != nil {
 			return fault

@@ -10,7 +10,7 @@ type Cause string
 // The causes of a verification. The signature field itself is well formed.
 const (
 	BodyHashMismatch        Cause = "body_hash_mismatch"         // the body was changed after signing
-	SignatureMismatch       Cause = "signature_mismatch"         // signed header fields were changed, or another key signed
+	SignatureMismatch       Cause = "signature_mismatch"         // signed header fields were changed, or the signature is from another key
 	SignatureExpired        Cause = "signature_expired"          // Detail: x= (RFC 3339)
 	SignatureInFuture       Cause = "signature_in_future"        // Detail: t= (RFC 3339); empty after the year 9999
 	SignedLengthExceedsBody Cause = "signed_length_exceeds_body" // Detail: l=; the body is shorter
@@ -100,7 +100,7 @@ const (
 	KeyRecordQuotes          Cause = "key_record_has_quotes"         // the text of the record contains quotation marks
 	KeyRecordLacksSemicolon  Cause = "key_record_lacks_semicolon"    // Detail: the tag after which the semicolon is missing
 	KeyRecordMisspellsSHA256 Cause = "key_record_misspells_sha256"   // Detail: the item of h=, such as rsa-sha256 or SHA256
-	KeyRecordMisspellsType   Cause = "key_record_misspells_key_type" // Detail: k=, which must be in lower case
+	KeyRecordMisspellsType   Cause = "key_record_misspells_key_type" // Detail: the value of k=, which must be in lower case
 )
 
 // The causes of messages that cannot be signed.

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// CheckHeaders sets HeaderHolds, HoldsUntagged and HeaderOpen in results, which Results returned. It does this only for signatures whose
-// domain the function within accepts. These fields report whether the header is still as signed, although the signature does not pass. Only
-// the signer can make such a header. key is as for Results.
+// CheckHeaders sets HeaderHolds, HoldsUntagged and HeaderOpen in results, which Results returned. It skips a signature if within returns
+// false for its domain. These fields report whether the header is still as signed, although the signature does not pass. Only the signer
+// can make such a header. key is as for Results.
 func (v *Verifier) CheckHeaders(results []Result, within func(domain string) bool, key func(name string) ([]string, error)) {
 	for i, s := range v.sigs {
 		r := &results[i]
 		holds := func(fields []Field) (holds, open bool) {
 			holds, open = v.headerHolds(s, fields, key)
-			r.KeyName = s.result.KeyName // Results does not look up the key if the body was changed
+			r.KeyName = s.result.KeyName // the key may not have been looked up: Results does not look it up if the body was changed
 			return holds, open
 		}
 		switch {
@@ -50,8 +50,7 @@ func (v *Verifier) headerHolds(s *signature, fields []Field, key func(string) ([
 // longer text could be a forger's message in front of the author's Subject.
 const maxTag = 64
 
-// untagged returns the fields as they were before a mailing list put its name in brackets into Subject: "[list] text", or
-// "Re: [list] text".
+// untagged returns the fields after removing the name of a mailing list in brackets from Subject: "[list] text", or "Re: [list] text".
 func (v *Verifier) untagged() ([]Field, bool) {
 	at := v.index.all("subject")
 	if len(at) != 1 {
@@ -68,8 +67,8 @@ func (v *Verifier) untagged() ([]Field, bool) {
 }
 
 // SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message. Each of these names must be in h=
-// at least once, even if the message has no such field. These fields show a reader the author, the recipient, the subject and the time of a
-// message.
+// at least once, even if the message has no such field. Mail programs show these fields to the reader, as author, subject, recipient and
+// time of the message.
 func (v *Verifier) SignsIdentity(i int) bool {
 	for _, name := range []string{"from", "subject", "to", "date"} {
 		covered := 0

@@ -30,15 +30,15 @@ type Status string
 const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"      // the hash or the signature does not match
-	Policy    Status = "policy"    // valid or not verified, but not acceptable here
+	Policy    Status = "policy"    // a limit or a rule of this package excludes the signature, even if it is valid
 	TempError Status = "temperror" // the lookup of the key failed temporarily
 	PermError Status = "permerror" // malformed, expired, no usable key
 )
 
 // Limits on the work that a message can cause. They are checked before the work is done.
 const (
-	// MaxSignatures is the maximum number of signatures of a message that are verified. The others have the status Policy. RFC 6376
-	// section 6.1 lets a verifier limit the number. Honest mail has one to four.
+	// MaxSignatures is the maximum number of signatures of a message that are verified. The remaining signatures have the status Policy.
+	// RFC 6376 section 6.1 lets a verifier limit the number. Honest mail has one to four signatures.
 	MaxSignatures = 8
 	// MaxSignedNames is the maximum number of names in h=. Each is searched for in the header. Honest signers list 10 to 50.
 	MaxSignedNames = 200
@@ -63,14 +63,14 @@ type Result struct {
 	Status    Status   `json:"status"`
 	Cause     Cause    `json:"cause,omitempty"`     // why the status is not pass
 	Detail    string   `json:"detail,omitempty"`    // described at the Cause
-	Domain    string   `json:"domain,omitempty"`    // d=, lower-case A-labels; empty if it could not be read
+	Domain    string   `json:"domain,omitempty"`    // d= as lower-case A-labels; empty if it could not be read
 	Selector  string   `json:"selector,omitempty"`  // s=, lower-case A-labels
 	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= if i= is absent
 	Algorithm string   `json:"algorithm,omitempty"` // a=, such as "rsa-sha256"
 	KeyBits   int      `json:"key_bits,omitempty"`  // size of the public key that was used; 0 if no key was used
 	Testing   bool     `json:"testing,omitempty"`   // the key record has t=y: RFC 6376 section 3.6.1
 	Headers   []string `json:"headers,omitempty"`   // the names in h=, in lower case and in the same order
-	Signature string   `json:"signature,omitempty"` // b= without white space, as header.b of RFC 6008 shortens it
+	Signature string   `json:"signature,omitempty"` // the value of b= without white space; header.b (RFC 6008) is a prefix of it
 	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
 	KeyRecord string   `json:"key_record,omitempty"`
 

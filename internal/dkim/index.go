@@ -16,7 +16,8 @@ func newIndex(fields []Field) index {
 	for _, f := range fields {
 		size += len(f.Name)
 	}
-	// All names are parts of one string. Until above has its final values, it contains the index at which each name ends in that string.
+	// All names are parts of one string. At first, above contains the index at which each name ends in that string. The next loop replaces
+	// these values by the final ones.
 	joined := make([]byte, 0, size)
 	for i, f := range fields {
 		joined = appendName(joined, f.Name)
@@ -37,7 +38,7 @@ func newIndex(fields []Field) index {
 	return x
 }
 
-// appendName appends a name in the form in which names are compared.
+// appendName appends a name in the form that is used to compare names.
 func appendName(dst []byte, name string) []byte {
 	for i := 0; i < len(name); i++ {
 		if name[i] >= 0x80 {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// MaxLine is the length in bytes, without CRLF, of the longest line that a message may have: RFC 5322 section 2.1.1. Postfix breaks
-// longer lines when it sends a message by SMTP (smtp_line_length_limit): it inserts CRLF and a space after 998 bytes. No canonicalization
-// ignores such a break in the body. In the header, relaxed ignores a break only if it is next to white space.
+// MaxLine is the maximum length of a line of a message in bytes, without CRLF: RFC 5322 section 2.1.1. Postfix breaks longer lines when it
+// sends a message by SMTP (smtp_line_length_limit): it inserts CRLF and a space after 998 bytes. No canonicalization ignores such a break
+// in the body. In the header, relaxed ignores a break only if it is next to white space.
 const MaxLine = 998
 
 // LongLines describes the lines of a message that are longer than MaxLine.

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// maxMangledName is the length in bytes of the longest name that is read in a mangled field: the maximum length of a domain name. The
-	// time to convert U-labels grows with the square of the length.
+	// maxMangledName is the maximum length in bytes of a name that is read in a mangled field. It is the maximum length of a domain name.
+	// The time to convert U-labels grows with the square of the length.
 	maxMangledName = 253
 	// maxMangledTags is the maximum number of d= or s= that are tried in a mangled field. It also limits the time to convert U-labels.
 	maxMangledTags = 4
 )
 
-// readMangled searches a field that cannot be parsed for d= and s=, so that its result still names the signer. The status is already set,
-// so no signature is verified with such a name.
+// readMangled reads d= and s= in a field that cannot be parsed, so that its result still names the signer. The status is already set, so no
+// signature is verified with such a name.
 func (s *signature) readMangled() {
 	value := s.field.Value[:min(len(s.field.Value), MaxSignatureField)]
 	if strings.Contains(value, "=?") {
@@ -46,8 +46,8 @@ func decodeWords(value string) string {
 	return b.String()
 }
 
-// mangledName returns the first readable name after tag that has at least the given number of labels, in the form of Domain,
-// or "".
+// mangledName returns the first readable name after tag that has at least the given number of labels. The name has the form of Domain. If
+// there is no such name, mangledName returns "".
 func mangledName(value string, tag byte, labels int) string {
 	tried := 0
 	for i := range len(value) {

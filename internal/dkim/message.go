@@ -15,8 +15,8 @@ const maxHeader = 4 << 20
 
 const readSize = 64 << 10
 
-// ReadMessage splits a message with LF or CRLF line ends into its fields and a reader of its body with CRLF line ends, as on the
-// wire. The error names the line that is not a header field. A "From " line of an mbox is ignored.
+// ReadMessage reads a message with LF or CRLF line ends. It returns the header fields, and a reader of the body. The reader returns CRLF
+// line ends, as on the wire. The error names the line that is not a header field. A "From " line of an mbox is ignored.
 func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	// An endless line, as in a device file, must not be read into memory.
 	bounded := &io.LimitedReader{R: r, N: maxHeader + 2*readSize}

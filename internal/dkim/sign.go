@@ -52,8 +52,8 @@ type signedName struct {
 }
 
 // signedNames are the names to sign in their order in h= (RFC 6376 section 5.4.1; RFC 8058 section 4 for the List-Unsubscribe
-// fields). RFC 6409 section 8 lets a submission server add Date and Message-ID. Servers that add MIME-Version add Content-Type
-// and Content-Transfer-Encoding with it.
+// fields). RFC 6409 section 8 lets a submission server add Date and Message-ID. Some servers add MIME-Version. They then also add
+// Content-Type and Content-Transfer-Encoding.
 func signedNames() [27]signedName {
 	return [...]signedName{
 		{"From", always, true}, {"Reply-To", always, true}, {"Subject", always, true}, {"Date", ifPresent, true},
@@ -148,7 +148,7 @@ func (s *Signer) Write(p []byte) (int, error) {
 // a missing field of these names, because relays add such fields.
 func (s *Signer) Absent() []string { return s.absent }
 
-// LongLines returns the lines longer than MaxLine of the header and of the body so far.
+// LongLines describes the lines that are longer than MaxLine, in the header and in the body so far.
 func (s *Signer) LongLines() LongLines {
 	long := s.long
 	if n := s.lines.longest(); n > MaxLine {
@@ -166,7 +166,7 @@ func (s *Signer) Sign() ([]Field, error) {
 		data := make([]byte, 0, len(s.header)+len(unsigned.Name)+len(unsigned.Value)+len(":\r\n"))
 		data = relaxed.appendField(append(data, s.header...), unsigned)
 		sum := sha256.Sum256(data[:len(data)-2])
-		// RFC 8463 section 3: For Ed25519, the hash is the message to sign.
+		// RFC 8463 section 3: for Ed25519, the hash is the message to sign.
 		hash := crypto.Hash(0)
 		if k.Algorithm() == "rsa-sha256" {
 			hash = crypto.SHA256

@@ -101,7 +101,7 @@ func stripFWS(s string) string {
 }
 
 // decodeBase64 decodes base64 with folding white space in it. Padding may be missing or incomplete, and unused bits of the last character
-// may be set. Some signers write such base64, and other verifiers accept it. Too much padding, and text without data, are errors.
+// may be set. Some signers write such base64, and other verifiers accept it. Too much padding is an error, and so is text without data.
 func decodeBase64(s string) ([]byte, error) {
 	s = stripFWS(s)
 	data := strings.TrimRight(s, "=")

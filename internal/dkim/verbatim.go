@@ -89,8 +89,8 @@ func changesAt(p []byte, i int) bool {
 	return false
 }
 
-// squeeze writes the first line of p up to its CR, byte by byte. It writes each run of white space as one space. It returns the number of
-// bytes of p that it read, and whether it changed any of them.
+// squeeze writes the first line of p, up to the CR, one byte at a time. It writes each run of white space as one space. It returns the
+// number of bytes that it has read from p, and whether it has changed any of them.
 func (b *body) squeeze(p []byte) (taken int, changed bool) {
 	p = p[:min(len(p), sinkBuffer)]
 	if i := bytes.IndexByte(p, '\r'); i >= 0 {

@@ -160,8 +160,8 @@ func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error
 	return results
 }
 
-// Passing ends the message and verifies only signatures whose domain the function among accepts. It returns the domains whose signature
-// passes. Results verifies the others. key is as for Results.
+// Passing ends the message and verifies signatures, but skips those for whose domain among returns false. It returns the domains whose
+// signature passes. Results verifies the skipped signatures. key is as for Results.
 func (v *Verifier) Passing(now time.Time, among func(domain string) bool, key func(name string) ([]string, error)) (domains []string) {
 	v.end()
 	for _, s := range v.sigs {
@@ -188,8 +188,8 @@ func (v *Verifier) end() {
 	}
 }
 
-// verify returns the result of a signature. It first does the checks that need no key. A changed message fails whatever DNS answers, so
-// an unreachable name server cannot turn a forgery into a temperror.
+// verify returns the result of a signature. It first does the checks that need no key. If the message was changed, the result is fail even
+// if DNS does not answer. So an unreachable name server cannot turn a forgery into a temperror.
 func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]string, error)) (Status, *Fault) {
 	if fault := s.untimely(now); fault != nil {
 		return PermError, fault
@@ -209,7 +209,7 @@ func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]strin
 	status, fault := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
 	s.headerGood = status == Pass
 	if status == Pass && s.limit >= 0 && s.limit < sink.length {
-		// The attacks of May 2024: anyone could append text to a message signed with l=, and the signature still verified.
+		// In the attacks of May 2024, anyone could append text to a message that was signed with l=, and the signature still verified.
 		return Policy, &Fault{BodyPartlySigned, strconv.FormatInt(sink.length-s.limit, 10)}
 	}
 	return status, fault

@@ -56,7 +56,7 @@ func (p *parser) peek() byte {
 	return 0
 }
 
-// address reads one mailbox or, outside of a group, one group. list reads the text after it.
+// address reads one mailbox or, outside of a group, one group. The method list reads the text that follows.
 func (p *parser) address(inGroup bool) error {
 	words, err := p.words()
 	if err != nil {
@@ -208,8 +208,8 @@ func plainLocal(s string) bool {
 }
 
 // words reads atoms, dots, quoted strings and comments, as they occur in a display name or before an "@". It returns the text up to the
-// last word, and sets p.word to the end of that word. It accepts unquoted square brackets. They are wrong in a display name, but no
-// program reads an address in them.
+// last word, and sets p.word to the end of that word. It accepts unquoted square brackets. A display name must not contain such brackets,
+// but no program reads an address in them.
 func (p *parser) words() (string, error) {
 	start := p.i
 	p.word = p.i

@@ -14,11 +14,11 @@ type Cause string
 const (
 	NoRecord                  Cause = "no_record"                    // no DMARC record applies to the domain
 	NoAlignedIdentifierPassed Cause = "no_aligned_identifier_passed" // the message fails
-	PolicyTagMissing          Cause = "policy_tag_missing"           // the record has no p; in a Result, also no valid rua
+	PolicyTagMissing          Cause = "policy_tag_missing"           // the record has no p; in a Result, the record also has no valid rua
 	PolicyTagInvalid          Cause = "policy_tag_invalid"           // the value of p, sp or np is not a valid policy; in a Result, there is also no valid rua. Detail: see Fault
 	PolicyLookupFailed        Cause = "policy_lookup_failed"         // temperror. Detail: the DNS status
 	PolicyLookupUnusable      Cause = "policy_lookup_unusable"       // a DNS answer cannot be used, and a retry would not change it. Detail: the DNS status
-	OrganizationLookupFailed  Cause = "organization_lookup_failed"   // of IdentifierDomain or, if that is empty, of Domain. Detail: the DNS status
+	OrganizationLookupFailed  Cause = "organization_lookup_failed"   // the lookup failed for the Organizational Domain of IdentifierDomain or, if IdentifierDomain is empty, of Domain. Detail: the DNS status
 	KeyLookupFailed           Cause = "key_lookup_failed"            // the DKIM key of IdentifierDomain
 	SPFLookupFailed           Cause = "spf_lookup_failed"            // the SPF check of IdentifierDomain
 )

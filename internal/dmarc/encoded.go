@@ -16,8 +16,8 @@ func hidesAddress(s string) bool {
 	return strings.IndexByte(text, 0) >= 0 || strings.ContainsAny(text, "\r\n") && strings.Contains(text, "@")
 }
 
-// namesOnly reports whether all encoded words of a display name can be decoded and contain no address. It returns false if a word does not
-// decode. It also returns false for a character set that can encode @ differently from the byte 0x40, such as UTF-7.
+// namesOnly reports whether all encoded words of a display name can be decoded and contain no address. It returns false if a word cannot be
+// decoded. It also returns false for a character set that can encode @ differently from the byte 0x40, such as UTF-7.
 func namesOnly(name string) bool {
 	text, rest := decodeWords(name, func(charset string, r io.Reader) (io.Reader, error) {
 		for _, known := range []string{"utf-8*", "iso-8859-", "iso-2022-jp", "windows-125", "koi8-", "shift_jis", "euc-", "gb", "big5"} {

@@ -30,7 +30,7 @@ const (
 	DNS  Method = "dmarc"
 )
 
-// Identifier is a domain that DKIM or SPF authenticated, or could not check.
+// Identifier is a domain that DKIM or SPF authenticated, or whose check by DKIM or SPF failed temporarily.
 type Identifier struct {
 	Method Method
 	Domain string // lower-case A-labels
@@ -48,12 +48,12 @@ type AlignedIdentifier struct {
 type Result struct {
 	Status       Status `json:"status"`
 	Domain       string `json:"domain"`                  // Author Domain
-	OrgDomain    string `json:"org_domain,omitempty"`    // empty if it was not needed or not found
+	OrgDomain    string `json:"org_domain,omitempty"`    // the Organizational Domain; empty if it was not needed or not found
 	PolicyDomain string `json:"policy_domain,omitempty"` // the domain of the record
 	Record       string `json:"record,omitempty"`
 	Tag          string `json:"tag,omitempty"`       // the tag that applies: p, sp or np
 	Published    Policy `json:"published,omitempty"` // the value of that tag
-	Policy       Policy `json:"policy,omitempty"`    // the policy after t=y: the same as Published without t=y, otherwise a milder one
+	Policy       Policy `json:"policy,omitempty"`    // the policy to apply: Published or, with t=y, a milder policy
 	Testing      bool   `json:"testing,omitempty"`   // t=y
 
 	Aligned *AlignedIdentifier `json:"aligned,omitempty"` // the identifier that passed and is aligned; set for a pass, and for a temperror that would be a pass
@@ -63,7 +63,7 @@ type Result struct {
 	IdentifierDomain string `json:"identifier_domain,omitempty"` // for a temperror: the domain of the identifier whose check or comparison failed
 	Failed           string `json:"failed,omitempty"`            // for a temperror or PolicyLookupUnusable: the DNS name of the first lookup that failed
 
-	// Assumed is set for a temperror. It is the status for the case that the failed lookups found nothing: pass, fail or none.
+	// Assumed is set for a temperror. It is the status that would apply if the failed lookups had found nothing: pass, fail or none.
 	Assumed Status `json:"assumed,omitempty"`
 	// Remembered reports that the lookup of the policy failed, and that the policy is from an earlier answer.
 	Remembered bool `json:"remembered,omitempty"`
@@ -90,7 +90,7 @@ func (r Result) Unauthenticated() bool {
 	return r.Status == Fail || r.Status == TempError && r.Assumed == Fail
 }
 
-// AsIf returns the result that a domain with p=none would have with another policy. Other results are unchanged.
+// AsIf returns the result that a message would have if its domain published another policy instead of p=none. Other results are unchanged.
 func (r Result) AsIf(p Policy) Result {
 	if r.Published != PolicyNone {
 		return r
@@ -208,7 +208,7 @@ func (d *Discovery) temporary(cause Cause, f *failure, assumed Status) {
 	r.Status, r.Cause, r.Detail, r.Failed, r.Assumed = TempError, cause, dnsStatus(f.err), strings.TrimSuffix(f.name, "."), assumed
 }
 
-// organizational finds the author's Organizational Domain. It does the walk only once.
+// organizational finds the author's Organizational Domain. It does the tree walk only once.
 func (d *Discovery) organizational(ctx context.Context) *walked {
 	if d.walked == nil {
 		w := walk(ctx, d.resolver, d.result.Domain)
@@ -288,9 +288,9 @@ func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (ali
 		own = nil
 	}
 	org := d.result.OrgDomain
-	// A name's Organizational Domain is the name itself or a parent. So only a name within the author's Organizational Domain can have
-	// the same one. A record without psd= at a single label belongs to a registry that omits psd=y. Its subdomains belong to different
-	// owners (section 11.8).
+	// A name's Organizational Domain is the name itself or a parent. So only a name within the author's Organizational Domain can have the
+	// same Organizational Domain. A record without psd= at a single label belongs to a registry that omits psd=y. Its subdomains belong to
+	// different owners (section 11.8).
 	if !domain.Within(id.Domain, org) || !d.declared && !strings.Contains(org, ".") {
 		return false, own
 	}

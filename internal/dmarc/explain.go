@@ -30,9 +30,9 @@ func Outcomes() []Outcome {
 // Step is one lookup of a walk, for signpost dmarc and explain.
 type Step struct {
 	Name    string  `json:"name"`
-	Record  string  `json:"record,omitempty"` // the record; with SemicolonMissing, the TXT record that is almost a DMARC record
+	Record  string  `json:"record,omitempty"` // the DMARC record; if Cause is SemicolonMissing, a TXT record that is almost a DMARC record
 	Outcome Outcome `json:"outcome"`
-	PSD     string  `json:"psd,omitempty"`    // y or n: psd=y and psd=n end the walk
+	PSD     string  `json:"psd,omitempty"`    // y or n: the record has psd=y or psd=n, which ends the walk
 	Cause   Cause   `json:"cause,omitempty"`  // see Outcome
 	Detail  string  `json:"detail,omitempty"` // see Cause and Outcome
 }

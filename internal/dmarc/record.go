@@ -75,8 +75,8 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		r.PSD = psd[0]
 	}
 	r.RUA, r.RUF = reportURIs(tags["rua"]), reportURIs(tags["ruf"])
-	// Section 4.10.1: with a valid rua, the record counts as p=none. Without one, there is no DMARC processing. By section 4.7, an absent
-	// p means p=none and does not affect sp and np.
+	// Section 4.10.1: with a valid rua, the record counts as p=none. Without a valid rua, there is no DMARC processing. By section 4.7, an
+	// absent p means p=none and does not affect sp and np.
 	switch {
 	case r.Fault == nil:
 		return r, true
@@ -92,7 +92,7 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 // maxShown is the length in bytes of the longest wrong value that a Fault shows. This is enough for a misspelt policy.
 const maxShown = 20
 
-// shown returns a wrong value if it is short and needs no quoting in Authentication-Results, and otherwise "".
+// shown returns a wrong value, or "" if the value is long or would need quoting in Authentication-Results.
 func shown(value string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(" .,:=_-", r)

@@ -68,7 +68,7 @@ type Served struct {
 	Err     error
 }
 
-// exchange sends a query to the recursive resolvers, without the cache.
+// exchange sends a query to the recursive resolvers. It does not use the cache.
 func (r *Resolver) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()

@@ -9,13 +9,13 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Lookup is one DNS lookup of a message with its answer, in the form of the record. Its JSON names must not change.
+// Lookup is one DNS lookup of a message with its answer, in the form that decision.Record contains. Its JSON names must not change.
 type Lookup struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
 	Status Status `json:"status"`
 	// Records contains raw text for TXT, addresses for A and AAAA, "10 mx.example.org." for MX, and names with their final dot for PTR
-	// and CNAME. It may be shared with the cache, so do not change it.
+	// and CNAME. Do not change Records, because the cache may use the same slice.
 	Records   []string `json:"records,omitempty"`
 	TTL       uint32   `json:"ttl_s,omitempty"`  // in seconds: the TTL in the answer, at most a day
 	Authentic bool     `json:"dnssec,omitempty"` // the resolver validated the answer by DNSSEC

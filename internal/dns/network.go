@@ -103,8 +103,8 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	}
 	switch {
 	case lack != nil && (reply == nil || !errors.Is(lack, syscall.EADDRNOTAVAIL)):
-		// Another server might have answered, but this host has no resources for a query. A host without IPv6 returns EADDRNOTAVAIL for
-		// ::1.
+		// Another server might have answered, but this host has no resources for a query. EADDRNOTAVAIL is an exception: a host without
+		// IPv6 returns it for ::1.
 		return nil, lack
 	case reply != nil:
 		return reply, nil
@@ -120,7 +120,7 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	}
 	m, err := n.byUDP(ctx, server, q, end)
 	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && q.IsEdns0() != nil {
-		// RFC 6891 section 7: this is the answer of a server without EDNS.
+		// RFC 6891 section 7: a server without EDNS answers like this.
 		q = q.Copy()
 		q.Extra = nil
 		m, err = n.byUDP(ctx, server, q, end)

@@ -67,8 +67,8 @@ func (p *preference) check(first int) {
 	}
 }
 
-// move makes server number to the preferred one, and logs the change. If to equals first, it keeps the preferred server, and logs if no
-// server answers. Call it with mu held.
+// move makes the server with index to the preferred server, and logs the change. If to is equal to first, it keeps the preferred server,
+// and logs if no server answers. Call it with mu held.
 func (p *preference) move(first, to int, best rootAnswer) {
 	log, server := p.n.log, p.n.servers[first]
 	switch {

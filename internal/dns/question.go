@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// shared is the state that all views of a message share.
+// shared is the common state of all views of a message.
 type shared struct {
 	resolver *Resolver
 	client   netip.Addr

@@ -29,12 +29,12 @@ import (
 // Options configure a Resolver. Servers or Ask, Timeout, Now and Log are required.
 type Options struct {
 	Servers []netip.AddrPort // recursive resolvers, tried in this order; see ReadServers
-	// Ask, if not nil, answers instead of Servers.
+	// If Ask is not nil, it answers all queries instead of Servers.
 	Ask     func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 	Timeout time.Duration // the timeout of one query to one server
 	// Slots is the maximum number of concurrent lookups, each of which needs a file descriptor. 0 means DefaultSlots.
 	Slots int
-	// FailedOver, if not nil, is called each time another server becomes preferred because the preferred one does not answer.
+	// If the preferred server does not answer and another server becomes preferred, the resolver calls FailedOver. It may be nil.
 	FailedOver func()
 	Now        func() time.Time
 	Log        *slog.Logger

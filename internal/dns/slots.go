@@ -11,9 +11,9 @@ const (
 	// DefaultSlots is the default of Options.Slots, the maximum number of concurrent lookups: ten for each of the hundred smtpd processes
 	// of a busy server.
 	DefaultSlots = 1000
-	// MinSlots is the minimum number of slots. With fewer slots, they could not be divided into reserved and other ones.
+	// MinSlots is the minimum number of slots. Fewer slots could not be divided into reserved and other slots.
 	MinSlots = 4
-	// reservedShare is the share of the slots that only reserved lookups may use: one in reservedShare.
+	// reservedShare determines how many slots only reserved lookups may use: one of every reservedShare slots.
 	reservedShare = 4
 	// waitingPerSlot is the maximum number of waiting lookups for each slot. A waiting lookup needs a few hundred bytes and the goroutine
 	// of its caller. If more lookups were waiting, the last one would probably not get a slot before its timeout.
@@ -21,7 +21,8 @@ const (
 	// yieldAfter is the time for which a lookup keeps its slot while another client without a slot waits. Resolvers answer most queries
 	// within this time. A lookup that takes longer will probably fail. It loses its slot and is repeated later.
 	yieldAfter = time.Second
-	// clientBits4 and clientBits6 are the lengths of the prefixes that count as one client. An IPv6 host usually has a whole /64.
+	// clientBits4 and clientBits6 are prefix lengths. All addresses with the same prefix count as one client. An IPv6 host usually has a
+	// whole /64.
 	clientBits4, clientBits6 = 32, 64
 )
 
@@ -82,7 +83,7 @@ func (s *slots) client(addr netip.Addr) *client {
 	return c
 }
 
-// left returns the number of free slots for reserved or for other lookups.
+// left returns the number of free slots, either for reserved lookups or for other lookups.
 func (s *slots) left(reserved bool) int {
 	if reserved {
 		return s.all - s.busy
@@ -132,8 +133,8 @@ func (s *slots) forget(c *client) {
 	}
 }
 
-// wait adds f to the queue. If the queue is full, it removes and returns a flight of the client with the most lookups, which may be f
-// itself.
+// wait adds f to the queue. If the queue is full, it removes one flight and returns it. That flight belongs to the client with the most
+// lookups, and may be f itself.
 func (s *slots) wait(f *flight) (dropped *flight) {
 	c := s.client(f.asker.client)
 	if len(c.waiting) == 0 {
@@ -206,8 +207,8 @@ func (s *slots) next() *flight {
 }
 
 // yields returns the lookup that must lose its slot so that the waiting lookup f can start, or nil. It returns the oldest lookup of the
-// client with the most lookups. That lookup must be older than yieldAfter. Afterwards its client must have at least as many lookups in
-// progress as the client of f.
+// client with the most lookups. That lookup must be older than yieldAfter. After the change, its client must still have at least as many
+// lookups in progress as the client of f.
 func (s *slots) yields(f *flight) *flight {
 	own := s.clients[f.asker.client].load()
 	if own > s.left(f.asker.reserved) {

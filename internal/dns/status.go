@@ -60,7 +60,7 @@ const (
 	NoServer      Status = "no_server"      // no name server is configured
 	Limit         Status = "limit"          // the message reached its limit of lookups: OverLimit
 	NotLookedUp   Status = "not_looked_up"  // the view sends no queries: View.Known, Recall
-	InvalidName   Status = "invalid_name"   // not a DNS name, or not an address; counts as a name that does not exist
+	InvalidName   Status = "invalid_name"   // the name or address is not valid; counts as a name that does not exist
 	InternalError Status = "internal_error" // a defect of Signpost
 	Forgotten     Status = "forgotten"      // occurs only in a Lookup: the journal no longer has the answer
 )
@@ -100,7 +100,7 @@ type queryError struct {
 	cause  error // may be nil
 }
 
-// Error returns the status as a phrase, and the cause if that has more information. It contains no addresses.
+// Error returns the status as a phrase. It adds the cause if the cause contains more information. It contains no addresses.
 func (f *queryError) Error() string {
 	if f.cause == nil || f.status == ConnectionRefused || f.status == ConnectionClosed {
 		return f.status.Words()

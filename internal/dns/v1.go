@@ -8,8 +8,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ParseV1 parses an answer in the form of journal entries of version 1: one text that contains the records or the error. It sets the type,
-// status, records and Cut of the Lookup. The other values are in the journal entry.
+// ParseV1 parses an answer from a journal entry of version 1. There, an answer is one text that contains the records or the error. It sets
+// the type, status, records and Cut of the Lookup. The other values are in the journal entry.
 func ParseV1(qtype, answer string) Lookup {
 	l := Lookup{Type: qtype, Status: NoError}
 	switch n, _ := fmt.Sscanf(answer, "(cut, %d bytes)", &l.Cut); {

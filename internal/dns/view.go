@@ -53,7 +53,7 @@ func (v *View) Limit(n int) *View {
 	return &limited
 }
 
-// Until returns the view with a deadline for its lookups. Unlike a context, it needs no timer for a cached answer.
+// Until returns the view with a deadline for its lookups. Unlike a context with a deadline, it needs no timer for a cached answer.
 func (v *View) Until(end time.Time) *View {
 	until := *v
 	until.end = end
@@ -94,7 +94,7 @@ func (a Answered) Lookups() []Lookup {
 	return all
 }
 
-// Shortened returns the lookups with answers shortened as by Lookup.Shorten.
+// Shortened returns the lookups with shortened answers. Lookup.Shorten describes what is omitted.
 func (a Answered) Shortened() []Lookup {
 	all := make([]Lookup, 0, len(a.all))
 	for _, a := range a.all {
@@ -122,7 +122,7 @@ func (v *View) Spent() (queries int, open time.Duration) {
 	return len(s.asked), open
 }
 
-// overLimit is wrapped by the error of a lookup that a view's Limit prevented.
+// overLimit marks the errors of lookups that a view's Limit prevented. Those errors wrap it.
 type overLimit struct{}
 
 func (overLimit) Error() string { return string(Limit) }
