@@ -22,7 +22,7 @@ type Account struct {
 	GIDs []uint32 // the primary group first
 }
 
-// LookupAccount returns the account of a user name.
+// LookupAccount returns the account of the user with this name.
 func LookupAccount(name string) (*Account, error) {
 	u, err := user.Lookup(name)
 	if err != nil {

@@ -73,8 +73,7 @@ func (f Finding) mentions(domain string) bool {
 	return domain != "" && slices.ContainsFunc([]string{f.What, f.Where, f.Why, f.Fix}, func(text string) bool { return mask(text, domain) != text })
 }
 
-// mask replaces a domain in a text by a NUL. Subdomains keep their own labels. A longer name that only contains the same letters is
-// unchanged.
+// mask replaces a domain in a text by a NUL. Subdomains keep their own labels. It does not change a longer name that contains the domain.
 func mask(text, domain string) string {
 	if domain == "" {
 		return text
@@ -100,7 +99,7 @@ func mask(text, domain string) string {
 	}
 }
 
-// Headline returns What, followed by the number of further domains and the first of them.
+// Headline returns What, followed by the number of further domains and the names of the first few.
 func (f Finding) Headline() string {
 	n := len(f.Others)
 	if n == 0 {

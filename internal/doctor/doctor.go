@@ -31,14 +31,14 @@ type Finding struct {
 
 	Domain string     `json:"domain,omitempty"` // the domain concerned; empty: this host
 	Others []Instance `json:"others,omitempty"` // the further domains with the same cause; Arrange sets it
-	Cause  string     `json:"-"`                // Arrange compares this instead of What; it is set if What differs between domains by more than the domain
+	Cause  string     `json:"-"`                // Arrange compares this text instead of What; set if What has other details that differ between domains
 	First  bool       `json:"-"`                // the finding is listed before worse findings, because it explains them
 }
 
 // Check is one check of a list.
 type Check struct {
 	Name string // as in docs/doctor.md
-	Doc  string // what the check examines, as in docs/doctor.md
+	Doc  string // what the check examines, in the words of docs/doctor.md
 	Run  func(context.Context) []Finding
 }
 

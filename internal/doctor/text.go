@@ -80,7 +80,7 @@ func OrNotPermitted(err error, f Finding) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
 		return f
 	}
-	if os.Geteuid() == 0 { // root was denied access because it acted as the owner of a directory
+	if os.Geteuid() == 0 { // the process runs as root, but acted as the owner of a directory, who has no permission
 		f.Where = denied(err)
 		return f
 	}

@@ -1,4 +1,4 @@
-// Package domain parses domain names and converts them to the one form that Signpost compares, queries and logs.
+// Package domain parses domain names and converts them to a single form. Signpost compares, queries and logs names in this form.
 package domain
 
 import (

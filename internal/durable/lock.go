@@ -90,8 +90,8 @@ func openLock(dir *os.Root, name string) (*os.File, error) {
 
 func flock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
-// ReplaceLock takes a lock that another process may hold, by replacing the file with a new one. The other process is not stopped. It can
-// detect the replacement with Lock.Current.
+// ReplaceLock takes a lock that another process may hold. It replaces the lock file with a new file. The other process is not stopped. It
+// can detect the replacement with Lock.Current.
 func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
 	tmp := temp(name)
 	f, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)

@@ -80,7 +80,7 @@ func isLinkIn(root *os.Root, rel string) bool {
 	return false
 }
 
-// fault is an error of a file that does not come from the kernel.
+// fault is an error of a file operation that this package found itself. The kernel did not return it.
 type fault string
 
 func (f fault) Error() string { return string(f) }
@@ -256,7 +256,7 @@ func (t Tree) MakeDir(path string) error {
 	return nil
 }
 
-// makeBase creates a directory that is not in a directory of the tree, and its missing parents.
+// makeBase creates a directory and its missing parents. It is used for a directory that is not below any directory of the tree.
 func makeBase(path string) error {
 	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
 		return nil

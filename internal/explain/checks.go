@@ -13,7 +13,7 @@ import (
 	"signpost/policy"
 )
 
-// spfRows returns the steps of a check through its records.
+// spfRows returns rows with the steps of an SPF check: the records and their terms.
 func spfRows(steps []spf.Step) []Row {
 	const (
 		most        = 60 // enough for ten terms and the terms of the included records
@@ -111,8 +111,8 @@ func (x *explainer) spf() []Row {
 	}
 	l.row("SPF", "%s for %s (%s)", s.Status, cmp.Or(s.Domain, "no domain"), identity)
 	l.more(x.spfWords())
-	// The check is repeated. If this check has another result than the original one, an answer is missing. The journal omits DNS names that
-	// contain the local part of the sender.
+	// The check is repeated. If the repeated check has another result than the original check, an answer is missing. The journal omits DNS
+	// names that contain the local part of the sender.
 	result, walk := spf.Trace(context.Background(), x.view, x.e.Connection.Client, x.e.Connection.HELO, x.e.Envelope.Sender)
 	switch {
 	case s.Status == spf.None && x.nearSPF() == "":

@@ -1,5 +1,5 @@
-// Package explain explains in English what was done with a message and why. An explanation has the envelope, the decision, and advice for
-// the sender. For each check, it has the result and the DNS record. It makes no DNS queries; it uses the recorded answers.
+// Package explain explains in English how Signpost handled a message, and why. An explanation has the envelope, the decision, and advice
+// for the sender. For each check, it has the result and the DNS record. It makes no DNS queries; it uses the recorded answers.
 //
 // [Message] returns the [Explanation] of a decision.Record, which the web page shows. [WriteEntry] writes the explanation of a
 // journal entry as text, as signpost explain does. [NewList] writes one line for each entry, as signpost log does. [WriteSPF]
@@ -21,16 +21,16 @@ import (
 	"signpost/policy"
 )
 
-// Row is a labeled line. A Row without a Label continues the one before. Text may be unprintable.
+// Row is a labeled line. A Row without a Label continues the previous row. Text may be unprintable.
 type Row struct{ Label, Text string }
 
 // Explanation explains one message.
 type Explanation struct {
-	Short   string   // what was done and why, in a few sentences
-	Head    []Row    // who sent it, and its role
+	Short   string   // the action and its reason, in a few sentences
+	Head    []Row    // the sender and the role of the message
 	Found   []Row    // the checks; none if the role is not verify
-	Decided []Row    // what was done, and by which rule
-	Help    []string // what the sender or the postmaster here can do; none if nothing is wrong
+	Decided []Row    // the action, and the rule that required it
+	Help    []string // advice for the sender or for the postmaster of this site; none if nothing is wrong
 }
 
 // Limits on the lengths of displayed texts, in bytes.

@@ -147,7 +147,7 @@ func (x *explainer) relaxedTags(d dmarc.Result) string {
 	return strings.Join(tags, " or ")
 }
 
-// relay returns the first verified relay of a message of an Author Domain.
+// relay returns the first verified relay of a message that has this Author Domain.
 func (x *explainer) relay(d dmarc.Result) (policy.Relay, bool) {
 	for _, r := range x.e.Relays {
 		if r.Failed == "" && (r.Author == "" || r.Author == d.Domain) {

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// actionColumn and resultsColumn are columns of a list. The results and the reason are in the second part of a list entry.
+	// actionColumn and resultsColumn are indexes of columns in a list. The results and the reason are in the second part of a list entry.
 	actionColumn  = 5
 	resultsColumn = 6
 	// maxCell is the maximum width of a column. Names of usual length fit.

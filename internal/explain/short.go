@@ -10,7 +10,7 @@ import (
 	"signpost/policy"
 )
 
-// short returns what was done and why, for readers who are not mail administrators.
+// short returns a short explanation of the action, for readers who are not mail administrators.
 func (x *explainer) short() string {
 	done := x.done()
 	if x.Observe {
@@ -166,7 +166,7 @@ func (x *explainer) whyByResults() string {
 	return x.whyFine()
 }
 
-// whyFine returns the explanation of a message that was accepted without a reason.
+// whyFine returns the explanation for a message whose acceptance has no special reason.
 func (x *explainer) whyFine() string {
 	for _, d := range x.e.DMARC {
 		switch {

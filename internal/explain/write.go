@@ -139,7 +139,7 @@ func WriteDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	}
 }
 
-// writeRow writes a row without breaking its text.
+// writeRow writes a row on one line. It does not break the text.
 func writeRow(w io.Writer, label, text string) {
 	fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, term.Printable(text))
 }

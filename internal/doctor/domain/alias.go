@@ -18,7 +18,7 @@ const replaced = "in place of the CNAME record"
 
 // chain is a name and the CNAME records that a lookup of it follows.
 type chain struct {
-	names []string // the name, and the target of each record; only one name: there is no CNAME record
+	names []string // the name, followed by the target of each CNAME record; only one element if there is no CNAME record
 	loops bool     // the last target is an earlier name, or there are more than maxAliases
 }
 

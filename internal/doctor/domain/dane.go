@@ -182,7 +182,8 @@ func unusable(t dns.TLSA) string {
 	return ""
 }
 
-// mendTLSA returns the record that was probably intended: with a usage for SMTP, and the matching type for this length.
+// mendTLSA returns the record that was probably intended. It corrects the usage to one for SMTP, and the matching type according to the
+// length of the data.
 func mendTLSA(t dns.TLSA) dns.TLSA {
 	if t.Usage < daneTA {
 		t.Usage += daneTA

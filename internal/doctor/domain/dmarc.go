@@ -80,8 +80,8 @@ func (l *examination) noDMARC(ctx context.Context, name string) {
 	l.add(l.nowhere(ctx, name, name, f))
 }
 
-// inherited checks a record above the domain that applies to it: the record of the Organizational Domain, or of the public suffix above
-// that. See RFC 9989 section 4.10.1.
+// inherited checks the record that applies to a domain without a record of its own. This is the record of the Organizational Domain, or of
+// the public suffix above that: RFC 9989 section 4.10.1.
 func (l *examination) inherited(name string, d dmarc.Result) {
 	l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
 	above := "_dmarc." + d.PolicyDomain
@@ -110,7 +110,8 @@ func (l *examination) inherited(name string, d dmarc.Result) {
 	l.add(f)
 }
 
-// manyLabels is a number of labels. For a name with at least so many labels, the DNS tree walk skips names: RFC 9989 section 4.10, step 4.
+// manyLabels is a number of labels. If a name has at least this number of labels, the DNS tree walk skips names: RFC 9989 section 4.10,
+// step 4.
 const manyLabels = 8
 
 // below describes the policies of a record for subdomains: RFC 9989 section 4.7.

@@ -53,7 +53,7 @@ const (
 	maxPeer = 10 * time.Second
 )
 
-// examination is the state of the checks of one domain. Each check adds its findings to the field all.
+// examination is the common state of the checks of one domain. Each check adds its findings to the field all.
 type examination struct {
 	Facts
 	view   *dns.View // nil if Domain is not a domain name
@@ -76,8 +76,8 @@ type examination struct {
 	dmarcText string // its text
 }
 
-// RunAll runs the checks of domains, one after the other, and sets Domain of their findings. It calls begin before each domain. If no DNS
-// server answers, it stops, because the finding is the same for all domains.
+// RunAll runs the checks of several domains, one domain after the other, and sets the field Domain of the findings. It calls begin before
+// each domain. If no DNS server answers, it stops, because the finding is the same for all domains.
 func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (all []doctor.Finding) {
 	for _, f := range domains {
 		begin(f.Domain)

@@ -50,7 +50,7 @@ func (l *examination) served(ctx context.Context, host string) ([]*x509.Certific
 	return state.PeerCertificates, nil
 }
 
-// connect connects to the first address of a host that accepts the connection.
+// connect tries the addresses of a host in order, and returns the first connection that succeeds.
 func (l *examination) connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
 	addrs, err := l.addrs(ctx, host)
 	if err == nil && len(addrs) == 0 {

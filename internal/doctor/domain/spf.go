@@ -68,7 +68,7 @@ func (l *examination) examineSPF(ctx context.Context) (right string) {
 	return fmt.Sprintf("the SPF record of %s is correct and needs %d of %d DNS lookups", l.domain, tree.cost, spf.MaxTerms)
 }
 
-// firstSPF returns a record for a domain without one.
+// firstSPF returns an SPF record for a domain that does not have one.
 func (l *examination) firstSPF() string {
 	text := "v=spf1"
 	if len(l.exchanges) > 0 {

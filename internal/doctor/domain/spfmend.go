@@ -156,7 +156,7 @@ func ipTerm(p netip.Prefix) string {
 	return name + s
 }
 
-// without returns the record without terms. The result still authorizes senders and has all or redirect.
+// without removes terms from a record. If necessary, it adds others, so that the result authorizes senders and has all or redirect.
 func (l *examination) without(text string, terms ...string) string {
 	fields := slices.DeleteFunc(strings.Fields(text), func(t string) bool { return slices.Contains(terms, t) })
 	text = strings.Join(fields, " ")

@@ -29,8 +29,8 @@ type term struct {
 	record   string // only for include and redirect: the record of the target
 }
 
-// walkSPF returns the tree of a record, as evaluated by an SPF check in which no term matches. RFC 7208 section 4.6.4 limits the lookups of
-// all these terms.
+// walkSPF returns the tree of a record. The tree contains the terms that an SPF check evaluates if no term matches. RFC 7208 section 4.6.4
+// limits the lookups of all these terms.
 func (l *examination) walkSPF(ctx context.Context, domain string, rec *spf.Record) *term {
 	open := []*term{{text: domain, passes: true, fixed: true}} // the path to the current node: the record, and the include and redirect terms above the node
 	closeTo := func(depth int) {

@@ -149,7 +149,7 @@ func andMore(files []keyFile) string {
 	return ", and others"
 }
 
-// shut returns the command that makes one private key, or all of them, readable only by the owner.
+// shut returns a command that lets only the owner read a private key, or all private keys.
 func shut(dir string, files []keyFile) string {
 	if len(files) == 1 {
 		return "chmod 0600 " + doctor.Quote(files[0].path)

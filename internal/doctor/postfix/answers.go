@@ -175,8 +175,8 @@ func showListener(ln Listener) string {
 	return "ss -ltnp sport = :" + doctor.Quote(port[strings.LastIndexByte(port, ':')+1:])
 }
 
-// daemonLine returns the command that starts or restarts the daemon with this host's service manager. The command is always a restart,
-// because a running daemon may still use older settings.
+// daemonLine returns the command that starts or restarts the daemon. It uses the service manager of this host. The command is always a
+// restart, because a running daemon may still use older settings.
 func daemonLine(file string) string {
 	if doctor.RunsSystemd() {
 		return "systemctl restart signpost"

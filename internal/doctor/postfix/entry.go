@@ -8,7 +8,7 @@ import (
 
 // entry is one milter of a list.
 type entry struct {
-	raw      string            // the text in the list, without quotes around it
+	raw      string            // the text of the entry in the list, without quotes around it
 	address  string            // unix:PATH or inet:HOST:PORT
 	settings map[string]string // Postfix 3.0: { ADDRESS, default_action=tempfail }
 	fault    string            // why Postfix cannot parse the entry; empty if Postfix can parse it
@@ -45,7 +45,7 @@ func entries(list string) (all []entry) {
 	return all
 }
 
-// readSettings parses what follows the address: NAME=VALUE, or { NAME = VALUE }.
+// readSettings parses the text after the address: NAME=VALUE, or { NAME = VALUE }.
 func (e *entry) readSettings(parts []string) {
 	e.settings = map[string]string{}
 	for i := 0; i < len(parts); i++ {

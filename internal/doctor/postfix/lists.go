@@ -16,7 +16,8 @@ type listManager struct{ word, name, fix string }
 // mailmanPort is the port on which Mailman 3 accepts mail by LMTP.
 const mailmanPort = "8024"
 
-// knownListManagers returns the list managers, each with the setting that keeps Authentication-Results.
+// knownListManagers returns the list managers that doctor knows. Each has a text for the administrator: how to configure it so that it
+// keeps Authentication-Results.
 func knownListManagers() []listManager {
 	return []listManager{
 		{"mailman3", "Mailman 3", "in section [mta] of mailman.cfg: remove_dkim_headers: no"},

@@ -36,7 +36,7 @@ func (l *site) allLists() []list {
 	return slices.Concat(l.lists("smtpd_milters", "smtpd"), l.lists("non_smtpd_milters", "cleanup"))
 }
 
-// ours returns the index of our entry, or -1.
+// ours returns the index of Signpost's entry, or -1.
 func (l *site) ours(one list) int {
 	return slices.IndexFunc(one.entries, func(e entry) bool { return l.meant(e, one.service.chroot) })
 }

@@ -73,7 +73,7 @@ func (l *site) reaches(a netip.Addr) bool {
 	return true
 }
 
-// here reports whether an address is one of this host.
+// here reports whether an address is an address of this host.
 func (l *site) here(a netip.Addr) bool {
 	return a.IsLoopback() || a.IsUnspecified() || slices.Contains(l.Addresses, a)
 }
@@ -90,7 +90,7 @@ func (l *site) leadsTo(at string, ln Listener) bool {
 		return host == ourHost // socket-answers reports a name that cannot be looked up
 	}
 	if i := slices.IndexFunc(ours, netip.Addr.Is4); i >= 0 {
-		ours = ours[i:] // net.Listen uses one address, and prefers IPv4
+		ours = ours[i:] // net.Listen uses only one of the addresses, and prefers an IPv4 address
 	}
 	return slices.ContainsFunc(l.hosts[host], func(a netip.Addr) bool {
 		switch {

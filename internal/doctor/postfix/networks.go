@@ -172,7 +172,7 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		switch {
 		case !table:
 			all = append(all, w...)
-		case w[0] != "if" && w[0] != "endif": // if and endif lines are not networks
+		case w[0] != "if" && w[0] != "endif": // lines with the keywords "if" and "endif" do not contain networks
 			all = append(all, w[0])
 		}
 	}
@@ -200,7 +200,7 @@ func network(w string) (netip.Prefix, bool) {
 	return p.Masked(), ok
 }
 
-// covered reports whether the others together contain all of p.
+// covered reports whether the other networks together contain all addresses of p.
 func covered(p netip.Prefix, others []netip.Prefix) bool { return len(outsideOf(p, others)) == 0 }
 
 // outsideOf returns the part of network p that is in none of the other networks.

@@ -62,7 +62,7 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 		}
 		f := doctor.Finding{Level: doctor.Yellow, What: s.id + " accepts a bare LF as the end of a line", Where: l.postconf.where(s, forbid),
 			Why: "SMTP smuggling: a client can hide a second message in a message; the hidden one counts as mail of the same client and login, and passes SPF or is signed",
-			// In releases with the value normalize, yes means normalize. Older releases have only yes.
+			// In releases that support the value normalize, yes has the same meaning as normalize. Older releases have only yes.
 			Fix: l.postconf.setAt(l.postconf.at(s, forbid), forbid, "yes")}
 		if _, known := l.postconf.main[forbid]; !known {
 			const guard, chunking = "reject_unauth_pipelining", "chunking"

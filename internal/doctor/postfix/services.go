@@ -103,7 +103,8 @@ func (l *site) forUsers(s *service) bool {
 }
 
 // closed reports whether a service accepts no mail from unauthenticated clients. Such a service requires a certificate, or one of its lists
-// of restrictions rejects such clients before it permits any. Tables are ignored, because the administrator has chosen their entries.
+// of restrictions rejects unauthenticated clients before any restriction permits them. Tables are ignored, because the administrator has
+// chosen their entries.
 func (l *site) closed(s *service) bool {
 	if l.postconf.get(s, "smtpd_tls_req_ccert") == "yes" {
 		return true

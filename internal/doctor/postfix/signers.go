@@ -44,7 +44,8 @@ func signers() []signer {
 // path returns a file of another program, below Root.
 func (l *site) path(name string) string { return filepath.Join(cmp.Or(l.Root, "/"), name) }
 
-// signer returns the other program at an address. It recognizes a program by its name, or by its port unless the port is one of ours.
+// signer returns the other program at an address. It recognizes a program by its name, or by its port. It ignores a port that Signpost
+// uses.
 func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	if l.meant(e, chroot) {
 		return signer{}, false
@@ -63,7 +64,8 @@ func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	return signer{}, false
 }
 
-// matches returns all matches of the first group of a regular expression in files, in the order in which their program reads them.
+// matches searches files for a regular expression. It returns the text of the first group of each match, in the order in which the program
+// reads the files.
 func (l *site) matches(expression string, patterns ...string) (all []string, err error) {
 	for _, p := range patterns {
 		files, _ := filepath.Glob(l.path(p)) // Glob sorts the files; its only possible error is a bad pattern

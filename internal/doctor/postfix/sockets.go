@@ -96,7 +96,7 @@ func (l *site) leadsOut(path, from string, chroot bool) *doctor.Finding {
 		Why: "a chrooted Postfix service cannot open files outside the chroot; Postfix applies milter_default_action to every message", Fix: l.listenLine()}
 }
 
-// barred returns the finding for a directory that does not exist, or that the account who cannot search.
+// barred returns the finding for a directory that does not exist, or that an account cannot search. The parameter who is the account.
 func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.Barrier) doctor.Finding {
 	group, last := doctor.GroupName(who.GIDs[0]), b.Path == filepath.Dir(ln.Address) && b.Path != from
 	f := doctor.Finding{Level: doctor.Red, What: "permission denied: user " + who.Name + " cannot search " + b.Path + ", the path of the socket " + ln.Address,
@@ -119,7 +119,8 @@ func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.B
 	return doctor.OrNotPermitted(b.Err, f)
 }
 
-// socketPermissions checks whether the account who can connect to a socket, both now and after the next start of the daemon.
+// socketPermissions checks whether an account can connect to a socket, both now and after the next start of the daemon. The parameter who
+// is the account.
 func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Finding {
 	if _, err := os.Stat(ln.Address); errors.Is(err, fs.ErrPermission) {
 		f := doctor.OrNotPermitted(err, doctor.Finding{})
