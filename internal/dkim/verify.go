@@ -160,8 +160,8 @@ func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error
 	return results
 }
 
-// Passing ends the message and verifies signatures, but skips those for whose domain among returns false. It returns the domains whose
-// signature passes. Results verifies the skipped signatures. key is as for Results.
+// Passing ends the message and verifies signatures. It skips a signature if among returns false for its domain. It returns the domains
+// whose signature passes. Results verifies the skipped signatures. key is as for Results.
 func (v *Verifier) Passing(now time.Time, among func(domain string) bool, key func(name string) ([]string, error)) (domains []string) {
 	v.end()
 	for _, s := range v.sigs {

@@ -11,8 +11,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// rules finds header_checks(5) rules in the tables of a parameter. It returns the rules for whose pattern the function matters returns
-// true. Only regexp: and pcre: tables can be read.
+// rules finds header_checks(5) rules in the tables of a parameter. It calls matters with the pattern of each rule, and returns the rules
+// for which the result is true. Only regexp: and pcre: tables can be read.
 func (l *site) rules(level doctor.Level, s *service, parameter string, matters func(pattern string) bool, when, why string) (found []doctor.Finding) {
 	for _, table := range words(l.postconf.get(s, parameter)) {
 		kind, path, _ := strings.Cut(table, ":")
