@@ -144,7 +144,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	return attention(wrong)
 }
 
-// addKeys creates the keys of one domain, one of each algorithm.
+// addKeys creates the keys of one domain: one key for each algorithm.
 func (d *app) addKeys(c *cobra.Command, domain string, f addFlags) (all []*added, err error) {
 	o := keys.AddOptions{Domain: domain, Algorithms: f.algorithms, Bits: f.bits, Selector: f.selector, Unsafe: f.unsafe}
 	made, err := d.rotator.Add(c.Context(), o, func(algorithm string) {
@@ -163,7 +163,8 @@ func (d *app) addKeys(c *cobra.Command, domain string, f addFlags) (all []*added
 	return all, err
 }
 
-// warnUnsafe warns that a key signs although its record was not checked. The daemon also logs this when it reads the key.
+// warnUnsafe warns that a key signs mail although its DNS record was never checked. The daemon also logs this warning when it reads the
+// key.
 func warnUnsafe(c *cobra.Command, m *keys.Metadata) {
 	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Warn("key activated; its record has not been checked in DNS", "domain", m.Domain, "selector", m.Selector)
 }
@@ -196,12 +197,12 @@ func printAdded(c *cobra.Command, a *added, record bool) {
 		what = "activated"
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%s: %s key of %d bits %s, selector %s, state %s\n", a.Domain, a.Algorithm, a.Bits, what, a.Selector, a.State)
-	if record && a.isNew { // the record of a pending key was printed when it was created
+	if record && a.isNew { // the record of a pending key was printed when the key was created
 		fmt.Fprint(c.OutOrStdout(), a.text())
 	}
 }
 
-// printZone prints the records of several domains that the operator must publish, as one text for zone files.
+// printZone prints the records that the operator must publish for several domains. The output is one text for zone files.
 func (d *app) printZone(out io.Writer, all []*added) {
 	head := false
 	for _, a := range all {
@@ -216,7 +217,7 @@ func (d *app) printZone(out io.Writer, all []*added) {
 	}
 }
 
-// text returns the record for a zone file and for a web form.
+// text returns the record in two forms: for a zone file, and for a web form.
 func (a *added) text() string {
 	return fmt.Sprintf("; DNS record of %s key %s, for a zone file:\n%s"+
 		"; The same record for a web form: name (some forms need it without .%s), type TXT, value on one line:\n%s\n%s\n",

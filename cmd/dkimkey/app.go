@@ -133,8 +133,8 @@ func (d *app) print(f func()) {
 	f()
 }
 
-// domainList returns the domains on the command line and in file, each once. File "-" is standard input. If any domain is invalid, it
-// returns an error before anything is changed.
+// domainList returns the domains on the command line and in file. It omits repeated domains. File "-" is standard input. If any domain is
+// invalid, it returns an error before anything is changed.
 func domainList(c *cobra.Command, named []string, file string) ([]string, error) {
 	var all []string
 	for _, name := range named {

@@ -93,12 +93,12 @@ func printChecks(c *cobra.Command, all []checked) error {
 			answers = []keys.ServerAnswer{{Server: "-", Why: k.Err.Error()}}
 		}
 		for i, v := range answers {
-			record := paint.Good("correct") // the last column, so that escape sequences do not affect the alignment
+			record := paint.Good("correct") // this column is the last one, so that its escape sequences do not affect the alignment
 			if i < len(k.Aliases) {
 				record = paint.Good("alias correct")
 			}
 			if v.Status != keys.Same {
-				record = paint.Bad(strings.TrimPrefix(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why), ": ")) // no status if the name servers are unknown
+				record = paint.Bad(strings.TrimPrefix(fmt.Sprintf("%s: %s%s", v.Status, quoteTexts(v.Text), v.Why), ": ")) // Status is empty if the name servers are unknown
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.Domain, k.Selector, k.State, term.Printable(v.Server), record)
 		}
@@ -114,7 +114,7 @@ const (
 	maxText = 160
 )
 
-// quoteTexts returns TXT records for a line of output, followed by a colon, or "" if there are none.
+// quoteTexts returns TXT records for a line of output, followed by a colon. Without records, it returns "".
 func quoteTexts(texts []string) string {
 	var all []string
 	for i, text := range texts {

@@ -52,7 +52,7 @@ have the record of the key. The log and the key's metadata record the use of thi
 				return cli.Usage(fmt.Errorf("--selector %q is not a selector", f.selector))
 			}
 			if _, err := keys.ReadKeyFile(args[0]); err != nil {
-				return err // reported once, not for each domain
+				return err // the domains share this file, so its error is reported only once
 			}
 			var found []opendkim.Key
 			for _, d := range domains {

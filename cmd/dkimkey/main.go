@@ -36,7 +36,7 @@ type env struct {
 	random io.Reader
 	// authorityPort is the port of name servers: 53, except in tests.
 	authorityPort uint16
-	// authority and publisher, if set, replace those of the configuration. Tests set them.
+	// authority and publisher, if set, replace the name servers and the publisher of the configuration. Tests set them.
 	authority   keys.Authority
 	publisher   keys.Publisher
 	hook        func(step string) // keys.Store.Hook
@@ -52,7 +52,7 @@ func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 	return cli.Execute(ctx, e.newRoot(), args, term.Clean(stdout), term.Clean(stderr))
 }
 
-// newRoot returns the command dkimkey with all commands below it.
+// newRoot returns the command dkimkey with all its subcommands.
 func (e *env) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dkimkey",
@@ -96,7 +96,8 @@ func (e *env) complete(root *cobra.Command) {
 	}
 }
 
-// words returns a completion function for the arguments DOMAIN if most is 1, DOMAIN SELECTOR if most is 2, and DOMAIN... if most is 0.
+// words returns a completion function. The parameter most is the maximum number of arguments: 1 for DOMAIN, 2 for DOMAIN SELECTOR, and 0,
+// which means no maximum, for DOMAIN...
 func (e *env) words(most int) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const no = cobra.ShellCompDirectiveNoFileComp
@@ -123,7 +124,7 @@ func (e *env) words(most int) cobra.CompletionFunc {
 	}
 }
 
-// page returns the parts of the manual page other than the commands and their flags.
+// page returns the manual page without the descriptions of the commands and flags.
 func page() man.Page {
 	return man.Page{
 		Section: "1",

@@ -79,8 +79,8 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 		return err
 	}
 	for _, k := range before {
-		stays := slices.ContainsFunc(left, func(l *keys.Key) bool { return l.Selector == k.Selector }) // it is a directory, which is not deleted
-		selector := term.Printable(k.Selector)                                                         // a file can have any name
+		stays := slices.ContainsFunc(left, func(l *keys.Key) bool { return l.Selector == k.Selector }) // stays: the key file is a directory, which dkimkey does not delete
+		selector := term.Printable(k.Selector)                                                         // the name of a file can contain any characters
 		switch {
 		case k.Foreign || selector == "" || stays:
 			continue
@@ -112,7 +112,7 @@ func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domai
 	return nil
 }
 
-// unsigned returns the text for a code of policy.SigningDomain: why no key signs the mail of a domain.
+// unsigned returns the reason why no key signs the mail of a domain. The parameter why is the code that policy.SigningDomain returned.
 func unsigned(why policy.Code) string {
 	switch why {
 	case policy.SubdomainOfHosted:

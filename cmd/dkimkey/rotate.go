@@ -16,7 +16,7 @@ import (
 // waitInterval is the time between two checks with --wait.
 const waitInterval = 30 * time.Second
 
-// errAttention is the error of exit code 1 if one line for each needed action was already printed.
+// errAttention causes exit code 1. The command has already printed one line for each needed action.
 var errAttention = errors.New("action needed, see above")
 
 // attention returns errAttention if action is needed, otherwise nil.
@@ -76,7 +76,7 @@ Exit code 0: done. 1: failed or action needed; standard error has one line for e
 	return c
 }
 
-// domains returns the domains in args or, without args, all domains that have keys.
+// domains returns the domains in args. If args is empty, it returns all domains that have keys.
 func (d *app) domains(args []string) ([]string, error) {
 	if len(args) == 0 {
 		return d.store.Known()
@@ -115,7 +115,7 @@ func (d *app) dryRun(c *cobra.Command, domains []string, rotateNow bool) error {
 		if err != nil {
 			return err
 		}
-		now := d.store.Now() // read after PlanOf: a step that is due now has an earlier time
+		now := d.store.Now() // the clock is read after PlanOf, so a step that is due now has an earlier time
 		for _, s := range steps {
 			when := "now"
 			if s.Due.After(now) {
@@ -190,7 +190,7 @@ func (d *app) rotateNow(c *cobra.Command, domains []string) error {
 	return nil
 }
 
-// waiting returns the condition that --wait waits for, or "" if no key waits for its activation.
+// waiting returns the condition that must be true before a key can be activated. It returns "" if no key waits for its activation.
 func (d *app) waiting(domains []string) (waiting string, err error) {
 	for _, domain := range domains {
 		if waiting, err = d.rotator.Waiting(domain); err != nil || waiting != "" {

@@ -53,7 +53,7 @@ type keyStatus struct {
 	RecordName string     `json:"record_name"`
 	Next       string     `json:"next"`
 	Error      string     `json:"error,omitempty"`
-	// ActionNeeded is what the operator must do; empty: nothing.
+	// ActionNeeded states what the operator must do. It is empty if no action is needed.
 	ActionNeeded string `json:"action_needed,omitempty"`
 	unseen       bool
 }
@@ -108,7 +108,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 		}
 		action := "no active key for a hosted domain: sign.on_missing_key applies to its mail; " + keys.Remedy(domain, set.Of(domain))
 		actions = append(actions, domain+": "+action)
-		if e.json { // the table has no row for a domain without keys
+		if e.json { // only JSON lists a domain without keys; the table has no row for it
 			all = append(all, keyStatus{Domain: domain, ActionNeeded: action})
 		}
 	}
@@ -135,7 +135,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	return attention(len(actions) > 0)
 }
 
-// unusable returns what happens next to a key whose file cannot be used, and what the operator must do.
+// unusable returns two texts about a key whose file cannot be used: the next step, and the action that the operator must take.
 func unusable(k keys.Status) (next, action string) {
 	text := cli.Text(k.Err)
 	next = "cannot be used: " + text

@@ -46,7 +46,7 @@ const (
 	day           = 24 * time.Hour
 )
 
-// errAttention is the error of exit code 1 if all messages were already printed.
+// errAttention causes exit code 1. All messages have already been printed.
 var errAttention = errors.New("action needed, see above")
 
 func (e *env) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -142,7 +142,7 @@ func (e *env) check(args []string) error {
 	case !slices.Contains(allowlist.Formats(), e.Format):
 		return fmt.Errorf("--format: %q is not one of %s", e.Format, strings.Join(allowlist.Formats(), ", "))
 	}
-	// The header of the list has both paths, so they must not depend on the working directory.
+	// The header of the list contains the paths of the domains file and of the list, so they must not depend on the working directory.
 	for _, path := range []*string{&e.DomainsFile, &e.Output} {
 		if *path == "" {
 			continue
@@ -166,7 +166,7 @@ func (e *env) readWidest() error {
 	return nil
 }
 
-// resolver returns a resolver that queries the same name servers as the daemon. Without a configuration, it queries those of
+// resolver returns a resolver that queries the same name servers as the daemon. Without a configuration, it queries the name servers in
 // /etc/resolv.conf.
 func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 	conf, err := setup.Load(e.config, configGiven)
@@ -176,7 +176,7 @@ func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 	return setup.Resolver(conf, e.Now, slog.New(slog.DiscardHandler))
 }
 
-// read returns the domains of the command line or of the domains file, each once, in order.
+// read returns the domains of the command line or of the domains file, in order. It omits repeated domains.
 func (e *env) read(args []string) ([]string, error) {
 	if e.DomainsFile != "" {
 		f, err := os.Open(e.DomainsFile)
@@ -221,7 +221,7 @@ func domainName(text string) (string, error) {
 	return name, err
 }
 
-// page returns the parts of the manual page other than the commands and their flags.
+// page returns the manual page without the descriptions of the commands and flags.
 func page() man.Page {
 	return man.Page{
 		Section: "1",

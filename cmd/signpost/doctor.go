@@ -83,8 +83,8 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 // inboundTime limits how long the check of gateways reads the journal.
 const inboundTime = 2 * time.Second
 
-// inbound counts a sample of the inbound mail by client. It reads the journal as the owner of its directory. After inboundTime it
-// returns the counts so far.
+// inbound counts the messages of each client in a sample of the inbound mail. It reads the journal with the rights of the user who owns the
+// journal's directory. After inboundTime it returns the counts so far.
 func inbound(ctx context.Context, conf *config.Config, now time.Time) (in host.Inbound) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
@@ -125,7 +125,7 @@ func inbound(ctx context.Context, conf *config.Config, now time.Time) (in host.I
 	return in
 }
 
-// printFindings prints the findings and their count. It returns an error if one is red.
+// printFindings prints the findings and their count. It returns an error if a finding is red.
 func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 	if !asJSON && len(found) > 0 {
 		fmt.Fprintln(w, doctor.Count(found))

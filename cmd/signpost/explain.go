@@ -64,7 +64,7 @@ func explainID(ctx context.Context, conf *config.Config, id string, asJSON bool,
 	return err
 }
 
-// notFound returns an error that states the period of the messages in the journal.
+// notFound returns the error for a message that is not in the journal. The error states the period that the journal covers.
 func notFound(ctx context.Context, r *journal.Reader, file, id string) error {
 	oldest, newest, err := r.Covers(ctx)
 	if err != nil {

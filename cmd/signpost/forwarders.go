@@ -93,8 +93,8 @@ func proposeForwarders(ctx context.Context, conf *config.Config, o forwardersOpt
 	return nil
 }
 
-// learnForwarders reads the journal. If root runs the command, the process reads the journal as its owner, and then becomes root again.
-// This is necessary because the file of accepted forwarders may have another owner.
+// learnForwarders reads the journal. If root runs the command, the process acts as the owner of the journal's directory while it reads the
+// journal. Afterwards it acts as root again. This is necessary because the file of accepted forwarders may have another owner.
 func learnForwarders(ctx context.Context, conf *config.Config, since, now time.Time, stderr io.Writer) (all []forwarders.Proposal, err error) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
@@ -144,7 +144,7 @@ func entryFor(p forwarders.Proposal, expires time.Time) config.Forwarder {
 	case forwarders.Signer:
 		f.Signer = p.Name
 	case forwarders.Network:
-		f.Network, _ = netip.ParsePrefix(p.Name) // Name is the text of a Prefix
+		f.Network, _ = netip.ParsePrefix(p.Name) // Name was formatted from a Prefix, so it can be parsed
 	}
 	return f
 }

@@ -23,7 +23,7 @@ func readJournal(conf *config.Config) (*journal.Reader, error) {
 	return r, noJournal(conf, err)
 }
 
-// noJournal adds to the error of a missing journal that the configuration disables it.
+// noJournal completes the error about a missing journal if the configuration disables the journal.
 func noJournal(conf *config.Config, err error) error {
 	if errors.Is(err, journal.ErrNone) && !conf.Journal.Enabled {
 		err = fmt.Errorf("%w; journal.enabled = false: the daemon writes no journal", err)
@@ -31,9 +31,9 @@ func noJournal(conf *config.Config, err error) error {
 	return err
 }
 
-// actAsJournalOwner makes a process of root act as the owner of the journal's directory. This is necessary because SQLite opens and
-// creates files by their paths, and the owner can put links there. It returns an error if the journal is not a regular file or may not
-// be read.
+// actAsJournalOwner makes a process of root act as the owner of the journal's directory. This is necessary because SQLite opens and creates
+// files by their paths, and the owner can create symbolic links in the directory. It returns an error if the journal is not a regular file
+// or may not be read.
 func actAsJournalOwner(conf *config.Config) error {
 	root := os.Getuid() == 0
 	if _, err := owner.Act(conf.JournalFile()); err != nil {

@@ -69,7 +69,7 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	return c
 }
 
-// times completes a time with examples.
+// times offers examples of times for shell completion.
 func times() cobra.CompletionFunc { return cli.Words("1h", "24h", "7d", "14d") }
 
 func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
@@ -85,7 +85,7 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 	return f, nil
 }
 
-// flagError returns the usage error for an error of journal.Query, whose fields have the names of the flags.
+// flagError turns an error of journal.Query into a usage error. The fields of a Query have the names of the flags.
 func flagError(err error) error { return cli.Usage(fmt.Errorf("--%w", err)) }
 
 func listMessages(ctx context.Context, conf *config.Config, o logOptions, f journal.Filter, stdout, stderr io.Writer) (err error) {

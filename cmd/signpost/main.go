@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return cli.Execute(ctx, newRoot(), args, stdout, stderr)
 }
 
-// newRoot returns the command signpost with all commands below it.
+// newRoot returns the command signpost with all its subcommands.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "signpost",
@@ -105,7 +105,7 @@ forged mail by the policy of its domain. Each message has one line in the log.
 	return root
 }
 
-// loaded returns the RunE of a command that loads the configuration first.
+// loaded returns a function for the RunE field of a command. The function loads the configuration and passes it to run.
 func loaded(load func() (*config.Config, error), run func(*cobra.Command, []string, *config.Config) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		conf, err := load()

@@ -8,7 +8,8 @@ import (
 	"signpost/internal/man"
 )
 
-// manualCommand returns the hidden command that prints the manual pages for make man: signpost(8), or with SAMPLE signpost.toml(5).
+// manualCommand returns the hidden command that prints the manual pages for make man. It prints signpost(8); with the argument SAMPLE, it
+// prints signpost.toml(5).
 func manualCommand(root *cobra.Command) *cobra.Command {
 	c := man.Command(root, page())
 	program := c.RunE

@@ -137,7 +137,7 @@ func notSigned(r *decision.Record, reply milter.Reply) error {
 	return fmt.Errorf("not signed: role %s: %s", r.Role, explain.Why(r))
 }
 
-// edited returns the header with the edits applied, as Postfix does.
+// edited applies the edits to the header in the same way as Postfix, and returns the new header.
 func edited(fields []dkim.Field, edits milter.Edits) []dkim.Field {
 	seen := map[string]int{}
 	var all []dkim.Field

@@ -71,7 +71,7 @@ func spfCommand(load func() (*config.Config, error)) *cobra.Command {
 	return c
 }
 
-// walkView returns a view that queries DNS as the daemon does, with its timeout, or answers from a zone file.
+// walkView returns a view for DNS lookups. It answers from a zone file, or queries DNS as the daemon does, with the same timeout.
 func walkView(conf *config.Config, zone string) (*dns.View, error) {
 	log := slog.New(slog.DiscardHandler)
 	resolver, err := newResolver(conf, zone, log)
@@ -81,7 +81,7 @@ func walkView(conf *config.Config, zone string) (*dns.View, error) {
 	return resolver.View(netip.Addr{}).Until(time.Now().Add(conf.DNS.MessageTimeout)), nil
 }
 
-// hostedDomains completes a first argument with the hosted domains, if the state can be read.
+// hostedDomains completes the first argument with the hosted domains, if the state directory can be read.
 func hostedDomains(load func() (*config.Config, error)) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {

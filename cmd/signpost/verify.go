@@ -108,7 +108,7 @@ func verify(ctx context.Context, conf *config.Config, file string, o verifyOptio
 	return nil
 }
 
-// client returns the address of --ip, or an invalid one without the flag.
+// client returns the address of --ip, or an invalid address if the flag is not set.
 func (o *verifyOptions) client() (client netip.Addr, err error) {
 	if o.ip == "" {
 		return client, nil
@@ -119,8 +119,8 @@ func (o *verifyOptions) client() (client netip.Addr, err error) {
 	return client, nil
 }
 
-// addTrace reads the values that no flag sets from the trace fields of the message, and prints them on stderr. Without --ip, it returns
-// only the fields that the daemon saw: it omits those that Postfix added after the milters ran.
+// addTrace reads values from the trace fields of the message and prints them on stderr. It does not replace a value that a flag sets.
+// Without --ip, it returns only the fields that the daemon saw. It omits the fields that Postfix added after the milters had run.
 func (o *verifyOptions) addTrace(s *milter.Session, e *milter.Envelope, fields []dkim.Field, file string, stderr io.Writer) ([]dkim.Field, error) {
 	t := trace.Read(fields)
 	var taken []string
@@ -175,7 +175,7 @@ func hostName() string {
 	return "localhost"
 }
 
-// newResolver returns a resolver that answers from a zone file. If file is empty, it queries the name servers of the daemon.
+// newResolver returns a resolver that answers from a zone file. If file is empty, the resolver queries the name servers of the daemon.
 func newResolver(conf *config.Config, file string, log *slog.Logger) (*dns.Resolver, error) {
 	if file == "" {
 		return setup.Resolver(conf, time.Now, log)

@@ -53,7 +53,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 	return c
 }
 
-// newSite returns the Site that the page shows. The parameter program is the file of this program.
+// newSite returns the Site that the page shows. The parameter program is the path of the signpost executable.
 func newSite(conf *config.Config, program, file string, names []string) web.Site {
 	for i, n := range names {
 		names[i] = domain.Fold(n)
@@ -91,7 +91,7 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 
 // serveWeb serves the page until ctx ends.
 func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
-	if listen == "" { // otherwise Listen would use all addresses and a random port
+	if listen == "" { // with "", Listen would use all addresses and a random port
 		return cli.Usage(errors.New("--listen: ADDRESS required"))
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
@@ -106,7 +106,7 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 	if errors.Is(err, fs.ErrPermission) {
 		return errors.Join(err, ln.Close())
 	}
-	if err == nil { // otherwise the page shows the error until there is a journal
+	if err == nil { // after another error, the page shows the error until there is a journal
 		r.Close()
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {

@@ -20,8 +20,8 @@ import (
 const maxCommand = time.Minute
 
 // checkByPostfix checks a new list for postscreen with postmap(1). Postfix must return permit for the first address of each network, and
-// nothing for unlisted addresses. If Postfix is not installed, checkByPostfix does nothing. Postfix reads a copy of the list: it opens a
-// file by its path, and another user may own the directory of the list.
+// nothing for unlisted addresses. If Postfix is not installed, checkByPostfix does nothing. Postfix reads a copy of the list, because
+// Postfix opens files by their paths, and another user may own the directory of the list.
 func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPSet) error {
 	postmap := findPostmap()
 	if m.Format != Formats()[0] || postmap == "" {
@@ -37,7 +37,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 	if err := os.WriteFile(file, []byte("myhostname = localhost\n"), 0o600); err != nil {
 		return err
 	}
-	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Minute)); err != nil { // Postfix waits until a new file no longer changes
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Minute)); err != nil { // Postfix delays reading a file that was changed seconds ago
 		return err
 	}
 	path := filepath.Join(conf, "list.cidr")
@@ -49,7 +49,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 		fmt.Fprintf(&asked, "%s\n", p.Addr())
 		fmt.Fprintf(&want, "%s\tpermit\n", p.Addr())
 	}
-	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // from documentation networks, which are never listed
+	for _, unlisted := range []string{"192.0.2.1", "2001:db8::1"} { // these addresses are from documentation networks, which are never listed
 		asked.WriteString(unlisted + "\n")
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxCommand)

@@ -9,7 +9,7 @@ import (
 	"signpost/internal/term"
 )
 
-// mark is the beginning of each file that greyskip may replace.
+// mark is the text at the beginning of every file that greyskip may replace.
 const mark = "# Allow list, made by greyskip(1) from SPF records"
 
 // Formats returns the values of --format, the default first.

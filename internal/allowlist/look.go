@@ -17,10 +17,10 @@ import (
 
 const (
 	maxAtOnce  = 8               // maximum number of domains that are looked up concurrently
-	maxQueries = 300             // per domain: ten terms need at most 110 per address family
+	maxQueries = 300             // per domain: ten terms need at most 110 queries per address family
 	maxLook    = 2 * time.Minute // per domain
-	maxNotes   = 20              // per domain: a record can have a thousand refused networks
-	maxLine    = 400             // columns of a note or an error; a DNS name and an error text fit
+	maxNotes   = 20              // per domain: a record can have a thousand networks that greyskip refuses
+	maxLine    = 400             // columns of a note or an error: enough for a DNS name and an error text
 )
 
 // finding is the result for a domain. Its texts are printable.
@@ -30,7 +30,7 @@ type finding struct {
 	err    *spfset.Error // nil: no error
 }
 
-// why returns the error, preceded by the domain unless the error starts with it.
+// why returns the text of the error. It puts the domain in front, unless the text already starts with the domain.
 func (f finding) why() string {
 	if strings.HasPrefix(f.err.Why, f.domain+" ") {
 		return f.err.Why

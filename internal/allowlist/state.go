@@ -21,11 +21,11 @@ const (
 	DropAfter = 30 * day // above this age, the answer is dropped, because the networks may have new owners
 )
 
-// state is the content of FILE.state, which a run writes for the next one.
+// state is the content of FILE.state, which a run writes for the next run.
 type state struct {
 	Version   int                     `json:"version"`
 	Made      time.Time               `json:"made"`                 // the date in the header of the file
-	ReloadDue bool                    `json:"reload_due,omitempty"` // the file has changed, but --reload has not succeeded since
+	ReloadDue bool                    `json:"reload_due,omitempty"` // --reload has not succeeded since the last change of the file
 	Domains   map[string]answered     `json:"domains"`
 	Since     map[netip.Prefix]string `json:"since"` // the date on which each network was listed
 }
@@ -114,7 +114,7 @@ func (m *Maker) updateState(s *state, found []finding) []listed {
 	return all
 }
 
-// informNew prints the notes of a domain that are not in before.
+// informNew prints the notes of a domain, except those in the parameter before.
 func (m *Maker) informNew(f finding, before []string) {
 	for _, note := range f.answer.Notes {
 		if !slices.Contains(before, note) {
@@ -140,7 +140,7 @@ func (m *Maker) fallsBack(f finding, last answered, known bool, now time.Time) b
 	return true
 }
 
-// rest states which terms are listed if the lookup of a domain failed and there is no last good answer.
+// rest states which part of a domain is listed if its lookup failed and there is no last good answer.
 func (f finding) rest() string {
 	if f.answer.Empty() {
 		return "the domain is not listed"

@@ -118,7 +118,7 @@ func (m *Maker) Update(ctx context.Context, r *dns.Resolver, domains []string) e
 	return m.replace(ctx, at, old, before, l, s, stateAt)
 }
 
-// notChanged adds to an error the note that the file was not changed.
+// notChanged adds "the file was not changed" to an error.
 func (m *Maker) notChanged(err error) error {
 	if _, none := os.Stat(m.Output); absent(none) {
 		return fmt.Errorf("%w: %s was not created", err, m.Output)
@@ -167,7 +167,7 @@ func (m *Maker) replace(ctx context.Context, at *place, old file, before, l list
 	return m.runReload(ctx, s, stateAt)
 }
 
-// keepFile keeps the file, which is up to date, and writes the state.
+// keepFile is called if the file is up to date. It writes only the state.
 func (m *Maker) keepFile(ctx context.Context, s *state, stateAt *place) error {
 	if m.DryRun {
 		fmt.Fprintf(m.Stdout, "%s would not change\n", m.Output)

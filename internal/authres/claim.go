@@ -1,7 +1,8 @@
 // Package authres reads and writes Authentication-Results header fields: RFC 8601.
 //
-// [Format] writes the [Result] values of a message. [ReadClaim] reports whether a field of the message claims to be ours. Such a field of
-// an unauthenticated client is removed. [Read] parses a field strictly. [ReadTrusted] parses a field of a trusted sealer leniently.
+// [Format] writes the [Result] values of a message. [ReadClaim] reports whether a field of the message claims to be ours. Signpost removes
+// such a field if the client is not authenticated. [Read] parses a field strictly. [ReadTrusted] parses a field of a trusted sealer
+// leniently.
 //
 //	value := authres.Format("mx.example.org", []authres.Result{{
 //		Method: "spf", Value: "pass",
@@ -43,7 +44,7 @@ const maxID = 4 * 253
 // ReadClaim compares the authserv-id of a field's value with ours and its aliases. It recognizes every spelling that RFC 8601 section 2.2
 // allows: case, comments, quotes, a version, folds, A-labels and U-labels.
 //
-// Filters that do not parse the field search it for our name, split it at the first semicolon, or match its beginning. So our name
+// Some filters do not parse the field: they search it for our name, split it at the first semicolon, or match its beginning. So our name
 // anywhere before the first result is also a claim. A field that cannot be parsed is also a claim.
 func ReadClaim(value string, ids []string) Claim {
 	if len(value) > maxRead || !plain(value) {
@@ -77,8 +78,8 @@ func ReadClaim(value string, ids []string) Claim {
 	return unlessMentioned(Foreign, value, rest, ids)
 }
 
-// unlessMentioned returns claim if the results in rest, the end of value, can be parsed and our name does not precede them. Otherwise it
-// returns Unreadable.
+// unlessMentioned returns claim or Unreadable. It returns claim if the results can be parsed and our name does not precede them. rest is
+// the end of value, which contains the results.
 func unlessMentioned(claim Claim, value, rest string, ids []string) Claim {
 	_, first, ok := readResults(rest)
 	if head := value[:len(value)-len(first)]; !ok || mentions(head, ids) {
@@ -87,8 +88,8 @@ func unlessMentioned(claim Claim, value, rest string, ids []string) Claim {
 	return claim
 }
 
-// unnamed returns the claim of a value whose results begin at start, without an id before them. Exchange Online writes such fields. Some
-// of them have domains instead of results between semicolons, so the results do not need to be parsable.
+// unnamed returns the claim of a value that has no id before its results, which begin at start. Exchange Online writes such fields. In some
+// of these fields, domains replace results between the semicolons. So unnamed does not require results that can be parsed.
 func unnamed(value, start string, ids []string) Claim {
 	if _, _, ok := readResults(";" + start); !ok && mentions(value, ids) || mentions(value[:len(value)-len(start)], ids) {
 		return Unreadable
@@ -96,9 +97,9 @@ func unnamed(value, start string, ids []string) Claim {
 	return Unnamed
 }
 
-// mentions reports whether text contains one of ids, as A-labels or U-labels, for a reader that removes quotes, escapes, folds or invalid
-// bytes, or ignores case. A single label counts only as a whole name, because many names contain it. An encoded word (RFC 2047) also
-// counts, because it can decode to any text.
+// mentions reports whether a lenient reader could find one of ids in text, as A-labels or U-labels. Such a reader may ignore case, and may
+// remove quotes, escapes, folds and invalid bytes. A single label counts only as a whole name, because many names contain it. An encoded
+// word (RFC 2047) also counts, because it can decode to any text.
 func mentions(text string, ids []string) bool {
 	if strings.Contains(text, "=?") {
 		return true
@@ -131,14 +132,14 @@ func mentions(text string, ids []string) bool {
 	return false
 }
 
-// containsName reports whether text contains name, and not only as a part of a longer name.
+// containsName reports whether text contains name as a whole name. A part of a longer name does not count.
 func containsName(text, name string) bool {
 	isPart := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._", r) }
 	return slices.Contains(strings.FieldsFunc(text, func(r rune) bool { return !isPart(r) }), name)
 }
 
-// plain reports whether a value has no control characters, and no line ends except those of folds. Programs read other line ends
-// differently.
+// plain reports whether a value has no control characters, and no line ends outside of folds. Programs interpret other line ends in
+// different ways.
 func plain(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -157,8 +158,8 @@ func plain(s string) bool {
 	return true
 }
 
-// nameable reports whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. A program that does not parse other ids
-// correctly may cut, trim, unquote or split them, and then find our name.
+// nameable reports whether an id is a token (RFC 2045 section 5.1) or a name with U-labels. A program may parse other ids wrongly: it may
+// cut, trim, unquote or split an id, and then find our name.
 func nameable(id string) bool {
 	for i := range len(id) {
 		if c := id[i]; c <= ' ' || c == 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?=", c) >= 0 {
@@ -172,7 +173,7 @@ func nameable(id string) bool {
 	return id != ""
 }
 
-// fold returns a name with A-labels, in the form in which names are compared. RFC 8601 section 5 requires a comparison of U-labels, which
+// fold returns a name with A-labels, in the form that is used to compare names. RFC 8601 section 5 requires a comparison of U-labels, which
 // has the same result.
 func fold(s string) string {
 	s = domain.Fold(s)

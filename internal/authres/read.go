@@ -11,9 +11,9 @@ const (
 )
 
 // Read parses the value of an Authentication-Results field, or the text after the instance in an ARC-Authentication-Results field: RFC
-// 8601 section 2.2. Methods, results and property names are in lower case. ok is false if the value does not follow the grammar, because
-// an unauthenticated client may have caused that. Two deviations are accepted, because large senders write them: a semicolon at the end,
-// and properties without a type, such as action=none.
+// 8601 section 2.2. Methods, results and property names are in lower case. ok is false if the value does not follow the grammar. Such a
+// value may be an attack by an unauthenticated client. Two deviations are accepted, because large senders write them: a semicolon at the
+// end, and properties without a type, such as action=none.
 func Read(value string) (id string, results []Result, ok bool) {
 	if len(value) > maxRead || !plain(value) {
 		return "", nil, false
@@ -68,7 +68,7 @@ func readResults(s string) (results []Result, first string, ok bool) {
 	return results, first, true
 }
 
-// readResult reads one result, up to its semicolon or the end. For the keyword none, it returns no result.
+// readResult reads one result, up to the next semicolon or the end of the text. For the keyword none, it returns no result.
 func readResult(s string) (r Result, rest string, ok bool) {
 	word, rest := readWord(s)
 	if after, fine := skipCFWS(rest); fine && strings.EqualFold(word, "none") && (after == "" || after[0] == ';') {
@@ -93,7 +93,7 @@ func readResult(s string) (r Result, rest string, ok bool) {
 		if after == "" || after[0] == ';' {
 			return r, after, true
 		}
-		if len(after) == len(rest) { // no white space or comment before it
+		if len(after) == len(rest) { // no white space or comment precedes the word
 			return Result{}, "", false
 		}
 		word, rest = readWord(after)
@@ -114,7 +114,7 @@ func readResult(s string) (r Result, rest string, ok bool) {
 	}
 }
 
-// readWord reads a keyword, or two with a dot between them.
+// readWord reads a keyword, or two keywords with a dot between them.
 func readWord(s string) (word, rest string) {
 	end := 0
 	for end < len(s) {

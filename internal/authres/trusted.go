@@ -85,7 +85,7 @@ func readLoosely(part string) (results []Result, ok bool) {
 	return results, true
 }
 
-// endOf returns the index of the first byte of s that is one of stops and outside quotes and comments. If there is none, it returns
+// endOf returns the index of the first byte of s that is in stops. It skips quoted strings and comments. If there is none, it returns
 // len(s). ok is false if a quoted string or a comment does not end.
 func endOf(s, stops string) (end int, ok bool) {
 	depth, quoted := 0, false

@@ -19,8 +19,8 @@ const (
 	lineLength = 76
 )
 
-// Format returns the value of a field, with its leading space. Folds have LF. Values are quoted so that a parser finds exactly these
-// results.
+// Format returns the value of a field, with its leading space. Folds have LF. Values are quoted, so that text in a value cannot look like
+// another result.
 func Format(id string, results []Result) string {
 	w := &writer{}
 	w.b.Grow(512) // most need less

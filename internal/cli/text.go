@@ -70,7 +70,7 @@ func each(err error, f func(error) bool) {
 	}
 }
 
-// plain returns the words for an error of Go's standard library.
+// plain returns plain words for an error of Go's standard library.
 func plain(err error) (words string, known bool) {
 	switch err {
 	case context.Canceled:
@@ -113,7 +113,8 @@ func plain(err error) (words string, known bool) {
 	return "", false
 }
 
-// operation returns the beginning of the message about a failed file system call. It returns "" if path and cause are sufficient.
+// operation returns the beginning of the message about a failed file system call. It returns "" if the message is clear with only the path
+// and the cause.
 func operation(call string) string {
 	words := map[string]string{
 		"open": "open", "read": "read", "readdirent": "read", "fdopendir": "read", "readlink": "read", "write": "write", "sync": "write",

@@ -94,7 +94,7 @@ func flagError(c *cobra.Command, err error) error {
 
 func noFlag(c *cobra.Command, unknown *pflag.NotExistError) error {
 	word, meant := "--"+unknown.GetSpecifiedName(), unknown.GetSpecifiedName()
-	if letters := unknown.GetSpecifiedShortnames(); letters != "" { // also a long flag with one hyphen
+	if letters := unknown.GetSpecifiedShortnames(); letters != "" { // this is also the error for a long flag with one hyphen
 		word = word[1:]
 		meant, _, _ = strings.Cut(letters, "=")
 	}
@@ -133,7 +133,7 @@ func fault(invalid *pflag.InvalidValueError) string {
 	return "is not allowed"
 }
 
-// commandError returns a usage error of a command. The parameter nearest is the word that was probably meant, or empty.
+// commandError returns a usage error of a command. The parameter nearest is the word that the user probably meant, or empty.
 func commandError(c *cobra.Command, what, nearest string) error {
 	if _, below, isBelow := strings.Cut(c.CommandPath(), " "); isBelow {
 		what = below + ": " + what

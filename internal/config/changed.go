@@ -11,8 +11,8 @@ func KeyNames() []string {
 	return slices.Sorted(slices.Values(slices.AppendSeq([]string{"allow", "deny", "dmarc.domain", "publish.domain"}, maps.Keys(schema()))))
 }
 
-// Changed returns the keys whose values differ between two configurations, as named in their files. A key that is set to its default
-// counts as not set.
+// Changed returns the keys whose values differ between two configurations. It returns the names that the keys have in a file. A key that is
+// set to its default counts as not set.
 func Changed(before, after *Config) []string {
 	old, new := before.given(), after.given()
 	known := schema()
@@ -26,7 +26,7 @@ func Changed(before, after *Config) []string {
 	return changed
 }
 
-// alone returns the defaults with only this key set.
+// alone returns the default configuration with one difference: this key is set.
 func alone(key setter, v any) *Config {
 	c := Default()
 	if v == nil || key(c, v) != nil {
@@ -35,7 +35,7 @@ func alone(key setter, v any) *Config {
 	return c
 }
 
-// given returns the values that the files set, by key.
+// given returns a map from each key that the files set to its value.
 func (c *Config) given() map[string]any {
 	keys, all := KeyNames(), map[string]any{}
 	var table func(prefix string, tree map[string]any)

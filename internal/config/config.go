@@ -1,4 +1,4 @@
-// Package config reads the TOML files that configure the daemon, dkimkey and greyskip. Load parses, merges and validates them, and
+// Package config reads the TOML files that configure the daemon, dkimkey and greyskip. Load parses, merges and validates the files, and
 // fills in the defaults. Its errors name the file, the line and the key:
 //
 //	conf, err := config.Load("/etc/signpost/signpost.toml")
@@ -182,7 +182,7 @@ func (p *reader) together() {
 	}
 }
 
-// placeAs sets the place for an error of key to that of the other key in the rule, unless a file sets key.
+// placeAs sets the place of key for errors to the place of other, which is in the same rule. It does nothing if a file sets key.
 func (p *reader) placeAs(key, other string) {
 	if at, set := p.places[other]; set && !p.given[key] {
 		p.places[key] = at

@@ -17,7 +17,7 @@ const forwardersName = "forwarders.toml"
 type Forwarder struct {
 	Network netip.Prefix // zero: any
 	Sealer  string       // d= of ARC-Seal
-	Signer  string       // d= of a DKIM signature that passes
+	Signer  string       // d= of a DKIM signature; the signature must pass
 	Comment string
 	Expires time.Time // the end of the given day, UTC
 }
@@ -60,7 +60,7 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 
 func (p *reader) forwarder(at string, table map[string]any) Forwarder {
 	var f Forwarder
-	var common LocalRule // the keys that [[allow]] has as well
+	var common LocalRule // the keys that [[forwarder]] and [[allow]] have in common
 	for _, k := range slices.Sorted(maps.Keys(table)) {
 		var err error
 		switch k {

@@ -66,7 +66,7 @@ func AddForwarder(path string, f Forwarder, why []string) error {
 	keep := durable.Keep(dir, filepath.Base(path), 0o644)
 	err = durable.Write(dir, filepath.Base(path), []byte(text), 0o600, func(f *os.File) error {
 		err := keep(f)
-		if errors.Is(err, fs.ErrPermission) { // only root can change the owner; the owner of the directory can read the file anyway
+		if errors.Is(err, fs.ErrPermission) { // only root can change the owner of a file, and the owner of the directory can read the file anyway
 			return nil
 		}
 		return err

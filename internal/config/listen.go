@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// rights are the mode and group of one unix socket; nil: as for all sockets.
+// rights are the mode and group of one unix socket. If rights is nil, the socket has the mode and group of all sockets.
 type rights struct {
 	mode  *fs.FileMode
 	group *string

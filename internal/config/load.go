@@ -10,13 +10,14 @@ import (
 	"strings"
 )
 
-// dropInsName is the directory beside the configuration file whose *.toml files are read after it.
+// dropInsName is the name of a directory beside the configuration file. The *.toml files in that directory are read after the configuration
+// file.
 const dropInsName = "conf.d"
 
 // These limits prevent the daemon from reading a device, a mailbox or a Maildir at a reload if the path is wrong.
 const (
 	maxFile    = 1 << 20 // bytes of one file
-	maxDropIns = 1000    // files: one for each customer of a large site
+	maxDropIns = 1000    // number of drop-in files: a large site may have one for each customer
 	maxDropped = 8 << 20 // bytes of all drop-in files
 )
 
@@ -51,7 +52,7 @@ func Load(path string) (*Config, error) {
 // DropIns returns the directory with the files that Load reads after the configuration file at path.
 func DropIns(path string) string { return filepath.Join(filepath.Dir(path), dropInsName) }
 
-// Exists reports whether there is a configuration at path or in its drop-in directory. If that cannot be determined, it returns true,
+// Exists reports whether there is a configuration at path or in its drop-in directory. If an error prevents the check, Exists returns true,
 // and Load then returns the error.
 func Exists(path string) bool {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {

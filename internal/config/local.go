@@ -41,8 +41,8 @@ func (p *reader) localRules(key string, v any) (rules []LocalRule) {
 	return rules
 }
 
-// entries calls read for each table of the list at key. Each table must have a comment and an expiry date. The parameter why is the
-// reason for the date, for the error.
+// entries calls read for each table of the list at key. Each table must have a comment and an expiry date. The parameter why states why a
+// date is required; the error contains it.
 func (p *reader) entries(key string, v any, why string, read func(at string, table map[string]any)) {
 	tables, ok := v.([]any)
 	if !ok {

@@ -10,10 +10,10 @@ import (
 // place is the file and line that set a key. The field file is an index into the names of the sources.
 type place struct{ file, line int }
 
-// Override is a key that two files set. The later file takes effect.
+// Override is a key that two files set. The value in the later file is effective.
 type Override struct {
 	Key    string
-	By, Of string // FILE:LINE of the effective value, and of the overridden one
+	By, Of string // FILE:LINE of the effective value, and FILE:LINE of the overridden value
 }
 
 // merged is the result of merging files.
@@ -38,8 +38,8 @@ func (m *merged) add(tree map[string]any, places map[string]place) {
 	m.table(m.tree, tree, "", "", places)
 }
 
-// table merges the table from into the table to. The parameter prefix is the dotted name of the table in m, and written is its name in
-// the file.
+// table merges one table into another. The parameter from is the source, and to is the destination. The parameter prefix is the dotted name
+// of the table in m, and written is its name in the file.
 func (m *merged) table(to, from map[string]any, prefix, written string, places map[string]place) {
 	for _, k := range slices.Sorted(maps.Keys(from)) {
 		name := sameName(prefix, k)
@@ -74,7 +74,7 @@ func (m *merged) table(to, from map[string]any, prefix, written string, places m
 // isList reports whether key is a list of tables to which each file adds entries.
 func isList(key string) bool { return key == "allow" || key == "deny" }
 
-// sameName returns the canonical spelling of a name below prefix: domains and logins are case-insensitive.
+// sameName returns the canonical spelling of a name below prefix. It ignores case in domains and logins.
 func sameName(prefix, name string) string {
 	switch prefix {
 	case "publish.domain.", "dmarc.domain.":

@@ -130,8 +130,8 @@ func (p *reader) start() {
 	p.config, p.given, p.overrides = Default(), map[string]bool{}, nil
 }
 
-// fault adds an error at the place of its key, or of the table of the key. An error that was found in a file is not added again after
-// merging.
+// fault adds an error. The place of the error is the place of its key or, if the key is not set, of the table that should have the key. An
+// error that was found in a file is not added again after merging.
 func (p *reader) fault(key, what string) {
 	at := p.places[key]
 	for k := key; at.line == 0 && k != ""; at = p.places[k] {

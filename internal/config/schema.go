@@ -36,7 +36,7 @@ type Config struct {
 	Files     []string   // the files that Load read, in order
 	Overrides []Override // the keys that more than one file sets
 
-	rights map[Listener]rights // rights of the sockets that have their own
+	rights map[Listener]rights // the sockets whose mode or group differs from that of all sockets
 	tree   map[string]any      // the merged files
 	places map[string]place
 }
@@ -90,7 +90,7 @@ type Keys struct {
 	Algorithms  []string
 	RSABits     int
 	RotateEvery time.Duration // 0: never
-	RotateGiven bool          // the file sets RotateEvery; otherwise it is "never" if publish.method is manual
+	RotateGiven bool          // a file sets RotateEvery; if no file does and publish.method is manual, RotateEvery is "never"
 	RetireAfter time.Duration
 	KeepRevoked time.Duration
 	Selectors   map[string][]string // algorithm -> ring

@@ -60,7 +60,7 @@ func boolean(to *bool, v any) error {
 	return nil
 }
 
-// list reads an array of strings, and converts each of them with the function one.
+// list reads an array of strings. It calls the function one to convert each string.
 func list[T any](to *[]T, v any, one func(s string) (T, error)) error {
 	items, ok := v.([]any)
 	if !ok {

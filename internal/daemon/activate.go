@@ -108,7 +108,7 @@ func listen(ctx context.Context, conf *config.Config) (all []net.Listener, err e
 	return all, nil
 }
 
-// listensAt reports whether the address of a socket is the one that l names.
+// listensAt reports whether a socket with address a listens at the address in l.
 func listensAt(ctx context.Context, a net.Addr, l config.Listener) bool {
 	if l.Network == "unix" {
 		return a.Network() == "unix" && a.String() == l.Address

@@ -26,8 +26,8 @@ const (
 	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile
 )
 
-// grants has the access rights for each directory, by its path without symbolic links. It contains no files. A Landlock rule applies to
-// an inode, so a rule for a file would not apply to a file that replaces it.
+// grants maps each directory to its access rights. The key is the path of the directory without symbolic links. It contains no files. A
+// Landlock rule applies to an inode, so a rule for a file would not apply to a file that replaces it.
 type grants map[string]landlock.AccessFSSet
 
 // add grants rights in a directory, if it exists.
@@ -49,7 +49,7 @@ func (g grants) addTarget(file string, rights landlock.AccessFSSet) {
 	g.add(filepath.Dir(file), rights)
 }
 
-// dirs returns the directories with any of these rights, for the log.
+// dirs returns the directories that have any of these rights. The result is used in the log.
 func (g grants) dirs(rights landlock.AccessFSSet) string {
 	var all []string
 	for _, dir := range slices.Sorted(maps.Keys(g)) {
@@ -74,7 +74,7 @@ func (d *service) confine() {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	_, _ = time.Now().Zone() // makes Go read the time zone file, which it does once
+	_, _ = time.Now().Zone() // makes Go read the time zone file now, before access is removed
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil {
 		d.log.Warn("not confined", "error", fmt.Errorf("the kernel or the container does not support Landlock: %w", err))
@@ -132,7 +132,7 @@ func (d *service) grants() grants {
 
 // addKeys grants access to read the keys and to write the daemon's observations and journal. The keys directory is read-only.
 func (g grants) addKeys(conf *config.Config) {
-	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root opens the directories in it
+	g.add(conf.StateDir, ll.AccessFSReadDir) // os.Root must open the state directory to reach the directories below it
 	g.add(conf.KeysDir(), mayRead)
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
 		g.add(dir, ll.AccessFSReadFile)
@@ -160,7 +160,7 @@ func (g grants) addKeys(conf *config.Config) {
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }
 
-// hintConfined adds the possible causes to a permission error of a confined process.
+// hintConfined adds a hint to a permission error of a confined process: the possible causes.
 func (d *service) hintConfined(err error) error {
 	if d.confined && errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w; check the owner and mode of the path; if they are correct, the path is outside the directories to which the daemon is confined (log message \"confined\"), and the daemon needs a restart", err)

@@ -185,7 +185,7 @@ func (d *service) watchMetrics() {
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {
 	lost := func(cause journal.Cause, n int) { m.JournalLost(string(cause), n) }
 	for _, cause := range journal.Causes() {
-		lost(cause, 0) // so that Prometheus sees the first loss as an increase
+		lost(cause, 0) // creates the counter with 0, so that Prometheus sees the first loss as an increase
 	}
 	return journal.Open(journal.Options{Path: conf.JournalFile(), Limits: JournalLimits(conf), Now: time.Now, Log: log, Lost: lost})
 }

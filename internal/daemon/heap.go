@@ -10,9 +10,9 @@ import (
 // These constants limit the growth of the heap between two garbage collections: docs/decisions/garbage-collection.md.
 const (
 	heapRoom   = 8 << 20 // bytes
-	maxPercent = 200     // GOGC of a very small heap
-	minPercent = 25      // GOGC of a large heap
-	minChange  = 10      // percent; a smaller change of GOGC is not worth stopping the world
+	maxPercent = 200     // GOGC for a very small heap
+	minPercent = 25      // GOGC for a large heap
+	minChange  = 10      // percent; changing GOGC stops the world, which is not worth it for a smaller change
 )
 
 // gcPercent returns GOGC for a heap with live bytes in use.
@@ -46,7 +46,7 @@ func tuneCollection(ctx context.Context) {
 // notifyCollected sends to the channel collected after each garbage collection, until ctx ends. It detects a collection by the cleanup
 // of an unreferenced object.
 func notifyCollected(ctx context.Context, collected chan<- struct{}) {
-	type unreferenced struct{ _ *int } // with a pointer, so that it is allocated alone
+	type unreferenced struct{ _ *int } // the pointer makes Go allocate the object separately
 	runtime.AddCleanup(new(unreferenced), func(ctx context.Context) {
 		if ctx.Err() != nil {
 			return

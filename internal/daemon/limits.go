@@ -12,9 +12,9 @@ const (
 	// ownFiles is the number of open files for other purposes. These are sockets, the journal, the keys directory, log, metrics, and
 	// queries without a DNS slot (key checks, `. NS`).
 	ownFiles = 64
-	// slotShare divides the other files: DNS lookups get one file in slotShare, and milter connections get the rest. Milter connections
-	// need more files, because Postfix keeps a connection for each smtpd(8) process. If a process cannot get a connection, its client
-	// waits. A lookup waits only milliseconds for a slot.
+	// slotShare divides the other files. One of every slotShare files is for DNS lookups, and the rest are for milter connections. Milter
+	// connections need more files, because Postfix keeps a connection for each smtpd(8) process. If a process cannot get a connection, its
+	// client waits. A lookup waits only milliseconds for a slot.
 	slotShare = 3
 	// minConnections is the minimum number of milter connections.
 	minConnections = 8
@@ -47,7 +47,7 @@ func readLimits(log *slog.Logger) limits {
 		log.Warn("the limit on open files cannot be read", "error", err)
 		return limitsFor(fewFiles)
 	}
-	const maxFiles = 1 << 20 // a larger limit makes no difference, and RLIM_INFINITY does not fit into an int
+	const maxFiles = 1 << 20 // files above this number are never needed, and RLIM_INFINITY does not fit into an int
 	l := limitsFor(int(min(uint64(files.Cur), maxFiles)))
 	if l.files < fewFiles {
 		log.Warn("the limit on open files is low, so that mail waits under load; set LimitNOFILE=4096 in signpost.service", "limit", l.files, "milter_connections", l.connections, "dns_lookups", l.slots)

@@ -22,7 +22,7 @@ func (d *service) notify(state string) {
 	if d.notifySocket == "" {
 		return
 	}
-	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // a name with @ is an abstract socket, as in systemd
+	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // a name that begins with @ means an abstract socket, for systemd as well as for Dial
 	if err == nil {
 		_ = c.SetWriteDeadline(time.Now().Add(notifyTimeout)) // an open socket always accepts a deadline
 		_, err = io.WriteString(c, state)
@@ -75,8 +75,8 @@ func (d *service) watchdog(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// probe returns an error unless all sockets answer within timeout. It returns nil if all connections are in use. In that case a new
-// connection is not answered, but a restart would interrupt the messages on the others.
+// probe returns an error unless all sockets answer within timeout. It returns nil if all connections are in use. In that case, the daemon
+// does not answer a new connection, but a restart would interrupt the messages on the existing connections.
 func (d *service) probe(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -40,8 +40,8 @@ func restartKeys() []string {
 	return []string{"journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
-// build returns a new generation. The parameter old is the current one, or nil at the start. If the configuration of the resolver or of
-// the key watcher has not changed, build reuses it; the resolver keeps its cache.
+// build returns a new generation. The parameter old is the current generation, or nil at the start of the daemon. build reuses the resolver
+// and the key watcher if their configuration has not changed. The resolver then keeps its cache.
 func (d *service) build(conf *config.Config, old *generation) (*generation, error) {
 	g := &generation{conf: conf}
 	if err := g.level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
@@ -73,7 +73,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 		return nil, err
 	}
 	g.checker = &keys.Checker{Authority: authority}
-	// A guard of the same keys keeps its observations. runGenerations sets its new checker.
+	// If the keys are the same, their guard keeps its observations. runGenerations sets its new checker.
 	if old != nil && old.watcher == g.watcher {
 		g.guard = old.guard
 	} else {
@@ -119,7 +119,7 @@ func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 func (d *service) reload() {
 	d.notify(reloading())
 	err := d.hintConfined(d.next())
-	d.notify("READY=1\n" + d.status()) // after an error too: the daemon continues
+	d.notify("READY=1\n" + d.status()) // this is also sent after an error, because the daemon continues
 	if err != nil {
 		d.log.Error("configuration not reloaded (SIGHUP): the previous one stays in effect", "error", err)
 	}

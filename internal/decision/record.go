@@ -1,4 +1,4 @@
-// Package decision has the [Record] of a message: everything that is known about the message and what was done with it.
+// Package decision defines the [Record] of a message. A Record contains all information about the message and the action for it.
 //
 // Package filter makes one Record for each message and passes it to Filter.Finished. Metrics, journal and log read it. Programs
 // that read the journal get the same Record: see docs/decisions/decision.md and docs/json.md.
@@ -18,11 +18,11 @@ import (
 // Version is the version of a Record's JSON: docs/json.md. The journal decodes records of earlier versions.
 const Version = 2
 
-// Record is everything that is known about one message and what was done with it. Its JSON is flat, with the names of the log. The name
-// of a number includes its unit. A Record is immutable, because it shares memory with the message, its header and the DNS cache.
+// Record contains all information about one message and the action for it. Its JSON is flat, and has the same names as the log. The name of
+// a number includes its unit. A Record is immutable, because it shares memory with the message, its header and the DNS cache.
 type Record struct {
 	Version int         `json:"v"`
-	Code    policy.Code `json:"code,omitempty"` // the code of the reason that decided; if there is none, the code of the role
+	Code    policy.Code `json:"code,omitempty"` // the code of the reason for the action; without such a reason, the code of the role
 	policy.Assignment
 	policy.Verdict
 	policy.Evidence
@@ -34,10 +34,10 @@ type Record struct {
 
 	DNSQueries int     `json:"dns_queries,omitempty"`
 	DNSMS      float64 `json:"dns_ms,omitempty"`
-	HandlerMS  float64 `json:"handler_ms"` // time in the handlers, including the wait for DNS at the end
+	HandlerMS  float64 `json:"handler_ms"` // time in the milter handlers, including the wait for DNS at the end of the message
 
 	Lookups  []dns.Lookup `json:"lookups,omitempty"`
-	Answered dns.Answered `json:"-"` // the lookups, while Lookups is still empty
+	Answered dns.Answered `json:"-"` // the lookups before they are converted to Lookups
 }
 
 // Decided returns the action that was decided on. In observe mode, that action was not taken.

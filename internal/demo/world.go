@@ -116,7 +116,7 @@ func (w *world) send(ctx context.Context, args ...string) (string, error) {
 	return mail, nil
 }
 
-// bring sends an existing message, without the fields that were added at the top when it was delivered.
+// bring sends an existing message. It first removes the fields that were added at the top when the message was delivered.
 func (w *world) bring(ctx context.Context, mail string, args ...string) (string, error) {
 	_, mail, _ = strings.Cut(mail, "\nDKIM-Signature:")
 	file := filepath.Join(w.dir, "mail.eml")

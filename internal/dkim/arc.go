@@ -13,7 +13,7 @@ const (
 	ARCSealField      = "ARC-Seal"
 )
 
-// The same names in lower case, as index and Chain.Field use them.
+// The names of these fields in lower case. index and Chain.Field use this form.
 const (
 	arcResults   = "arc-authentication-results"
 	arcSignature = "arc-message-signature"
@@ -24,14 +24,14 @@ const (
 const None Status = "none"
 
 // Limits on a chain. Together with maxKeyRecords, they limit the number of public-key operations: each seal and each verified message
-// signature needs one for each key record. Verification ends at the first seal that fails. These limits allow 60 lookups, fewer than SPF
-// may need.
+// signature needs one operation for each key record. Verification ends at the first seal that fails. These limits allow 60 lookups, fewer
+// than SPF may need.
 const (
 	// MaxSets is the maximum number of sets in a message: RFC 8617 section 4.2.1.
 	MaxSets = 50
 	// maxMessageSignatures is the maximum number of message signatures that are verified, the newest first. Each verification hashes the
 	// header again. Without this limit, the cost would grow with the square of the message size. Only the newest signature affects the
-	// status (RFC 8617 section 5.2 step 4); the others determine header.oldest-pass. Honest chains have one to five.
+	// status (RFC 8617 section 5.2 step 4); the others determine header.oldest-pass. Honest chains have one to five sets.
 	maxMessageSignatures = 10
 )
 
@@ -40,16 +40,16 @@ type Chain struct {
 	Status     Status   `json:"status"`                // none, pass or fail
 	Cause      Cause    `json:"cause,omitempty"`       // why the status is fail
 	Detail     string   `json:"detail,omitempty"`      // described at the Cause
-	Field      string   `json:"field,omitempty"`       // the field that Cause is about, such as arc-seal; empty if it is about no single field
+	Field      string   `json:"field,omitempty"`       // the field that has the fault, such as arc-seal; empty if the Cause does not concern a single field
 	Instance   int      `json:"instance,omitempty"`    // i= of that field, if it can be read
 	KeyName    string   `json:"key_name,omitempty"`    // DNS name of the key record, if the key was looked up for that field
-	Temporary  bool     `json:"temporary,omitempty"`   // the chain fails because a key lookup failed; a retry may succeed
+	Temporary  bool     `json:"temporary,omitempty"`   // the chain fails because a key lookup failed temporarily
 	Failed     string   `json:"failed,omitempty"`      // the DNS name of that key, if Temporary
 	Sets       []Sealer `json:"sets,omitempty"`        // instance 1 first; empty if the sets are incomplete or malformed
-	OldestPass int      `json:"oldest_pass,omitempty"` // RFC 8617 section 5.2 step 5: the message signatures of this and all later sets verify; 0: those of all sets do
+	OldestPass int      `json:"oldest_pass,omitempty"` // RFC 8617 section 5.2 step 5: the message signatures of this and all later sets verify; 0: all message signatures verify
 }
 
-// fail sets the status to fail, and the fault that causes it.
+// fail sets the status to fail, and sets the fields that describe the fault.
 func (c *Chain) fail(f *setFault) {
 	c.Status, c.Cause, c.Detail, c.Field, c.Instance = Fail, f.Cause, f.Detail, f.field, f.instance
 }
@@ -59,7 +59,7 @@ type Sealer struct {
 	Instance   int    `json:"instance"`
 	Domain     string `json:"domain"`   // d= of the seal, lower-case A-labels
 	Selector   string `json:"selector"` // s= of the seal
-	CV         string `json:"cv"`       // the sealer's result for the sets before this one: none, pass or fail
+	CV         string `json:"cv"`       // cv= of the seal, which is the sealer's result for the earlier sets: none, pass or fail
 	CoversFrom bool   `json:"covers_from"`
 	Results    string `json:"results"` // ARC-Authentication-Results after its i=
 }
@@ -131,9 +131,9 @@ func (v *Verifier) oldestPass(now time.Time, key func(string) ([]string, error))
 	return 0
 }
 
-// sealSums returns the hash that each seal signs (RFC 8617 section 5.1.1). The hash covers all sets up to the seal's own: results,
-// message signature and seal of each, always in relaxed form. The seal itself is hashed without the value of b=. Each seal covers
-// everything that the previous seal covers, so one running hash is cloned at each seal.
+// sealSums returns the hash that each seal signs (RFC 8617 section 5.1.1). The hash covers all sets up to the set of the seal. From each
+// set, it covers the results, the message signature and the seal, always in relaxed form. The seal itself is hashed without the value of
+// b=. Each seal covers everything that the previous seal covers, so one running hash is cloned at each seal.
 func (v *Verifier) sealSums() [][sha256.Size]byte {
 	running := sha256.New()
 	sums := make([][sha256.Size]byte, len(v.chain.sets))

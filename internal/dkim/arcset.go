@@ -64,7 +64,8 @@ func readChain(fields []Field, x *index) chain {
 	if most := max(n, len(messages), len(results)); most > MaxSets {
 		return chain{fault: &setFault{Fault: Fault{TooManyARCSets, strconv.Itoa(most)}}}
 	}
-	// Step 3: each set has one of each field. If the three fields occur equally often and no instance is repeated, none is missing.
+	// Step 3: each set has exactly one field of each of the three types. If the three fields occur equally often and no instance is
+	// repeated, none is missing.
 	if n != len(messages) || n != len(results) {
 		return chain{fault: &setFault{Fault: Fault{Cause: IncompleteARCSets}}}
 	}
@@ -89,8 +90,8 @@ func readChain(fields []Field, x *index) chain {
 	return c
 }
 
-// checkCV returns the fault of the newest seal whose cv= is wrong: RFC 8617 section 5.2 steps 2 and 3. The first seal needs cv=none, the
-// others cv=pass.
+// checkCV returns a fault if a seal has a wrong cv=. If there are several, it returns the fault of the newest seal: RFC 8617 section 5.2
+// steps 2 and 3. The first seal needs cv=none, the others cv=pass.
 func (c *chain) checkCV() *setFault {
 	for i := len(c.sets) - 1; i >= 0; i-- {
 		s, want := c.sets[i], "pass"
@@ -107,8 +108,8 @@ func (c *chain) checkCV() *setFault {
 	return nil
 }
 
-// at returns the set of instance n. It returns a fault if has reports that the set already has the field. n is 0 if the instance cannot
-// be parsed.
+// at returns the set of instance n. The function has reports whether a set already has the field; if it does, at returns a fault. n is 0 if
+// the instance cannot be parsed.
 func (c *chain) at(n int, has func(*set) bool) (*set, *Fault) {
 	switch {
 	case n == 0:
@@ -169,15 +170,15 @@ func (s *signature) readMessage(tags map[string]string) *Fault {
 	if !ok {
 		return tagFault(MissingTag, "h")
 	}
-	// The validation suite accepts empty items in h=, and an empty h=. Such an item signs nothing; Sealer.CoversFrom reports
-	// whether a signature covers the author.
+	// The validation suite accepts empty items in h=, and an empty h=. An empty item signs nothing. To check that a signature covers the
+	// author, use Sealer.CoversFrom.
 	if h = withoutEmpty(h); h != "" {
 		if fault := s.readHeaders(h); fault != nil {
 			return fault
 		}
 	}
 	// Section 4.1.2 forbids signing any ARC field. Seals are added after the message signature, so a signature that covers them cannot
-	// verify. Some signers sign the other two fields, which is accepted here.
+	// verify. Some signers sign the other two ARC fields. This package accepts their signatures.
 	if s.covers(arcSeal) {
 		return &Fault{Cause: MessageSignatureCoversSeal}
 	}

@@ -48,7 +48,7 @@ func appendRelaxedValue(dst []byte, v string) []byte {
 			space = true
 			i++
 		case c == '\r' && i+1 < len(v) && v[i+1] == '\n':
-			// The line end of a fold is removed. Only the last line end can have no white space after it.
+			// The line end of a fold is removed. In a header field, white space follows every line end except the last one.
 			i += 2
 		default:
 			if space && len(dst) > start {
@@ -78,7 +78,7 @@ type body struct {
 	any   bool // something was written
 }
 
-// Write adds the next part of the body, which has CRLF line ends and may be cut anywhere. It never fails.
+// Write adds the next part of the body. The body has CRLF line ends, and a part may end anywhere, even between CR and LF. It never fails.
 func (b *body) Write(p []byte) (int, error) {
 	n := len(p)
 	if b.cr && n > 0 {
@@ -160,7 +160,7 @@ func (b *body) lineEnds(n int) {
 	b.crlfs += n
 }
 
-// loneCR writes a CR that no LF follows. Such a CR is text.
+// loneCR writes a CR that is not followed by LF. Such a CR is text.
 func (b *body) loneCR() {
 	b.held()
 	b.sink.writeByte('\r')

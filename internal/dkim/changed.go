@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// CheckHeaders sets HeaderHolds, HoldsUntagged and HeaderOpen in results, which Results returned. It does so for signatures whose domain
-// within accepts. These fields report whether the header is still as signed, although the signature does not pass. Only the signer can
-// make such a header. key is as for Results.
+// CheckHeaders sets HeaderHolds, HoldsUntagged and HeaderOpen in results, which Results returned. It skips a signature if within returns
+// false for its domain. These fields report whether the header is still as signed, although the signature does not pass. Only the signer
+// can make such a header. key is as for Results.
 func (v *Verifier) CheckHeaders(results []Result, within func(domain string) bool, key func(name string) ([]string, error)) {
 	for i, s := range v.sigs {
 		r := &results[i]
 		holds := func(fields []Field) (holds, open bool) {
 			holds, open = v.headerHolds(s, fields, key)
-			r.KeyName = s.result.KeyName // Results does not look up the key if the body was changed
+			r.KeyName = s.result.KeyName // the key may not have been looked up: Results does not look it up if the body was changed
 			return holds, open
 		}
 		switch {
@@ -36,8 +36,8 @@ func (v *Verifier) CheckHeaders(results []Result, within func(domain string) boo
 	}
 }
 
-// headerHolds reports whether a signature verifies over fields. open reports that this is unknown, because the key could not be looked
-// up.
+// headerHolds reports whether a signature verifies over fields. open is true if the key could not be looked up, so that the result is
+// unknown.
 func (v *Verifier) headerHolds(s *signature, fields []Field, key func(string) ([]string, error)) (holds, open bool) {
 	received := v.fields
 	v.fields = fields
@@ -47,11 +47,10 @@ func (v *Verifier) headerHolds(s *signature, fields []Field, key func(string) ([
 }
 
 // maxTag is the maximum length in bytes of text in brackets that counts as a tag. Names of lists and warnings of gateways are shorter. A
-// longer text could be a message of its own in front of the author's Subject.
+// longer text could be a forger's message in front of the author's Subject.
 const maxTag = 64
 
-// untagged returns the fields as they were before a mailing list put its name in brackets into Subject: "[list] text", or
-// "Re: [list] text".
+// untagged returns the fields after removing the name of a mailing list in brackets from Subject: "[list] text", or "Re: [list] text".
 func (v *Verifier) untagged() ([]Field, bool) {
 	at := v.index.all("subject")
 	if len(at) != 1 {
@@ -67,8 +66,9 @@ func (v *Verifier) untagged() ([]Field, bool) {
 	return fields, true
 }
 
-// SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message. h= must list each of these
-// names at least once. These fields show a reader the author, the recipient, the subject and the time of a message.
+// SignsIdentity reports whether signature i covers every From, Subject, To and Date field of the message. Each of these names must be in h=
+// at least once, even if the message has no such field. Mail programs show these fields to the reader, as author, subject, recipient and
+// time of the message.
 func (v *Verifier) SignsIdentity(i int) bool {
 	for _, name := range []string{"from", "subject", "to", "date"} {
 		covered := 0

@@ -1,9 +1,9 @@
 // Package dkim signs messages and verifies their signatures and ARC chains: RFC 6376 (STD 76), RFC 8301, RFC 8463 and RFC 8617.
 //
 // A [Signer] signs one message, a [Verifier] verifies all signatures of one message. Both get the header fields as a slice and the body
-// through Write, and keep nothing of the body. All signatures of a message share one canonicalization and one hash for each body
-// canonicalization. A [Result] is the outcome of one signature, and a [Chain] is the outcome of the ARC sets. A [Cause] states why either
-// does not pass. The package uses no network and no clock: key records and the time are arguments.
+// through Write. They do not keep the body in memory. All signatures of a message share one canonicalization and one hash for each body
+// canonicalization. A [Result] is the outcome of one signature, and a [Chain] is the outcome of the ARC sets. A [Cause] states why a
+// signature or a chain does not pass. The package uses no network and no clock: key records and the time are arguments.
 //
 //	v := dkim.NewVerifier(fields, []string{"example.org"})
 //	io.Copy(v, body)
@@ -30,15 +30,15 @@ type Status string
 const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"      // the hash or the signature does not match
-	Policy    Status = "policy"    // valid or not verified, but not acceptable here
-	TempError Status = "temperror" // no answer from the key's name servers
+	Policy    Status = "policy"    // a limit or a rule of this package excludes the signature, even if it is valid
+	TempError Status = "temperror" // the lookup of the key failed temporarily
 	PermError Status = "permerror" // malformed, expired, no usable key
 )
 
 // Limits on the work that a message can cause. They are checked before the work is done.
 const (
-	// MaxSignatures is the maximum number of signatures of a message that are verified. The others have the status Policy. RFC 6376
-	// section 6.1 lets a verifier limit the number. Honest mail has one to four.
+	// MaxSignatures is the maximum number of signatures of a message that are verified. The remaining signatures have the status Policy.
+	// RFC 6376 section 6.1 lets a verifier limit the number. Honest mail has one to four signatures.
 	MaxSignatures = 8
 	// MaxSignedNames is the maximum number of names in h=. Each is searched for in the header. Honest signers list 10 to 50.
 	MaxSignedNames = 200
@@ -51,9 +51,10 @@ const (
 	// MaxKeyRecord is the size in bytes of the longest key record that is parsed.
 	MaxKeyRecord = 16 << 10
 	// maxKeyRecords is the maximum number of TXT records at one selector that are tried. RFC 6376 section 3.6.2.2 does not define the
-	// result for several.
+	// result for several records.
 	maxKeyRecords = 4
-	// clockSkew is how far a signer's clock and ours may differ before t= or x= makes a signature fail.
+	// clockSkew is the accepted difference between a signer's clock and ours. A signature fails only if its t= or x= is wrong by more than
+	// this.
 	clockSkew = time.Hour
 )
 
@@ -62,20 +63,20 @@ type Result struct {
 	Status    Status   `json:"status"`
 	Cause     Cause    `json:"cause,omitempty"`     // why the status is not pass
 	Detail    string   `json:"detail,omitempty"`    // described at the Cause
-	Domain    string   `json:"domain,omitempty"`    // d=, lower-case A-labels; empty if it could not be read
+	Domain    string   `json:"domain,omitempty"`    // d= as lower-case A-labels; empty if it could not be read
 	Selector  string   `json:"selector,omitempty"`  // s=, lower-case A-labels
 	Identity  string   `json:"identity,omitempty"`  // i=, or "@" and d= if i= is absent
 	Algorithm string   `json:"algorithm,omitempty"` // a=, such as "rsa-sha256"
-	KeyBits   int      `json:"key_bits,omitempty"`  // size of the public key that was used; 0 if none was
+	KeyBits   int      `json:"key_bits,omitempty"`  // size of the public key that was used; 0 if no key was used
 	Testing   bool     `json:"testing,omitempty"`   // the key record has t=y: RFC 6376 section 3.6.1
-	Headers   []string `json:"headers,omitempty"`   // h=, lower case, in its order
-	Signature string   `json:"signature,omitempty"` // b= without white space, as header.b of RFC 6008 shortens it
+	Headers   []string `json:"headers,omitempty"`   // the names in h=, in lower case and in the same order
+	Signature string   `json:"signature,omitempty"` // the value of b= without white space; header.b (RFC 6008) is a prefix of it
 	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
 	KeyRecord string   `json:"key_record,omitempty"`
 
 	// HeaderHolds reports that the signature verifies over the header as received. HoldsUntagged reports that it verifies after a leading
-	// [tag] is removed from Subject; mailing lists insert such tags. HeaderOpen reports that neither is known, because the key could not
-	// be looked up. CheckHeaders sets all three.
+	// [tag] is removed from Subject; mailing lists insert such tags. HeaderOpen reports that the key could not be looked up, so the other
+	// two are unknown. CheckHeaders sets all three.
 	HeaderHolds   bool `json:"header_verifies,omitempty"`
 	HoldsUntagged bool `json:"header_verifies_untagged,omitempty"`
 	HeaderOpen    bool `json:"header_unknown,omitempty"`

@@ -2,11 +2,11 @@ package dkim
 
 import "strings"
 
-// index finds the fields of a header by name. It needs a few allocations, whatever the number of fields.
+// index finds the fields of a header by name. The number of memory allocations does not depend on the number of fields.
 type index struct {
-	ids   map[string]int // index into last, by name in lower case and without white space before the colon
-	last  []int          // for each name, its lowest field
-	above []int          // for each field, the next field above it with the same name, or -1
+	ids   map[string]int // maps a name to its index in last; names are in lower case and have no white space before the colon
+	last  []int          // for each name, the index of its lowest field
+	above []int          // for each field, the index of the next field above it with the same name, or -1
 }
 
 func newIndex(fields []Field) index {
@@ -16,7 +16,8 @@ func newIndex(fields []Field) index {
 	for _, f := range fields {
 		size += len(f.Name)
 	}
-	// All names are parts of one string. Until above has its final values, it contains the index at which each name ends in that string.
+	// All names are parts of one string. At first, above contains the index at which each name ends in that string. The next loop replaces
+	// these values by the final ones.
 	joined := make([]byte, 0, size)
 	for i, f := range fields {
 		joined = appendName(joined, f.Name)
@@ -37,7 +38,7 @@ func newIndex(fields []Field) index {
 	return x
 }
 
-// appendName appends a name in the form in which names are compared.
+// appendName appends a name in the form that is used to compare names.
 func appendName(dst []byte, name string) []byte {
 	for i := 0; i < len(name); i++ {
 		if name[i] >= 0x80 {

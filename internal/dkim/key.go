@@ -22,7 +22,7 @@ type KeyRecord struct {
 	Type    string // k=: "rsa" or "ed25519"
 	Bits    int
 	Testing bool // t=y
-	Strict  bool // t=s: the domain of i= must be d= itself
+	Strict  bool // t=s: the domain of i= must be equal to d=
 	public  crypto.PublicKey
 }
 
@@ -114,8 +114,8 @@ func wrongHash(h string) *Fault {
 	return &Fault{Cause: KeyRecordForbidsSHA256}
 }
 
-// mistyped returns the typing error in the record that caused fault. If it finds none, it returns fault. tags is nil if the record is not
-// a list of tags.
+// mistyped returns the typing error in the record that caused fault. If it finds no typing error, it returns fault. tags is nil if the
+// record is not a list of tags.
 func mistyped(txt string, tags map[string]string, fault *Fault) *Fault {
 	host := strings.TrimSuffix(trimFWS(txt), ".")
 	if _, err := domain.Parse(host); err == nil && strings.Contains(host, ".") {

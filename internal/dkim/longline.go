@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// MaxLine is the length in bytes, without CRLF, of the longest line that a message may have: RFC 5322 section 2.1.1. Postfix breaks
-// longer lines when it sends a message by SMTP (smtp_line_length_limit): it inserts CRLF and a space after 998 bytes. No canonicalization
-// ignores such a break in the body. In the header, relaxed ignores a break only if it is next to white space.
+// MaxLine is the maximum length of a line of a message in bytes, without CRLF: RFC 5322 section 2.1.1. Postfix breaks longer lines when it
+// sends a message by SMTP (smtp_line_length_limit): it inserts CRLF and a space after 998 bytes. No canonicalization ignores such a break
+// in the body. In the header, relaxed ignores a break only if it is next to white space.
 const MaxLine = 998
 
 // LongLines describes the lines of a message that are longer than MaxLine.
@@ -16,7 +16,7 @@ type LongLines struct {
 	LongestLineBytes int `json:"longest_line_bytes,omitempty"`
 	// Field is the name of the header field that has this line; empty for the body.
 	Field string `json:"field,omitempty"`
-	// Unsigned are the names that were not signed because a line of theirs is too long.
+	// Unsigned are the names of the header fields that were not signed because one of their lines is too long.
 	Unsigned []string `json:"unsigned,omitempty"`
 }
 
@@ -47,7 +47,7 @@ func longestLine(f Field) int {
 type lineMeter struct {
 	ended int  // length of the longest line that has ended
 	open  int  // bytes since the last LF
-	cr    bool // the last of them is CR
+	cr    bool // the last of these bytes is CR
 }
 
 func (m *lineMeter) write(p []byte) {

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// maxMangledName is the length in bytes of the longest name that is read in a mangled field: the maximum length of a domain name. The
-	// time to convert U-labels grows with the square of the length.
+	// maxMangledName is the maximum length in bytes of a name that is read in a mangled field. It is the maximum length of a domain name.
+	// The time to convert U-labels grows with the square of the length.
 	maxMangledName = 253
-	// maxMangledTags is the maximum number of d= or s= that are tried in a mangled field, for the same reason.
+	// maxMangledTags is the maximum number of d= or s= that are tried in a mangled field. It also limits the time to convert U-labels.
 	maxMangledTags = 4
 )
 
-// readMangled searches a field that cannot be parsed for d= and s=, so that its result still names the signer. The status is already set,
-// so no signature is verified with such a name.
+// readMangled reads d= and s= in a field that cannot be parsed, so that its result still names the signer. The status is already set, so no
+// signature is verified with such a name.
 func (s *signature) readMangled() {
 	value := s.field.Value[:min(len(s.field.Value), MaxSignatureField)]
 	if strings.Contains(value, "=?") {
@@ -46,8 +46,8 @@ func decodeWords(value string) string {
 	return b.String()
 }
 
-// mangledName returns the first readable name after tag that has at least the given number of labels, in the form of Domain,
-// or "".
+// mangledName returns the first readable name after tag that has at least the given number of labels. The name has the form of Domain. If
+// there is no such name, mangledName returns "".
 func mangledName(value string, tag byte, labels int) string {
 	tried := 0
 	for i := range len(value) {
@@ -73,8 +73,8 @@ func mangledName(value string, tag byte, labels int) string {
 	return ""
 }
 
-// unmangle reads a name with a final dot, in quotes or brackets, after an "@", folded, with control characters in it, or followed by
-// other text. It returns "" if it finds no name with at least the given number of labels.
+// unmangle finds a domain name in text. The name may have a final dot, quotes or brackets around it, an "@" before it, folds or control
+// characters in it, or other text after it. It returns "" if it finds no name with at least the given number of labels.
 func unmangle(text string, labels int) string {
 	text = text[indexName(text, true):]
 	whole := strings.Map(func(r rune) rune {
@@ -101,7 +101,7 @@ func unmangle(text string, labels int) string {
 }
 
 // indexName returns the index of the first byte that can be part of an unquoted address. With part = false, it returns the index of the
-// first byte that cannot. If there is none, it returns the length of s.
+// first byte that cannot be part of one. If there is none, it returns the length of s.
 func indexName(s string, part bool) int {
 	for i := range len(s) {
 		if (s[i] > ' ' && s[i] != 0x7f && strings.IndexByte(`"'<>()[],:;\`, s[i]) < 0) == part {

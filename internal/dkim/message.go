@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// maxHeader limits the size in bytes of the header that ReadMessage accepts. So it also limits the length of a line.
+// maxHeader limits the size in bytes of the header that ReadMessage accepts. This limit also applies to the length of a single line.
 const maxHeader = 4 << 20
 
 const readSize = 64 << 10
 
-// ReadMessage splits a message with LF or CRLF line ends into its fields and a reader of its body with CRLF line ends, as on the
-// wire. The error names the line that is not a header field. A "From " line of an mbox is ignored.
+// ReadMessage reads a message with LF or CRLF line ends. It returns the header fields, and a reader of the body. The reader returns CRLF
+// line ends, as on the wire. The error names the line that is not a header field. A "From " line of an mbox is ignored.
 func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	// An endless line, as in a device file, must not be read into memory.
 	bounded := &io.LimitedReader{R: r, N: maxHeader + 2*readSize}
@@ -55,8 +55,7 @@ func ReadMessage(r io.Reader) (fields []Field, body io.Reader, err error) {
 	}
 }
 
-// CRLF returns text with CRLF line ends, as on the wire. The line ends of text may be CRLF, or LF as in folds that Postfix passes to
-// milters.
+// CRLF returns text with CRLF line ends, as on the wire. The line ends of text may be CRLF or LF. Postfix passes folds to milters with LF.
 func CRLF(text string) string {
 	if !strings.Contains(text, "\n") {
 		return text

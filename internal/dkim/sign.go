@@ -17,7 +17,7 @@ import (
 type Key struct {
 	Domain   string        // d=, lower-case A-labels
 	Selector string        // s=
-	Signer   crypto.Signer // an RSA or Ed25519 key, in memory or elsewhere
+	Signer   crypto.Signer // an RSA or Ed25519 key; it may be in memory or in a device
 }
 
 // name returns the DNS name of the key's record.
@@ -34,17 +34,17 @@ func (k Key) Algorithm() string {
 	return ""
 }
 
-// oversigning states when h= lists a name once more than the message has fields of that name. An added field then breaks the signature
-// (RFC 6376 sections 5.4.2 and 8.15).
+// oversigning states in which messages a name is oversigned. An oversigned name appears in h= one more time than the message has fields of
+// that name. A field that is added later then breaks the signature (RFC 6376 sections 5.4.2 and 8.15).
 type oversigning uint8
 
 const (
-	always    oversigning = iota // even if the message has no such field
-	ifPresent                    // if the message has one; relays add a missing field
-	never                        // lists and resenders may add such fields
+	always    oversigning = iota // oversigned even if the message has no such field
+	ifPresent                    // oversigned if the message has such a field; relays add a missing field
+	never                        // not oversigned: lists and resenders may add such fields
 )
 
-// signedName states how the fields of a name are signed.
+// signedName states how the header fields with one name are signed.
 type signedName struct {
 	name     string
 	oversign oversigning
@@ -52,8 +52,8 @@ type signedName struct {
 }
 
 // signedNames are the names to sign in their order in h= (RFC 6376 section 5.4.1; RFC 8058 section 4 for the List-Unsubscribe
-// fields). RFC 6409 section 8 lets a submission server add Date and Message-ID. Servers that add MIME-Version add Content-Type
-// and Content-Transfer-Encoding with it.
+// fields). RFC 6409 section 8 lets a submission server add Date and Message-ID. Some servers add MIME-Version. They then also add
+// Content-Type and Content-Transfer-Encoding.
 func signedNames() [27]signedName {
 	return [...]signedName{
 		{"From", always, true}, {"Reply-To", always, true}, {"Subject", always, true}, {"Date", ifPresent, true},
@@ -106,7 +106,7 @@ func NewSigner(fields []Field, keys []Key, now time.Time, expire time.Duration) 
 // usualNames is the initial capacity for the names in h=.
 const usualNames = 32
 
-// cover adds all fields of a name, the lowest first (RFC 6376 section 5.4.2), and the name once more if it is oversigned.
+// cover adds all fields of a name, the lowest first (RFC 6376 section 5.4.2). If the name is oversigned, cover adds the name one more time.
 // A name that is not core is omitted if one of its fields has a line that a server would break.
 func (s *Signer) cover(n signedName, fields []Field, x *index) {
 	var lower [32]byte
@@ -148,7 +148,7 @@ func (s *Signer) Write(p []byte) (int, error) {
 // a missing field of these names, because relays add such fields.
 func (s *Signer) Absent() []string { return s.absent }
 
-// LongLines returns the lines longer than MaxLine of the header and of the body so far.
+// LongLines describes the lines that are longer than MaxLine, in the header and in the body so far.
 func (s *Signer) LongLines() LongLines {
 	long := s.long
 	if n := s.lines.longest(); n > MaxLine {
@@ -166,7 +166,7 @@ func (s *Signer) Sign() ([]Field, error) {
 		data := make([]byte, 0, len(s.header)+len(unsigned.Name)+len(unsigned.Value)+len(":\r\n"))
 		data = relaxed.appendField(append(data, s.header...), unsigned)
 		sum := sha256.Sum256(data[:len(data)-2])
-		// RFC 8463 section 3: Ed25519 signs the hash as if it were the message.
+		// RFC 8463 section 3: for Ed25519, the hash is the message to sign.
 		hash := crypto.Hash(0)
 		if k.Algorithm() == "rsa-sha256" {
 			hash = crypto.SHA256

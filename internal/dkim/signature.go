@@ -8,10 +8,10 @@ import (
 	"signpost/internal/domain"
 )
 
-// signature is a parsed signature field. It can be verified unless its result has a Status.
+// signature is a parsed signature field. If its result already has a Status, it cannot be verified.
 type signature struct {
 	field  Field
-	at     int // its index among the fields that it may cover, or -1 if it is not one of them
+	at     int // the index of this field in the list of fields that the signature may cover, or -1 if it is not in that list
 	result Result
 
 	keyType  string // "rsa" or "ed25519"

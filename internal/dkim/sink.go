@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// sink hashes the canonical body. It keeps the hash at each length in limits, so one pass is sufficient for any number of signatures with
-// l=.
+// sink hashes the canonical body. It stores the hash of the first bytes of the body for each length in limits. So one pass is sufficient
+// for any number of signatures with l=.
 type sink struct {
 	hash   hash.Hash
 	length int64   // bytes hashed
 	limits []int64 // remaining lengths, ascending, distinct
 	sums   map[int64][]byte
-	total  []byte // after finish: the hash of the whole body
+	total  []byte // set by finish: the hash of the whole body
 	buf    []byte // collects small parts, because hashing each separately would be slow
 }
 
@@ -63,8 +63,8 @@ func (s *sink) writeByte(c byte) {
 	s.buf = append(s.buf, c)
 }
 
-// room returns n bytes of the buffer for writing. n is at most sinkBuffer. The caller then passes the number of bytes that it wrote to
-// take.
+// room returns n bytes of the buffer for writing. n is at most sinkBuffer. The caller then calls take with the number of bytes that it has
+// written.
 func (s *sink) room(n int) []byte {
 	if len(s.buf)+n > cap(s.buf) {
 		s.flush()

@@ -100,8 +100,8 @@ func stripFWS(s string) string {
 	return b.String()
 }
 
-// decodeBase64 decodes base64 with folding white space in it. Padding may be missing or incomplete, and unused bits of the last
-// character may be set: some signers do so, and other verifiers accept it. Too much padding, and text without data, are errors.
+// decodeBase64 decodes base64 with folding white space in it. Padding may be missing or incomplete, and unused bits of the last character
+// may be set. Some signers write such base64, and other verifiers accept it. Too much padding is an error, and so is text without data.
 func decodeBase64(s string) ([]byte, error) {
 	s = stripFWS(s)
 	data := strings.TrimRight(s, "=")

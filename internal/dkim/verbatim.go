@@ -56,8 +56,9 @@ func changes(p []byte) int {
 		q := p[i-1 : i+8]
 		before, here := binary.LittleEndian.Uint64(q), binary.LittleEndian.Uint64(q[1:])
 		space := before ^ ones*' '
-		// A byte is a candidate if it is at most a tab, or if it follows a space and is above an LF and at most a space. A subtraction
-		// may borrow from the next byte. Then a VT is not a candidate, which is correct, or there is an unnecessary candidate.
+		// A byte is a candidate if its value is at most that of a tab. A byte after a space is also a candidate if its value is above LF
+		// and at most that of a space. A subtraction may borrow from the next byte. This has two possible effects: a VT is not a candidate,
+		// which is correct, or there is an unnecessary candidate.
 		look := ((here-ones*(' '+1))&^(here-ones*('\n'+1))&(space-ones)&^space | (here - ones*('\t'+1))) &^ here & top
 		if look == 0 {
 			i += 8
@@ -88,8 +89,8 @@ func changesAt(p []byte, i int) bool {
 	return false
 }
 
-// squeeze writes the first line of p up to its CR, byte by byte. It writes each run of white space as one space. It returns the number of
-// bytes of p that it read, and whether it changed any of them.
+// squeeze writes the first line of p, up to the CR, one byte at a time. It writes each run of white space as one space. It returns the
+// number of bytes that it has read from p, and whether it has changed any of them.
 func (b *body) squeeze(p []byte) (taken int, changed bool) {
 	p = p[:min(len(p), sinkBuffer)]
 	if i := bytes.IndexByte(p, '\r'); i >= 0 {

@@ -23,7 +23,7 @@ type Verifier struct {
 	bodies [canons]*body // nil if no signature needs it
 	ended  bool          // the bodies are closed
 	buf    []byte        // for the canonical header
-	next   []int         // for headerSum: the next field of each name, from the bottom up
+	next   []int         // used by headerSum: the next field of each name, from the bottom up
 }
 
 // NewVerifier parses the signatures among a message's header fields (top to bottom). At most MaxSignatures are verified. Signatures that
@@ -118,7 +118,7 @@ func (v *Verifier) listDomain() string {
 	return d
 }
 
-// KeyNames returns the DNS names whose TXT records Results and Chain look up, each once.
+// KeyNames returns the DNS names whose TXT records Results and Chain look up. Each name is in the list only once.
 func (v *Verifier) KeyNames() []string {
 	var names []string
 	add := func(s *signature) {
@@ -146,8 +146,8 @@ func (v *Verifier) Write(p []byte) (int, error) {
 }
 
 // Results ends the message and returns one Result for each DKIM-Signature field, top to bottom. key returns the TXT records of a name,
-// each with its strings joined. If there are none, its error is a *net.DNSError with IsNotFound. If the answer cannot be used, its error
-// is a *net.DNSError that is not temporary. Any other error means that the lookup failed.
+// each with its strings joined. If there are no records, key returns a *net.DNSError with IsNotFound. If the answer cannot be used, key
+// returns a *net.DNSError that is not temporary. Any other error means that the lookup failed.
 func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error)) []Result {
 	v.end()
 	results := make([]Result, len(v.sigs))
@@ -160,8 +160,8 @@ func (v *Verifier) Results(now time.Time, key func(name string) ([]string, error
 	return results
 }
 
-// Passing ends the message and verifies the signatures whose domain among accepts. It returns the domains whose signature passes. Results
-// verifies the others. key is as for Results.
+// Passing ends the message and verifies signatures. It skips a signature if among returns false for its domain. It returns the domains
+// whose signature passes. Results verifies the skipped signatures. key is as for Results.
 func (v *Verifier) Passing(now time.Time, among func(domain string) bool, key func(name string) ([]string, error)) (domains []string) {
 	v.end()
 	for _, s := range v.sigs {
@@ -188,8 +188,8 @@ func (v *Verifier) end() {
 	}
 }
 
-// verify returns the result of a signature. It first does the checks that need no key. A changed message fails whatever DNS answers, so
-// an unreachable name server cannot turn a forgery into a temperror.
+// verify returns the result of a signature. It first does the checks that need no key. If the message was changed, the result is fail even
+// if DNS does not answer. So an unreachable name server cannot turn a forgery into a temperror.
 func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]string, error)) (Status, *Fault) {
 	if fault := s.untimely(now); fault != nil {
 		return PermError, fault
@@ -209,13 +209,13 @@ func (v *Verifier) verify(s *signature, now time.Time, key func(string) ([]strin
 	status, fault := s.tryKeys(key, func() [sha256.Size]byte { return v.headerSum(s) })
 	s.headerGood = status == Pass
 	if status == Pass && s.limit >= 0 && s.limit < sink.length {
-		// The attacks of May 2024: anyone could append text to a message signed with l=, and the signature still verified.
+		// In the attacks of May 2024, anyone could append text to a message that was signed with l=, and the signature still verified.
 		return Policy, &Fault{BodyPartlySigned, strconv.FormatInt(sink.length-s.limit, 10)}
 	}
 	return status, fault
 }
 
-// untimely returns why the signature is not valid now, or nil.
+// untimely returns a fault if the signature is expired or not yet valid, otherwise nil.
 func (s *signature) untimely(now time.Time) *Fault {
 	if s.expiration >= 0 && now.Add(-clockSkew).Unix() > s.expiration {
 		return &Fault{SignatureExpired, formatTime(s.expiration)}
@@ -256,7 +256,7 @@ func (s *signature) tryKeys(key func(string) ([]string, error), header func() [s
 		return PermError, &Fault{Cause: KeyRecordMissing}
 	}
 	sum := header()
-	// Section 3.6.2.2 does not define the result for several records. Each record is tried, so that the verdict does not depend on their
+	// Section 3.6.2.2 does not define the result for several records. Each record is tried, so that the result does not depend on their
 	// order. The result keeps the record that the cause is about.
 	status, fault := PermError, (*Fault)(nil)
 	for _, txt := range records[:min(len(records), maxKeyRecords)] {

@@ -6,20 +6,20 @@ import (
 	"signpost/internal/domain"
 )
 
-// parser reads the mailbox-list of a From field: RFC 5322 section 3.6.2, with the groups of RFC 6854 and the UTF-8 of RFC 6532. Of the
-// obsolete syntax of section 4.4, it accepts empty list elements and misplaced dots in a local part. A source route or a comment inside a
+// parser reads the mailbox-list of a From field: RFC 5322 section 3.6.2, with groups (RFC 6854) and UTF-8 (RFC 6532). It accepts two parts
+// of the obsolete syntax of section 4.4: empty list elements, and misplaced dots in a local part. A source route or a comment inside a
 // domain is an error, because programs read them differently.
 type parser struct {
 	s       string
 	i       int
-	word    int // end of the last word that the method words has read
+	word    int // the end of the last word that the method words has read
 	domains []string
 }
 
 // maxComment is the maximum nesting depth of comments. No RFC has a limit; honest comments do not nest.
 const maxComment = 16
 
-// list reads addresses up to the end, or up to ";" in a group.
+// list reads addresses up to the end of the text or, in a group, up to ";".
 func (p *parser) list(group bool) error {
 	for {
 		if err := p.space(); err != nil {
@@ -56,7 +56,7 @@ func (p *parser) peek() byte {
 	return 0
 }
 
-// address reads one mailbox or, outside of a group, one group. list reads the text after it.
+// address reads one mailbox or, outside of a group, one group. The method list reads the text that follows.
 func (p *parser) address(inGroup bool) error {
 	words, err := p.words()
 	if err != nil {
@@ -106,7 +106,7 @@ func (p *parser) address(inGroup bool) error {
 	return &Fault{Cause: FromNameWithoutAddress}
 }
 
-// angle reads "<local@domain>". If alike is not empty, the domain must equal it.
+// angle reads "<local@domain>". If alike is not empty, the domain must be equal to alike.
 func (p *parser) angle(alike string) error {
 	p.i++
 	if err := p.blank(); err != nil {
@@ -170,7 +170,7 @@ func (p *parser) addrSpec(local string) (string, error) {
 	return domain, nil
 }
 
-// blank reads white space and comments next to a part of an address: RFC 5322 section 3.4.1.
+// blank reads the white space and comments before or after a part of an address: RFC 5322 section 3.4.1.
 func (p *parser) blank() error {
 	start := p.i
 	if err := p.space(); err != nil {
@@ -191,8 +191,8 @@ func onlyWords(comments string) error {
 	return nil
 }
 
-// plainLocal reports whether s is a quoted string, or atoms and dots. Japanese mobile providers issued addresses whose
-// dots are at either end or adjacent, which RFC 5322 section 3.4.1 does not allow.
+// plainLocal reports whether s is a quoted string, or atoms and dots. Dots may be at the beginning or the end, or adjacent. RFC 5322
+// section 3.4.1 does not allow this, but Japanese mobile providers issued such addresses.
 func plainLocal(s string) bool {
 	if strings.HasPrefix(s, `"`) {
 		q := &parser{s: s}
@@ -208,8 +208,8 @@ func plainLocal(s string) bool {
 }
 
 // words reads atoms, dots, quoted strings and comments, as they occur in a display name or before an "@". It returns the text up to the
-// last word, and sets p.word to the end of that word. It accepts unquoted square brackets. They are wrong in a display name, but no
-// program reads an address in them.
+// last word, and sets p.word to the end of that word. It accepts unquoted square brackets. A display name must not contain such brackets,
+// but no program reads an address in them.
 func (p *parser) words() (string, error) {
 	start := p.i
 	p.word = p.i

@@ -26,14 +26,14 @@ const MaxAuthorDomains = 4
 
 // Author is the author of a message according to its From fields: RFC 9989 section 5.3.1.
 type Author struct {
-	Domains []string `json:"header_from,omitempty"` // lower-case A-labels, each once, in the order of the field
+	Domains []string `json:"header_from,omitempty"` // domains as lower-case A-labels, without repetitions, in the order of the field
 	Cause   Cause    `json:"from_cause,omitempty"`  // why the author is not certain: one of AuthorCauses
 	Detail  string   `json:"from_detail,omitempty"` // described at the Cause
 }
 
 // ReadAuthor parses the values of all From fields of a message. If two programs could read different domains, the Author has a Cause and
-// no Domains. This is so if there are no or several From fields, or if the syntax is outside RFC 5322 section 3.4 and could hide or
-// change the address.
+// no Domains. This is the case if the message does not have exactly one From field. It is also the case if the syntax is outside RFC 5322
+// section 3.4 and could hide or change the address.
 func ReadAuthor(values []string) Author {
 	switch len(values) {
 	case 0:

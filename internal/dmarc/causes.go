@@ -14,11 +14,11 @@ type Cause string
 const (
 	NoRecord                  Cause = "no_record"                    // no DMARC record applies to the domain
 	NoAlignedIdentifierPassed Cause = "no_aligned_identifier_passed" // the message fails
-	PolicyTagMissing          Cause = "policy_tag_missing"           // the record has no p; in a Result, also no valid rua
-	PolicyTagInvalid          Cause = "policy_tag_invalid"           // p, sp or np has no valid policy; in a Result, there is also no valid rua. Detail: see Fault
+	PolicyTagMissing          Cause = "policy_tag_missing"           // the record has no p; in a Result, the record also has no valid rua
+	PolicyTagInvalid          Cause = "policy_tag_invalid"           // the value of p, sp or np is not a valid policy; in a Result, there is also no valid rua. Detail: see Fault
 	PolicyLookupFailed        Cause = "policy_lookup_failed"         // temperror. Detail: the DNS status
-	PolicyLookupUnusable      Cause = "policy_lookup_unusable"       // a DNS answer that a retry does not change. Detail: the DNS status
-	OrganizationLookupFailed  Cause = "organization_lookup_failed"   // of IdentifierDomain or, if that is empty, of Domain. Detail: the DNS status
+	PolicyLookupUnusable      Cause = "policy_lookup_unusable"       // a DNS answer cannot be used, and a retry would not change it. Detail: the DNS status
+	OrganizationLookupFailed  Cause = "organization_lookup_failed"   // the lookup failed for the Organizational Domain of IdentifierDomain or, if IdentifierDomain is empty, of Domain. Detail: the DNS status
 	KeyLookupFailed           Cause = "key_lookup_failed"            // the DKIM key of IdentifierDomain
 	SPFLookupFailed           Cause = "spf_lookup_failed"            // the SPF check of IdentifierDomain
 )
@@ -30,7 +30,7 @@ const (
 	SemicolonMissing Cause = "semicolon_missing" // Detail: the text after v=DMARC1
 )
 
-// Causes returns the causes of results, records and steps. Those of a From field are AuthorCauses.
+// Causes returns the causes of results, records and steps. AuthorCauses returns the causes of From fields.
 func Causes() []Cause {
 	return []Cause{
 		NoRecord, NoAlignedIdentifierPassed, PolicyTagMissing, PolicyTagInvalid, PolicyLookupFailed, PolicyLookupUnusable,
@@ -43,7 +43,7 @@ const (
 	FromMissing                Cause = "from_missing"                  // there is no From field
 	FromSeveral                Cause = "from_several"                  // Detail: the number of From fields
 	FromTooManyDomains         Cause = "from_too_many_domains"         // more than MaxAuthorDomains. Detail: their number
-	FromHiddenField            Cause = "from_hidden_field"             // a header field hides another one after a stray line end
+	FromHiddenField            Cause = "from_hidden_field"             // a stray line end in a header field hides another field
 	FromWithoutAddress         Cause = "from_without_address"          // no address at all
 	FromNameWithoutAddress     Cause = "from_name_without_address"     // a display name without an address
 	FromBracketsWithoutAddress Cause = "from_brackets_without_address" // angle brackets without an address
@@ -60,7 +60,7 @@ const (
 	FromQuotedStringUnclosed   Cause = "from_quoted_string_unclosed"
 	FromCommentUnclosed        Cause = "from_comment_unclosed"
 	FromCommentsTooDeep        Cause = "from_comments_too_deep"  // more than maxComment levels
-	FromCommentInAddress       Cause = "from_comment_in_address" // a comment with more than words
+	FromCommentInAddress       Cause = "from_comment_in_address" // a comment contains more than words
 	FromTextAfterAddress       Cause = "from_text_after_address"
 	FromTwoAddresses           Cause = "from_two_addresses" // two addresses instead of one
 	FromSourceRoute            Cause = "from_source_route"

@@ -8,16 +8,16 @@ import (
 	"unicode"
 )
 
-// hidesAddress reports whether the decoded words of a From field could hide the address in a program that displays them unchanged. They
-// could if they contain a NUL, or a line end and an address. A line end without an address is accepted, because some scripts add one by
-// mistake.
+// hidesAddress reports whether the decoded words of a From field could hide the address in a program that displays them unchanged. Words
+// that contain a NUL could hide the address, and so could words that contain a line end and an address. A line end without an address is
+// accepted, because some scripts add one by mistake.
 func hidesAddress(s string) bool {
 	text, _ := decodeWords(s, func(_ string, r io.Reader) (io.Reader, error) { return r, nil })
 	return strings.IndexByte(text, 0) >= 0 || strings.ContainsAny(text, "\r\n") && strings.Contains(text, "@")
 }
 
-// namesOnly reports whether the encoded words of a display name decode to text without an address. It returns false if a word does not
-// decode. It also returns false for a character set that can encode @ differently from the byte 0x40, such as UTF-7.
+// namesOnly reports whether all encoded words of a display name can be decoded and contain no address. It returns false if a word cannot be
+// decoded. It also returns false for a character set that can encode @ differently from the byte 0x40, such as UTF-7.
 func namesOnly(name string) bool {
 	text, rest := decodeWords(name, func(charset string, r io.Reader) (io.Reader, error) {
 		for _, known := range []string{"utf-8*", "iso-8859-", "iso-2022-jp", "windows-125", "koi8-", "shift_jis", "euc-", "gb", "big5"} {
@@ -30,8 +30,8 @@ func namesOnly(name string) bool {
 	return !strings.ContainsAny(text, "@<>") && !strings.Contains(text+rest, "=?")
 }
 
-// decodeWords returns the text of all encoded words (RFC 2047 section 2), wherever they occur. Some programs decode them even where
-// section 5 forbids them. rest is the other text, including words that do not decode.
+// decodeWords returns the text of all encoded words (RFC 2047 section 2), wherever they occur. Some programs decode them even where section
+// 5 forbids them. rest is the remaining text, including words that cannot be decoded.
 func decodeWords(s string, charset func(string, io.Reader) (io.Reader, error)) (text, rest string) {
 	decoder := mime.WordDecoder{CharsetReader: charset}
 	var decoded, other strings.Builder

@@ -16,7 +16,7 @@ const (
 	Pass      Status = "pass"
 	Fail      Status = "fail"
 	None      Status = "none"      // no policy is published, or its record has no effect
-	TempError Status = "temperror" // a lookup failed that could have led to a pass
+	TempError Status = "temperror" // a lookup failed, and its answer could have led to a pass
 	PermError Status = "permerror" // a DNS answer cannot be used, and a retry would not change it
 )
 
@@ -30,7 +30,7 @@ const (
 	DNS  Method = "dmarc"
 )
 
-// Identifier is a domain that DKIM or SPF authenticated, or could not check.
+// Identifier is a domain that DKIM or SPF authenticated, or whose check by DKIM or SPF failed temporarily.
 type Identifier struct {
 	Method Method
 	Domain string // lower-case A-labels
@@ -48,26 +48,26 @@ type AlignedIdentifier struct {
 type Result struct {
 	Status       Status `json:"status"`
 	Domain       string `json:"domain"`                  // Author Domain
-	OrgDomain    string `json:"org_domain,omitempty"`    // empty if it was not needed or not found
+	OrgDomain    string `json:"org_domain,omitempty"`    // the Organizational Domain; empty if it was not needed or not found
 	PolicyDomain string `json:"policy_domain,omitempty"` // the domain of the record
 	Record       string `json:"record,omitempty"`
 	Tag          string `json:"tag,omitempty"`       // the tag that applies: p, sp or np
 	Published    Policy `json:"published,omitempty"` // the value of that tag
-	Policy       Policy `json:"policy,omitempty"`    // Published, or the milder policy that t=y requests
+	Policy       Policy `json:"policy,omitempty"`    // the policy to apply: Published or, with t=y, a milder policy
 	Testing      bool   `json:"testing,omitempty"`   // t=y
 
-	Aligned *AlignedIdentifier `json:"aligned,omitempty"` // the identifier that passed and is aligned; for a pass, or a temperror that would be a pass
+	Aligned *AlignedIdentifier `json:"aligned,omitempty"` // the identifier that passed and is aligned; set for a pass, and for a temperror that would be a pass
 
 	Cause            Cause  `json:"cause,omitempty"`             // why the Status is not pass
-	Detail           string `json:"detail,omitempty"`            // described at the Cause
-	IdentifierDomain string `json:"identifier_domain,omitempty"` // temperror: the domain of the identifier that could not be checked or compared
-	Failed           string `json:"failed,omitempty"`            // temperror and PolicyLookupUnusable: the DNS name whose lookup failed first
+	Detail           string `json:"detail,omitempty"`            // the comment of the Cause describes it
+	IdentifierDomain string `json:"identifier_domain,omitempty"` // for a temperror: the domain of the identifier whose check or comparison failed
+	Failed           string `json:"failed,omitempty"`            // for a temperror or PolicyLookupUnusable: the DNS name of the first lookup that failed
 
-	// Assumed is the status that a temperror would have if the lookups that failed had found nothing: pass, fail or none.
+	// Assumed is set for a temperror. It is the status that would apply if the failed lookups had found nothing: pass, fail or none.
 	Assumed Status `json:"assumed,omitempty"`
-	// Remembered reports that the policy is from an earlier answer, because its lookup failed.
+	// Remembered reports that the lookup of the policy failed, and that the policy is from an earlier answer.
 	Remembered bool `json:"remembered,omitempty"`
-	// Fault states why a record without p=none counts as p=none. It is nil for other records.
+	// Fault states why the record counts as p=none although it does not contain p=none. It is nil for other records.
 	Fault *Fault `json:"record_fault,omitempty"`
 }
 
@@ -84,12 +84,13 @@ func (r Result) FailedMethod() Method {
 	return ""
 }
 
-// Unauthenticated reports whether the message fails DMARC, or would fail if the lookups that failed had found nothing.
+// Unauthenticated reports whether the message fails DMARC. For a temperror, it reports whether the message would fail if the failed lookups
+// had found nothing.
 func (r Result) Unauthenticated() bool {
 	return r.Status == Fail || r.Status == TempError && r.Assumed == Fail
 }
 
-// AsIf returns the result that a domain with p=none would have with another policy. Other results are unchanged.
+// AsIf returns the result that a message would have if its domain published another policy instead of p=none. Other results are unchanged.
 func (r Result) AsIf(p Policy) Result {
 	if r.Published != PolicyNone {
 		return r
@@ -105,14 +106,14 @@ func (r Result) AsIf(p Policy) Result {
 type Discovery struct {
 	resolver Resolver
 	record   *Record
-	failed   *failure // a temporary failure in the lookup of the policy; the lookup counts as one that found nothing
+	failed   *failure // a temporary failure in the lookup of the policy; a failed lookup counts as one that found nothing
 	declared bool
 	walked   *walked // from the Author Domain, nil until it is needed
 	result   Result
 }
 
-// MaxQueries is the maximum number of queries of a Discovery, including those for the Organizational Domain: those of one walk, and one
-// query whether the domain exists.
+// MaxQueries is the maximum number of queries of a Discovery, including those for the Organizational Domain. It is the number of queries of
+// one walk, plus one query that asks whether the domain exists.
 const MaxQueries = maxWalk + 2
 
 // Discover finds the policy of an Author Domain: RFC 9989 section 4.10.1. A lookup that fails temporarily counts as one that found
@@ -134,8 +135,8 @@ func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 		d.none(w)
 		return d
 	}
-	// The record at the Organizational Domain applies. If there is none, that of the public suffix above it applies, at which the walk
-	// ended. Records between these domains and the author are not used.
+	// The record at the Organizational Domain applies. If there is none, the record of the public suffix above it applies. The walk ended
+	// at that record. Records between these domains and the author are not used.
 	use := w.found[len(w.found)-1]
 	for _, f := range w.found {
 		if f.domain == d.result.OrgDomain {
@@ -148,8 +149,8 @@ func Discover(ctx context.Context, r Resolver, author string) *Discovery {
 	return d
 }
 
-// below returns the policy of a record above the Author Domain. If the lookup that decides between np and sp fails, the stricter
-// one applies.
+// below returns the policy of a record above the Author Domain. If the lookup that decides between np and sp fails, the stricter of the two
+// policies applies.
 func (d *Discovery) below(ctx context.Context, record *Record) (Policy, string) {
 	p, tag := record.below(true)
 	if record.NP == "" || record.NP == p {
@@ -192,7 +193,7 @@ func (d *Discovery) none(w *walked) {
 	r := &d.result
 	switch {
 	case w.failed != nil:
-		r.OrgDomain = "" // not reliable, because a lookup failed
+		r.OrgDomain = "" // OrgDomain is not reliable, because a lookup failed
 		d.temporary(PolicyLookupFailed, w.failed, None)
 	case w.unusable != nil:
 		r.Status, r.Cause, r.Detail, r.Failed = PermError, PolicyLookupUnusable, dnsStatus(w.unusable.err), w.unusable.name
@@ -207,7 +208,7 @@ func (d *Discovery) temporary(cause Cause, f *failure, assumed Status) {
 	r.Status, r.Cause, r.Detail, r.Failed, r.Assumed = TempError, cause, dnsStatus(f.err), strings.TrimSuffix(f.name, "."), assumed
 }
 
-// organizational finds the author's Organizational Domain. It does the walk only once.
+// organizational finds the author's Organizational Domain. It does the tree walk only once.
 func (d *Discovery) organizational(ctx context.Context) *walked {
 	if d.walked == nil {
 		w := walk(ctx, d.resolver, d.result.Domain)
@@ -223,10 +224,10 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 	if d.result.Status != "" {
 		return d.result
 	}
-	var open *Identifier   // could be aligned, but could not be checked
-	var likely *Identifier // passed, and is aligned as far as the lookups that succeeded show
+	var open *Identifier   // this identifier could be aligned, but its check failed
+	var likely *Identifier // this identifier passed, and the lookups that succeeded indicate that it is aligned
 	var openWhy, likelyWhy *failure
-	for _, same := range []bool{true, false} { // equal names first: they need no walk
+	for _, same := range []bool{true, false} { // identifiers equal to the Author Domain come first, because they need no walk
 		for _, id := range ids {
 			if (id.Domain == d.result.Domain) != same {
 				continue
@@ -251,7 +252,7 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 			}
 		}
 	}
-	d.organizational(ctx) // the checks for relays need it
+	d.organizational(ctx) // the checks for relays need the Organizational Domain
 	switch {
 	case likely != nil:
 		d.result.Aligned = &AlignedIdentifier{likely.Method, likely.Domain}
@@ -275,8 +276,8 @@ func (d *Discovery) Evaluate(ctx context.Context, r Resolver, ids []Identifier) 
 	return d.result
 }
 
-// aligned reports whether a name other than the Author Domain is aligned with it: section 4.10.2. A failed lookup counts as one that
-// found nothing. doubt is a failure that could change the result.
+// aligned reports whether a name other than the Author Domain is aligned with it: section 4.10.2. A failed lookup counts as one that found
+// nothing. If the answer to a failed lookup could change the result, doubt is that failure.
 func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (aligned bool, doubt *failure) {
 	if id.Method == DKIM && d.record.StrictDKIM || id.Method == SPF && d.record.StrictSPF {
 		return false, nil
@@ -287,18 +288,18 @@ func (d *Discovery) aligned(ctx context.Context, r Resolver, id Identifier) (ali
 		own = nil
 	}
 	org := d.result.OrgDomain
-	// A name's Organizational Domain is the name itself or a parent. So only a name within the author's Organizational Domain can have
-	// the same one. A record at a single label without psd= is that of a registry that omits psd=y. Its subdomains belong to different
-	// owners (section 11.8).
+	// A name's Organizational Domain is the name itself or a parent. So only a name within the author's Organizational Domain can have the
+	// same Organizational Domain. A record without psd= at a single label belongs to a registry that omits psd=y. Its subdomains belong to
+	// different owners (section 11.8).
 	if !domain.Within(id.Domain, org) || !d.declared && !strings.Contains(org, ".") {
 		return false, own
 	}
 	if id.Open {
-		return true, nil // it could be aligned; a walk is not needed
+		return true, nil // the name could be aligned; a walk is not needed
 	}
 	w := walk(ctx, r, id.Domain)
 	if w.incomplete {
-		return false, nil // neither aligned nor in doubt, because a sender can add any number of identifiers to reach the limit
+		return false, nil // the name counts as not aligned, because a sender can add any number of identifiers to reach the limit
 	}
 	other, _ := organizational(id.Domain, w.found)
 	return other == org, cmp.Or(own, w.failed)

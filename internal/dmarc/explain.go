@@ -12,11 +12,11 @@ import (
 // Outcome is the result of a Step.
 type Outcome string
 
-// The outcomes. The last two are those of the lookup that decides between np and sp.
+// The outcomes. Only the lookup that decides between np and sp has one of the last two.
 const (
-	RecordFound         Outcome = "record"                // Cause, if set: why a record without p=none counts as p=none
-	RecordWithoutEffect Outcome = "record_without_effect" // Cause: why it has no effect
-	RecordNone          Outcome = "no_record"             // Cause, if set: why its TXT records are not DMARC records
+	RecordFound         Outcome = "record"                // Cause, if set: why the record counts as p=none although it does not contain p=none
+	RecordWithoutEffect Outcome = "record_without_effect" // Cause: why the record has no effect
+	RecordNone          Outcome = "no_record"             // Cause, if set: why the TXT records of the name are not DMARC records
 	LookupFailed        Outcome = "lookup_failed"         // Detail: the DNS status
 	NameExists          Outcome = "name_exists"           // np does not apply
 	NameMissing         Outcome = "name_missing"          // np applies
@@ -30,9 +30,9 @@ func Outcomes() []Outcome {
 // Step is one lookup of a walk, for signpost dmarc and explain.
 type Step struct {
 	Name    string  `json:"name"`
-	Record  string  `json:"record,omitempty"` // the record; with SemicolonMissing, the TXT record that is almost a DMARC record
+	Record  string  `json:"record,omitempty"` // the DMARC record; if Cause is SemicolonMissing, a TXT record that is almost a DMARC record
 	Outcome Outcome `json:"outcome"`
-	PSD     string  `json:"psd,omitempty"`    // y or n: psd=y and psd=n end the walk
+	PSD     string  `json:"psd,omitempty"`    // y or n: the record has psd=y or psd=n, which ends the walk
 	Cause   Cause   `json:"cause,omitempty"`  // see Outcome
 	Detail  string  `json:"detail,omitempty"` // see Cause and Outcome
 }
@@ -48,7 +48,7 @@ func Explain(ctx context.Context, r Resolver, author string) (Result, []Step) {
 	return d.result, t.steps
 }
 
-// tracer records the lookups, each name once.
+// tracer records the lookups. It records a repeated lookup of a name only once.
 type tracer struct {
 	resolver Resolver
 	steps    []Step

@@ -12,8 +12,8 @@ const escape = "\x1b"
 //
 //	Acme, Inc. <news@example.org>
 //
-// It accepts one address in angle brackets at the end of the field, if there is no other @ anywhere (RFC 7103 section 7). So no program
-// can read an address of another domain, however it reads the display name.
+// It accepts one address in angle brackets at the end of the field, if there is no other @ anywhere (RFC 7103 section 7). So every program
+// finds the same domain, even if it reads the display name differently.
 func looseDomain(text string) (domain string, ok bool) {
 	text = strings.TrimRight(text, " \t")
 	open := strings.LastIndexByte(text, '<')

@@ -8,8 +8,8 @@ import (
 	"signpost/internal/domain"
 )
 
-// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2). met are the names whose records the walk found,
-// longest first.
+// Organization finds the Organizational Domain of a name (RFC 9989 section 4.10.2). met is a list of the names at which the walk found
+// records, longest first.
 func Organization(ctx context.Context, r Resolver, from string) (domain string, met []string, err error) {
 	w := walk(ctx, r, from)
 	if f := cmp.Or(w.failed, w.unusable); f != nil {
@@ -27,12 +27,12 @@ func (d *Discovery) Found() Result { return d.result }
 
 // SameOrganization reports whether two domains belong to one organization: they are equal or have the same Organizational Domain. Many
 // domains of mailing lists publish no record. If neither walk finds a record, it is sufficient that one domain is below the other. If a
-// lookup fails, same is false and failed is its DNS name.
+// lookup fails, same is false, and failed is the DNS name of that lookup.
 func SameOrganization(ctx context.Context, r Resolver, a, b string) (same bool, failed string) {
 	if a == b {
 		return true, ""
 	}
-	if common(a, b) < 2 { // they have at most the TLD in common
+	if common(a, b) < 2 { // the two domains have at most the TLD in common
 		return false, ""
 	}
 	x, y := walk(ctx, r, a), walk(ctx, r, b)

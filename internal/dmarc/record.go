@@ -19,14 +19,14 @@ const (
 type Record struct {
 	Text       string
 	P          Policy
-	SP, NP     Policy // if np is empty, sp applies; if sp is empty, p
+	SP, NP     Policy // if np is empty, sp applies; if sp is empty, p applies
 	StrictDKIM bool   // adkim=s
 	StrictSPF  bool   // aspf=s
 	PSD        byte   // 'y', 'n' or 'u'
 	Testing    bool   // t=y
 	RUA, RUF   []string
 	Fault      *Fault // the error in p, sp or np: PolicyTagMissing or PolicyTagInvalid; nil if there is none
-	Broken     bool   // because of Fault, the record has no effect (section 4.10.1); with a Fault and Broken = false, it counts as p=none
+	Broken     bool   // the record has no effect because of Fault (section 4.10.1); if Broken is false, a record with a Fault counts as p=none
 }
 
 // ParseRecord parses a TXT record whose strings are joined. ok is false if it is not a DMARC record, which must begin with v=DMARC1 in
@@ -75,8 +75,8 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 		r.PSD = psd[0]
 	}
 	r.RUA, r.RUF = reportURIs(tags["rua"]), reportURIs(tags["ruf"])
-	// Section 4.10.1: with a valid rua, the record counts as p=none. Without one, there is no DMARC processing. By section 4.7, an absent
-	// p means p=none and does not affect sp and np.
+	// Section 4.10.1: with a valid rua, the record counts as p=none. Without a valid rua, there is no DMARC processing. By section 4.7, an
+	// absent p means p=none and does not affect sp and np.
 	switch {
 	case r.Fault == nil:
 		return r, true
@@ -89,10 +89,10 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 	return r, true
 }
 
-// maxShown is the length in bytes of the longest wrong value that a Fault shows. It is sufficient for a misspelt policy.
+// maxShown is the length in bytes of the longest wrong value that a Fault shows. This is enough for a misspelt policy.
 const maxShown = 20
 
-// shown returns a wrong value if it is short and needs no quoting in Authentication-Results, and otherwise "".
+// shown returns a wrong value, or "" if the value is long or would need quoting in Authentication-Results.
 func shown(value string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(" .,:=_-", r)
@@ -126,7 +126,7 @@ func reportURIs(list string) []string {
 	return uris
 }
 
-// below returns the policy for a name below that of the record: section 4.10.1.
+// below returns the policy for subdomains of the domain that has the record: section 4.10.1.
 func (r *Record) below(exists bool) (p Policy, tag string) {
 	switch {
 	case !exists && r.NP != "":

@@ -42,8 +42,8 @@ type failure struct {
 type walked struct {
 	found      []found  // longest name first
 	failed     *failure // the first lookup that failed temporarily; it counts as one that found nothing
-	unusable   *failure // the first answer that cannot be used, now or later, such as one over a size limit; it counts as no record
-	remembered bool     // a record in found is from an earlier answer, because its lookup failed
+	unusable   *failure // the first answer that cannot be used and that a retry would not change, such as an answer over a size limit; it counts as no record
+	remembered bool     // a lookup failed, and found contains a record from an earlier answer instead
 	incomplete bool     // the walk reached the limit of queries, so found is not conclusive
 }
 
@@ -82,7 +82,7 @@ func (w *walked) lookup(ctx context.Context, r Resolver, domain string) *Record 
 	return only
 }
 
-// permanent reports whether a lookup that failed will fail again.
+// permanent reports whether a retry of a failed lookup would fail too.
 func permanent(err error) bool {
 	t, ok := err.(interface{ Temporary() bool })
 	return ok && !t.Temporary()
@@ -115,15 +115,16 @@ func walk(ctx context.Context, r Resolver, from string) walked {
 	return w
 }
 
-// organizational returns the Organizational Domain of the start of a walk: section 4.10.2. declared reports whether a record states it:
-// its own with psd=n, or that of the public suffix above it with psd=y.
+// organizational returns the Organizational Domain of the start of a walk: section 4.10.2. declared reports whether a record states it.
+// Such a record is at the domain itself and has psd=n, or is at the public suffix above it and has psd=y.
 func organizational(start string, all []found) (domain string, declared bool) {
 	for _, f := range all {
 		switch {
 		case f.record.PSD == 'n':
 			return f.domain, true
 		case f.record.PSD == 'y' && f.domain != start:
-			// One label more than the public suffix, taken from the start, because the walk may have skipped that name.
+			// The result is the public suffix with one more label. The label is taken from start, because the walk may have skipped that
+			// name.
 			rest := strings.TrimSuffix(start, "."+f.domain)
 			return rest[strings.LastIndexByte(rest, '.')+1:] + "." + f.domain, true
 		}
@@ -134,13 +135,13 @@ func organizational(start string, all []found) (domain string, declared bool) {
 	return start, false
 }
 
-// nearTop is the number of labels, counted from the right, at which every walk looks up a record, however long its start is. Under a
-// public suffix of one or two labels, the Organizational Domain has at most this number.
+// nearTop is a number of labels. A walk looks up every parent name with at most this number of labels, even if its start is a long name.
+// Under a public suffix of one or two labels, the Organizational Domain has at most this number.
 const nearTop = 3
 
 // Likely returns the names whose TXT records a walk from a domain is likely to look up, at most four: its own and those nearest to the
-// TLD. If a caller prefetches them, they take the time of one lookup. Not all eight levels of a long name are returned, because that
-// would cause too many queries.
+// TLD. If a caller prefetches them, all these lookups together take only as long as one. Not all eight levels of a long name are returned,
+// because that would cause too many queries.
 func Likely(domain string) []string {
 	names := []string{"_dmarc." + domain}
 	for at := parent(domain); at != ""; at = parent(at) {

@@ -17,11 +17,11 @@ import (
 const (
 	// maxText is the maximum total size of the TXT records of a name, in bytes: several times the largest key record.
 	maxText = 16 << 10
-	// maxRecords is the maximum number of records of one name and type. The limits of SPF are 10.
+	// maxRecords is the maximum number of records of one name and type. SPF limits are far lower: 10.
 	maxRecords = 100
-	// maxTTL is the maximum time of an answer in the cache, so that a mistaken TTL of years has an effect for only a day.
+	// maxTTL is the maximum time for which an answer is cached. So a mistaken TTL of years has an effect for only a day.
 	maxTTL = 24 * time.Hour
-	// maxNegativeTTL is the maximum time of a negative answer in the cache. RFC 2308 section 5 recommends one to three hours, but new
+	// maxNegativeTTL is the maximum time for which a negative answer is cached. RFC 2308 section 5 recommends one to three hours, but new
 	// records should be seen sooner.
 	maxNegativeTTL = 15 * time.Minute
 )
@@ -33,7 +33,7 @@ type answer struct {
 	authentic bool          // the AD bit
 	ttl       time.Duration // 0: not to be cached
 	lack      bool          // err means a lack of resources on this host, not a DNS failure
-	policy    *list.Element // element of Resolver.policies with the records that Remembered returns; may be nil
+	policy    *list.Element // the element of Resolver.policies that contains the records for Remembered; may be nil
 	used      time.Time     // when policy was last marked as used; guarded by Resolver.mu
 
 	text  []string // TXT, the strings of each record joined
@@ -42,11 +42,11 @@ type answer struct {
 	names []string // PTR, CNAME
 	tlsa  []TLSA
 
-	short atomic.Pointer[short] // the result of shortened, after its first call
+	short atomic.Pointer[short] // the result of the first call of shortened, or nil
 }
 
-// read returns the answer to a question from a reply for the name at. If the reply has only aliases, target is the name to which the last
-// of them points, and the answer has no records.
+// read returns the answer to a question. m is the reply to a query for the name at. If the reply has only aliases, the answer has no
+// records, and target is the name to which the last alias points.
 func read(q question, at string, m *dns.Msg) (a *answer, target string) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return failed(q, rcodeStatus(m.Rcode)), ""
@@ -133,7 +133,8 @@ func aliasOf(name string, m *dns.Msg) *dns.CNAME {
 	return nil
 }
 
-// keepFor reduces the TTL of an answer to that of a record, if that is lower. RFC 2181 section 8: a TTL with the top bit set is 0.
+// keepFor reduces the TTL of an answer to the TTL of one of its records, if that is lower. RFC 2181 section 8: a TTL with the top bit set
+// is 0.
 func (a *answer) keepFor(ttl uint32) {
 	if ttl >= 1<<31 {
 		ttl = 0

@@ -16,7 +16,7 @@ const (
 	Found     Outcome = "found"
 	Nothing   Outcome = "nothing" // the name or the record does not exist
 	TempError Outcome = "temperror"
-	Exhausted Outcome = "exhausted" // no slot or no file descriptor: a lack of resources on this host
+	Exhausted Outcome = "exhausted" // this host lacks resources: no slot was free, or no file descriptor
 	Useless   Outcome = "useless"   // the answer exceeds a limit
 	Abandoned Outcome = "abandoned" // no caller waited any longer
 	Panicked  Outcome = "panic"     // an internal error; a temporary error for the caller

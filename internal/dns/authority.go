@@ -18,7 +18,7 @@ import (
 // cache.
 type Authority struct {
 	Resolver *Resolver // used to find the name servers
-	Port     uint16    // of the name servers; 53 except in tests
+	Port     uint16    // the port of the name servers: 53, except in tests
 	// Known are the name servers in the configuration. Their ports are used instead of Port.
 	Known   []netip.AddrPort
 	Timeout time.Duration
@@ -33,14 +33,14 @@ func (a *Authority) port(addr netip.Addr) uint16 {
 	return a.Port
 }
 
-// Place is where the TXT records of a name are: the end of its aliases, the zone and its name servers.
+// Place describes where the TXT records of a name are: the name at the end of its aliases, the zone, and the zone's name servers.
 type Place struct {
 	Name        string        // the name at the end of the aliases, with its final dot
 	Alias       bool          // the name has an alias
 	AliasTTL    time.Duration // the longest TTL of the aliases
 	Zone        string        // with its final dot
 	Primary     string        // the SOA's MNAME
-	NegativeTTL time.Duration // how long resolvers cache a negative answer
+	NegativeTTL time.Duration // the time for which resolvers cache a negative answer
 	Servers     []NameServer
 	Hops        []Hop // the aliases, in their order
 }
@@ -57,18 +57,18 @@ type NameServer struct {
 	Addr netip.AddrPort
 }
 
-// Served is the result of a query to one name server. If NoRoute is true, this host cannot reach any address of that family, so Err is
-// not a fault of the zone.
+// Served is the result of a query to one name server. If NoRoute is true, this host cannot reach any address of the server's address
+// family. In that case, Err is not a fault of the zone.
 type Served struct {
 	Server  NameServer
 	Text    []string // nil: the server has no TXT record
-	Target  string   // of an alias; empty: the server has no alias
+	Target  string   // the target of the alias; empty: the server has no alias
 	TTL     time.Duration
 	NoRoute bool
 	Err     error
 }
 
-// exchange sends a query to the recursive resolvers, without the cache.
+// exchange sends a query to the recursive resolvers. It does not use the cache.
 func (r *Resolver) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
@@ -239,7 +239,7 @@ func side(servers []NameServer, ask func(NameServer) Served) []Served {
 			return nil
 		})
 	}
-	_ = asking.Wait() // each Served has its own error
+	_ = asking.Wait() // Wait returns no error: each Served has its own error
 	return all
 }
 

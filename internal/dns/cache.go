@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// maxCache limits the cached answers, in bytes. An answer has about 500, so the cache has room for all answers of a day on a busy server.
-// Even if it is full of the largest answers, the daemon uses less than 64 MiB.
+// maxCache limits the cached answers, in bytes. An answer has about 500 bytes, so the cache has room for all answers of a day on a busy
+// server. Even if it is full of the largest answers, the daemon uses less than 64 MiB.
 const maxCache = 12 << 20
 
-// cache keeps values until they expire, up to max bytes. It removes the least recently used ones first. Resolver.mu guards it.
+// cache keeps values until they expire, up to max bytes. It removes the least recently used values first. Resolver.mu guards it.
 type cache[K comparable, V any] struct {
 	entries map[K]*list.Element
 	order   *list.List // of *entry[K, V], the most recently used first
@@ -43,7 +43,7 @@ func (c *cache[K, V]) get(key K, now time.Time) (value V) {
 	return e.value
 }
 
-// put adds or replaces a value. It returns its element in order; MoveToFront marks that element as used.
+// put adds or replaces a value. It returns the element of the value in order. MoveToFront of that element marks the value as used.
 func (c *cache[K, V]) put(key K, value V, expires time.Time, size int) *list.Element {
 	c.remove(key)
 	at := c.order.PushFront(&entry[K, V]{key, value, expires, size})

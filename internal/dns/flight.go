@@ -16,14 +16,14 @@ type flight struct {
 
 	// Guarded by Resolver.mu.
 	asker   asker // the client whose share of the slots the flight uses
-	joined  asker // the client that asker becomes if the flight must wait again; see better
+	joined  asker // replaces asker if the flight must wait again; see better
 	state   flightState
 	callers int
-	expires time.Time          // the end of its wait for a slot
-	timer   *time.Timer        // while waiting: calls the method waited
-	started time.Time          // while underWay: when its query began
-	cancel  context.CancelFunc // while underWay: ends the query
-	query   int                // number of its queries; a flight that lost its slot sends another query later
+	expires time.Time          // the time at which the wait for a slot ends
+	timer   *time.Timer        // set in state waiting: calls the method waited
+	started time.Time          // set in state underWay: the time at which the query began
+	cancel  context.CancelFunc // set in state underWay: ends the query
+	query   int                // the number of queries of this flight; a flight that lost its slot sends another query later
 }
 
 type flightState int
@@ -34,8 +34,8 @@ const (
 	ended
 )
 
-// begin returns the answer from the cache, or the flight that will have the answer. The caller must wait until done of the flight is closed,
-// or call leave.
+// begin returns the answer from the cache, or the flight that will have the answer. The caller must wait until the channel done of the
+// flight is closed, or call leave.
 func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 	now := r.now()
 	r.mu.Lock()
@@ -72,7 +72,7 @@ func (r *Resolver) begin(q question, by asker) (*answer, *flight) {
 
 // makeRoom tries to free a slot for a waiting flight, now and at intervals. Call it with mu held.
 func (r *Resolver) makeRoom(f *flight) {
-	for f.state == waiting { // other clients without a lookup under way may come first
+	for f.state == waiting { // a freed slot may be assigned to another client that has no lookup under way
 		y := r.slots.yields(f)
 		if y == nil {
 			break
@@ -99,7 +99,7 @@ func (r *Resolver) waited(f *flight) {
 	}
 }
 
-// yield takes the slot from a flight, which then waits again. Call it with mu held.
+// yield takes the slot from a flight. The flight then waits for a slot again. Call it with mu held.
 func (r *Resolver) yield(f *flight) {
 	f.cancel()
 	f.query++
@@ -124,12 +124,12 @@ func (r *Resolver) join(f *flight, by asker) {
 	r.requeue(f)
 }
 
-// requeue moves a waiting flight to the queue of its asker joined. Call it with mu held.
+// requeue moves a waiting flight to the queue of the asker in its field joined. Call it with mu held.
 func (r *Resolver) requeue(f *flight) {
 	if f.state == waiting && f.asker != f.joined {
 		r.slots.leave(f)
 		f.asker = f.joined
-		r.slots.wait(f) // there is room, because f left
+		r.slots.wait(f) // the queue has room, because f has just left it
 		r.startNext()
 	}
 }
@@ -173,7 +173,7 @@ func (r *Resolver) promote(f *flight) {
 	r.requeue(f)
 }
 
-// gaveUp returns the answer for a caller that stops waiting.
+// gaveUp returns the answer for a caller that no longer waits for f.
 func (r *Resolver) gaveUp(f *flight) *answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,8 +199,8 @@ func (r *Resolver) leave(f *flight) {
 	f.cancel()
 }
 
-// fly queries the servers. Then it stores the answer and frees the slot, even after a panic. If the flight has lost its slot in the
-// meantime, it does neither.
+// fly queries the servers. Then it stores the answer and frees the slot, even after a panic. It does nothing if the flight has lost its
+// slot in the meantime.
 func (r *Resolver) fly(ctx context.Context, f *flight, query int) {
 	start := time.Now()
 	q := f.question

@@ -9,19 +9,19 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Lookup is one DNS lookup of a message with its answer, in the form of the record. Its JSON names must not change.
+// Lookup is one DNS lookup of a message with its answer, in the form that decision.Record contains. Its JSON names must not change.
 type Lookup struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
 	Status Status `json:"status"`
 	// Records contains raw text for TXT, addresses for A and AAAA, "10 mx.example.org." for MX, and names with their final dot for PTR
-	// and CNAME. It may be shared with the cache, so do not change it.
+	// and CNAME. Do not change Records, because the cache may use the same slice.
 	Records   []string `json:"records,omitempty"`
-	TTL       uint32   `json:"ttl_s,omitempty"`  // in seconds, as received, at most a day
-	Authentic bool     `json:"dnssec,omitempty"` // the resolver validated it by DNSSEC
+	TTL       uint32   `json:"ttl_s,omitempty"`  // in seconds: the TTL in the answer, at most a day
+	Authentic bool     `json:"dnssec,omitempty"` // the resolver validated the answer by DNSSEC
 	Cached    bool     `json:"cached,omitempty"`
 	Took      Millis   `json:"query_ms,omitempty"`  // 0 from the cache
-	Cut       int      `json:"cut_bytes,omitempty"` // total bytes of all records, if some are missing in Records; see Incomplete
+	Cut       int      `json:"cut_bytes,omitempty"` // if records are missing in Records: the total size of all records in bytes; see Incomplete
 }
 
 // Millis is a duration whose JSON is a number of milliseconds with at most two decimals.
@@ -54,7 +54,7 @@ func (l Lookup) Failed() bool {
 	return l.Status != NoError && !l.Status.notFound() && l.Status != Forgotten
 }
 
-// lookup returns the Lookup of a, with these records.
+// lookup converts a to a Lookup with these records.
 func (a asked) lookup(records []string, cut int) Lookup {
 	return Lookup{Name: a.name, Type: dns.TypeToString[a.qtype], Status: a.answer.status(), Records: records, Cut: cut,
 		TTL: uint32(a.answer.ttl / time.Second), Authentic: a.answer.authentic, Cached: a.cached, Took: Millis(a.took)}
@@ -93,7 +93,7 @@ func (a *answer) records() []string {
 const MaxShortened = 2000
 
 const (
-	// noteRoom is the room for a note on missing records.
+	// noteRoom is the number of bytes that are reserved for a note on missing records.
 	noteRoom = 64
 	// recordRoom is the overhead of each record in the text that contains all records of an answer.
 	recordRoom = 5
@@ -109,18 +109,19 @@ func Shorten(text string) string {
 }
 
 // Shorten returns l with at most MaxShortened bytes of records. It first omits TXT records without a version tag, because these are not
-// policies. If that is not enough, it omits all records, because with a part of them the checks of a message would have other results.
+// policies. If the rest is still too large, it omits all records. With only some of the records, the checks of a message would have other
+// results.
 func (l Lookup) Shorten() Lookup {
 	records, whole := shorten(l.Records, l.Type == "TXT")
 	l.Records, l.Cut = records, max(l.Cut, whole)
 	return l
 }
 
-// Incomplete reports whether records are missing on which the checks of a message may depend. An answer that lacks only TXT records without
-// a version tag is not incomplete.
+// Incomplete reports whether missing records could affect the checks of a message. TXT records without a version tag could not, so an
+// answer that lacks only such records is not incomplete.
 func (l Lookup) Incomplete() bool { return l.Cut > 0 && len(l.Records) == 0 || l.Status == Forgotten }
 
-// shorten returns the records that are kept. If some are not, whole is the number of bytes of all records.
+// shorten returns the records that are kept. If it omits records, whole is the number of bytes of all records.
 func shorten(records []string, text bool) (kept []string, whole int) {
 	for _, r := range records {
 		whole += len(r)
@@ -156,7 +157,7 @@ type short struct {
 	whole   int
 }
 
-// shortened returns the shortened records. It stores them in the answer, because computing them takes longer than the lookup.
+// shortened returns the shortened records. The answer stores the texts, because computing them takes longer than the lookup.
 func (a *answer) shortened() (records []string, whole int) {
 	if s := a.short.Load(); s != nil {
 		return s.records, s.whole

@@ -9,26 +9,25 @@ import (
 )
 
 const (
-	// policyMemory is the time beyond its TTL for which a DMARC record is remembered. Few outages of name servers are longer. A domain
-	// that withdrew its policy should not be subject to it for a longer time.
+	// policyMemory is the time for which a DMARC record is remembered after its TTL has expired. Few outages of name servers are longer. If
+	// a domain withdraws its policy, the policy should not remain in effect for longer than this.
 	policyMemory = 7 * 24 * time.Hour
-	// maxPolicy limits the bytes that are remembered for one name. Published records have one or two hundred.
+	// maxPolicy limits the bytes that are remembered for one name. Published records have one or two hundred bytes.
 	maxPolicy = 2 << 10
 	// maxPolicies limits the bytes that are remembered for all names: about ten thousand names. The least recently used names are
-	// forgotten first. An attacker needs a few hundred messages with many domains each to displace names that are rarely used. If a
+	// forgotten first. An attacker can displace names that are rarely used. This takes a few hundred messages, each with many domains. If a
 	// lookup of such a name then fails, its policy counts as never seen.
 	maxPolicies = 4 << 20
-	// useInterval is the minimum time between two updates of the time of use of a cached answer. Updating it at each use would delay each
-	// message.
+	// useInterval limits how often a cached answer is marked as used. Marking it at each use would delay every message.
 	useInterval = time.Minute
-	// policyOverhead is the approximate memory of a remembered name in addition to its texts, in bytes.
+	// policyOverhead is the approximate memory in bytes that a remembered name needs in addition to its texts.
 	policyOverhead = 256
 	// policyLabel begins the names of DMARC records: RFC 9989 section 4.5.
 	policyLabel = "_dmarc."
 )
 
-// learn remembers the DMARC records of an answer from the network. If the name no longer has any, learn forgets the earlier ones. A
-// failed lookup changes nothing. Call it with mu held.
+// learn remembers the DMARC records of an answer from the network. If the name no longer has DMARC records, learn forgets the earlier ones.
+// A failed lookup changes nothing. Call it with mu held.
 func (r *Resolver) learn(q question, a *answer, now time.Time) {
 	if q.qtype != dns.TypeTXT || !strings.HasPrefix(q.name, policyLabel) || a.err != nil && !a.err.IsNotFound {
 		return
@@ -51,7 +50,7 @@ func (r *Resolver) learn(q question, a *answer, now time.Time) {
 func (r *Resolver) use(a *answer, now time.Time) {
 	if a != nil && a.policy != nil && now.Sub(a.used) > useInterval {
 		a.used = now
-		r.policies.order.MoveToFront(a.policy) // no effect if it was removed
+		r.policies.order.MoveToFront(a.policy) // has no effect if a.policy was removed from the list
 	}
 }
 
@@ -62,9 +61,9 @@ func isPolicy(text string) bool {
 	return strings.EqualFold(strings.TrimRight(name, " \t"), "v") && strings.Trim(version, " \t") == "DMARC1"
 }
 
-// Remembered returns the DMARC records of the last answer for name that had any. They are kept for 7 days beyond their TTL. It returns
-// nil if none are kept: name does not begin with _dmarc., has not been looked up, or has no such record according to a later answer. A
-// failed lookup changes nothing.
+// Remembered returns the DMARC records of the last answer for name that contained such records. They are kept for 7 days after their TTL
+// has expired. It returns nil if no records are kept. Possible reasons are that name does not begin with _dmarc., was not looked up, or had
+// no such record in a later answer. A failed lookup changes nothing.
 func (v *View) Remembered(name string) []string {
 	full, err := canonical(name)
 	if err != nil {

@@ -34,7 +34,7 @@ func canonical(name string) (string, error) {
 
 // hostLike reports whether a name is a DNS name without bytes that zone files escape. Almost all names are.
 func hostLike(name string) bool {
-	const maxName, maxLabel = 253, 63 // RFC 1035 section 2.3.4, without the final dot and the root
+	const maxName, maxLabel = 253, 63 // RFC 1035 section 2.3.4; maxName does not count the final dot and the root label
 	label := 0
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -51,8 +51,7 @@ func hostLike(name string) bool {
 	return label > 0 && len(name) <= maxName
 }
 
-// respell converts a name from any zone-file spelling to canonical form: the spelling in which the library returns names from the
-// network.
+// respell converts a name from any zone-file spelling to canonical form. The library returns names from the network in that form.
 func respell(text string) (string, error) {
 	var wire [256]byte
 	n, err := dns.PackDomainName(text, wire[:], 0, nil, false)

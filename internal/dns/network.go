@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// udpSize is the maximum size of a UDP answer that queries announce, in bytes: no path fragments it (DNS flag day 2020).
+	// udpSize is the maximum size of a UDP answer in bytes, which queries announce. Answers of this size are not fragmented on any path
+	// (DNS flag day 2020).
 	udpSize = 1232
-	// tries is the number of times that a query is sent to one server within its timeout, because UDP loses packets. All tries use the
-	// same socket and ID, so that a late answer to an earlier try is accepted.
+	// tries is the number of times that a query is sent to one server within the timeout. A query is repeated because UDP loses packets.
+	// All tries use the same socket and ID, so that a late answer to an earlier try is accepted.
 	tries = 3
 )
 
@@ -49,7 +50,7 @@ func ReadServers(path string) ([]netip.AddrPort, error) {
 // network queries servers over the network.
 type network struct {
 	servers    []netip.AddrPort
-	timeout    time.Duration // of a query to one server
+	timeout    time.Duration // the timeout of a query to one server
 	roots      []*rootProbe  // one for each server
 	preference preference
 	log        *slog.Logger
@@ -65,7 +66,7 @@ func newNetwork(o Options) *network {
 	return n
 }
 
-// ask queries the servers one after the other until one answers, the preferred one first.
+// ask queries the servers one after the other until one answers. It starts with the preferred server.
 func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	if len(n.servers) == 0 {
 		return nil, &queryError{status: NoServer}
@@ -73,7 +74,8 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	first := 0
 	if len(n.servers) > 1 {
 		first = n.preference.get()
-		// If the server has not replied when the query is sent again, the check of the server begins without waiting for the timeout.
+		// When ask sends a query again because the server has not replied, it also starts the check of the server, without waiting for the
+		// timeout.
 		late := time.AfterFunc(n.timeout/tries, func() { n.preference.suspect(first) })
 		defer late.Stop()
 	}
@@ -101,8 +103,8 @@ func (n *network) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	}
 	switch {
 	case lack != nil && (reply == nil || !errors.Is(lack, syscall.EADDRNOTAVAIL)):
-		// Another server might have answered, but this host has no resources for a query. A host without IPv6 returns EADDRNOTAVAIL for
-		// ::1.
+		// Another server might have answered, but this host has no resources for a query. EADDRNOTAVAIL is an exception: a host without
+		// IPv6 returns it for ::1.
 		return nil, lack
 	case reply != nil:
 		return reply, nil
@@ -118,7 +120,7 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	}
 	m, err := n.byUDP(ctx, server, q, end)
 	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && q.IsEdns0() != nil {
-		// RFC 6891 section 7: this is the answer of a server without EDNS.
+		// RFC 6891 section 7: a server without EDNS answers like this.
 		q = q.Copy()
 		q.Extra = nil
 		m, err = n.byUDP(ctx, server, q, end)
@@ -133,7 +135,7 @@ func (n *network) askOne(ctx context.Context, server netip.AddrPort, q *dns.Msg)
 	switch {
 	case err == nil:
 		return m, nil
-	case isLack(err): // before the check for a timeout, because EAGAIN also counts as a timeout
+	case isLack(err): // this case precedes the check for a timeout, because EAGAIN also counts as a timeout
 	case ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout():
 		return nil, &queryError{status: Timeout}
 	}
@@ -159,7 +161,7 @@ func (n *network) byUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg, 
 		if err := c.SetDeadline(next); err != nil {
 			return nil, err
 		}
-		if ctx.Err() != nil { // checked after SetDeadline, because it may have replaced the deadline in the past
+		if ctx.Err() != nil { // ctx may have set a deadline in the past, which SetDeadline has then replaced; so ctx is checked afterwards
 			return nil, ctx.Err()
 		}
 		m, err := query(conn, q)

@@ -9,7 +9,7 @@ import (
 // returnInterval is the time between checks of the earlier servers while a later one is preferred.
 const returnInterval = 30 * time.Second
 
-// preference is the server that is queried first. A failed lookup is retried at the next server and does not change the preference.
+// preference selects the server that is queried first. A failed lookup is retried at the next server and does not change the preference.
 // Otherwise a sender could change it by breaking its own DNS. The preference changes only if the preferred server does not answer `. NS`
 // either, and another server has a better result. When the first server of the configuration answers again, it becomes preferred again.
 type preference struct {
@@ -33,8 +33,8 @@ func (p *preference) get() int {
 	return p.first
 }
 
-// suspect starts a check of the preferred server in the background. first is the server at which a lookup failed. If it is no longer the
-// preferred one, suspect does nothing.
+// suspect starts a check of the preferred server in the background. first is the server at which a lookup failed. If that server is no
+// longer the preferred one, suspect does nothing.
 func (p *preference) suspect(first int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,7 +44,8 @@ func (p *preference) suspect(first int) {
 	}
 }
 
-// check queries `. NS` at the server first. If that does not answer, the next server with a better result becomes preferred.
+// check queries `. NS` at the server first. If the preferred server does not answer, the next server with a better result becomes
+// preferred.
 func (p *preference) check(first int) {
 	best, to := rootSilent, first
 	defer p.end(func() { p.move(first, to, best) })
@@ -66,7 +67,8 @@ func (p *preference) check(first int) {
 	}
 }
 
-// move makes the server to the preferred one and logs the change, unless to is first. Call it with mu held.
+// move makes the server with index to the preferred server, and logs the change. If to is equal to first, it keeps the preferred server,
+// and logs if no server answers. Call it with mu held.
 func (p *preference) move(first, to int, best rootAnswer) {
 	log, server := p.n.log, p.n.servers[first]
 	switch {
@@ -84,7 +86,7 @@ func (p *preference) move(first, to int, best rootAnswer) {
 	}
 }
 
-// tryReturn makes the first earlier server that answers the preferred one.
+// tryReturn queries the earlier servers in order. The first one that answers becomes the preferred server.
 func (p *preference) tryReturn(first int) {
 	to := first
 	defer p.end(func() {

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// shared is the state that all views of a message share.
+// shared is the common state of all views of a message.
 type shared struct {
 	resolver *Resolver
 	client   netip.Addr
 
 	mu        sync.Mutex
-	asked     []asked   // a list, because an ordinary message has three to ten questions, and no message more than 205
+	asked     []asked   // a list is sufficient: an ordinary message has three to ten questions, and the maximum is 205
 	open      openCount // lookups in progress
 	since     time.Time // when open became non-zero
 	spent     time.Duration
@@ -34,9 +34,9 @@ type asked struct {
 	name     string  // as the caller wrote it
 	answer   *answer // nil: in progress
 	flight   *flight // nil unless in progress
-	waiters  int32   // goroutines of the message that wait for the flight
+	waiters  int32   // the number of goroutines of the message that wait for the flight
 	reserved bool
-	vain     bool // all callers gave up, or there was no slot: the next caller repeats the lookup
+	vain     bool // the next caller must repeat the lookup, because all callers stopped waiting or no slot was free
 	cached   bool
 	took     time.Duration
 }
@@ -115,7 +115,7 @@ func (v *View) take(ctx context.Context, name string, q question, wait bool) (a 
 	return mine.answer, len(s.asked) - 1, mine.flight, true
 }
 
-// retries reports whether a lookup that got no slot is repeated. A reserved lookup is repeated if the earlier one was not reserved.
+// retries reports whether v repeats a lookup that got no slot. It does so if v is reserved and the earlier lookup was not.
 func (v *View) retries(known *asked) bool {
 	return v.reserved && !known.reserved && known.answer.lack
 }
@@ -138,7 +138,7 @@ func (o *openCount) of(reserved bool) *int {
 	return &o.others
 }
 
-// over reports whether the time of a lookup has ended.
+// over reports whether the deadline of a lookup has passed.
 func (v *View) over(ctx context.Context) bool {
 	return ctx.Err() != nil || !v.end.IsZero() && !time.Now().Before(v.end)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Recall returns a View that has these answers. It is used to repeat the checks of a message. It sends no queries: any other lookup
-// returns a temporary error, and Missed reports this.
+// Recall returns a View that answers lookups with the recorded answers. It is used to repeat the checks of a message. It sends no queries:
+// any other lookup returns a temporary error, and Missed reports this.
 func Recall(all []Lookup) *View {
 	v := newResolver(nil, 0, time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	for _, l := range all {

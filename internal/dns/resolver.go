@@ -9,9 +9,9 @@
 //	view := resolver.View(client)
 //	records, err := view.LookupTXT(ctx, "_dmarc.example.org")
 //
-// A lookup fails with a *net.DNSError that is not wrapped. IsNotFound means that there is no such record. IsTemporary means that no
-// answer came or the servers failed. An error with neither means that the answer exceeds a limit. Its Err is a [Status]. [OverLimit] and
-// View.Exhausted report two causes on this host.
+// A lookup fails with a *net.DNSError that is not wrapped. IsNotFound means that there is no such record. IsTemporary means that no answer
+// was received or that the servers failed. An error with neither means that the answer exceeds a limit. Its Err is a [Status]. [OverLimit]
+// and View.Exhausted report two causes on this host.
 package dns
 
 import (
@@ -29,12 +29,12 @@ import (
 // Options configure a Resolver. Servers or Ask, Timeout, Now and Log are required.
 type Options struct {
 	Servers []netip.AddrPort // recursive resolvers, tried in this order; see ReadServers
-	// Ask, if not nil, answers instead of Servers.
+	// If Ask is not nil, it answers all queries instead of Servers.
 	Ask     func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
-	Timeout time.Duration // of one query to one server
+	Timeout time.Duration // the timeout of one query to one server
 	// Slots is the maximum number of concurrent lookups, each of which needs a file descriptor. 0 means DefaultSlots.
 	Slots int
-	// FailedOver, if not nil, is called each time another server becomes preferred because the preferred one does not answer.
+	// If the preferred server does not answer and another server becomes preferred, the resolver calls FailedOver. It may be nil.
 	FailedOver func()
 	Now        func() time.Time
 	Log        *slog.Logger
@@ -43,7 +43,7 @@ type Options struct {
 // Resolver makes lookups for all messages, each of which uses a View. It is safe for concurrent use.
 type Resolver struct {
 	ask   func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
-	limit time.Duration // maximum time of a flight, and of its wait for a slot
+	limit time.Duration // the maximum duration of a flight, and also of its wait for a slot
 	now   func() time.Time
 	log   *slog.Logger
 	asked func(Asked)  // see SetObserver; may be nil
@@ -57,7 +57,7 @@ type Resolver struct {
 	slots    slots
 }
 
-// question is a name in lower case with its final dot, as miekg/dns writes names, and a type.
+// question is a name and a type. The name is in the form that miekg/dns uses: lower case with a final dot.
 type question struct {
 	name  string
 	qtype uint16
@@ -107,13 +107,13 @@ func (r *Resolver) cached(q question) *answer {
 // maxHops is the maximum number of aliases that this package itself follows. Recursive resolvers usually follow them.
 const maxHops = 8
 
-// resolve queries the servers, and follows the aliases that they do not follow.
+// resolve queries the servers. If a server does not follow an alias, resolve follows it.
 func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 	at, ttl := q.name, maxTTL
 	for range maxHops {
 		m := new(dns.Msg).SetQuestion(at, q.qtype)
 		m.SetEdns0(udpSize, false)
-		m.AuthenticatedData = true // RFC 6840 section 5.7: requests the bit without the signatures
+		m.AuthenticatedData = true // RFC 6840 section 5.7: requests the AD bit, but no signatures
 		reply, err := r.ask(ctx, m)
 		if err != nil {
 			return failed(q, queryErrorOf(err).status)
@@ -122,7 +122,7 @@ func (r *Resolver) resolve(ctx context.Context, q question) *answer {
 		ttl = min(ttl, a.ttl)
 		if target == "" {
 			a.ttl = ttl
-			a.absent = a.absent && at == q.name // a name with an alias exists
+			a.absent = a.absent && at == q.name // if the queried name has an alias, that name exists
 			return a
 		}
 		at = target

@@ -11,7 +11,7 @@ import (
 const (
 	// rootTimeout limits a query for `. NS`. A recursive resolver has the answer in its cache, or needs one round trip to a root server.
 	rootTimeout = 2 * time.Second
-	// rootMemory is how long the result is reused, so that senders cannot cause more than one query in that time. As a consequence, the
+	// rootMemory is the time for which the result is reused. Senders cannot cause more than one query in that time. As a consequence, the
 	// start and the end of an outage are noticed a few seconds late.
 	rootMemory = 3 * time.Second
 )
@@ -65,7 +65,7 @@ func (p *rootProbe) query(running chan struct{}) {
 	defer cancel()
 	last := rootSilent
 	defer func() {
-		_ = recover() // a panic of ask counts as no reply; lookups log it
+		_ = recover() // a panic of ask counts as no reply; the lookups that call ask log the panic
 		p.mu.Lock()
 		p.running, p.ended, p.last = nil, time.Now(), last
 		p.mu.Unlock()
@@ -82,9 +82,9 @@ func (p *rootProbe) query(running chan struct{}) {
 	}
 }
 
-// RootAnswers reports whether any server answers a query for the name servers of the root. If none does, the DNS of this host has failed,
-// not that of a sender. The query uses neither the cache nor a slot. Its result is reused for a few seconds. RootAnswers takes at most
-// rootTimeout, and returns false if ctx ends first.
+// RootAnswers reports whether any server answers a query for the name servers of the root. If no server answers, the DNS of this host has
+// failed, not the DNS of a sender. The query uses neither the cache nor a slot. Its result is reused for a few seconds. RootAnswers takes
+// at most rootTimeout, and returns false if ctx ends first.
 func (r *Resolver) RootAnswers(ctx context.Context) bool {
 	answers := make(chan rootAnswer, len(r.roots))
 	for _, p := range r.roots {

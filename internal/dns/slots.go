@@ -11,23 +11,24 @@ const (
 	// DefaultSlots is the default of Options.Slots, the maximum number of concurrent lookups: ten for each of the hundred smtpd processes
 	// of a busy server.
 	DefaultSlots = 1000
-	// MinSlots is the minimum number of slots that can be divided into reserved and other ones.
+	// MinSlots is the minimum number of slots. Fewer slots could not be divided into reserved and other slots.
 	MinSlots = 4
-	// reservedShare is the share of the slots that only reserved lookups may use: one in reservedShare.
+	// reservedShare determines how many slots only reserved lookups may use: one of every reservedShare slots.
 	reservedShare = 4
-	// waitingPerSlot limits the number of lookups that wait for a slot, per slot. A waiting lookup needs a few hundred bytes and the
-	// goroutine of its caller. If more lookups were waiting, the last one would probably not get a slot before its timeout.
+	// waitingPerSlot is the maximum number of waiting lookups for each slot. A waiting lookup needs a few hundred bytes and the goroutine
+	// of its caller. If more lookups were waiting, the last one would probably not get a slot before its timeout.
 	waitingPerSlot = 4
-	// yieldAfter is how long a lookup keeps its slot while another client without a slot waits. Resolvers answer most queries within this
-	// time. A lookup that takes longer will probably fail. It loses its slot and is repeated later.
+	// yieldAfter is the time for which a lookup keeps its slot while another client without a slot waits. Resolvers answer most queries
+	// within this time. A lookup that takes longer will probably fail. It loses its slot and is repeated later.
 	yieldAfter = time.Second
-	// clientBits4 and clientBits6 are the lengths of the prefixes that count as one client. An IPv6 host usually has a whole /64.
+	// clientBits4 and clientBits6 are prefix lengths. All addresses with the same prefix count as one client. An IPv6 host usually has a
+	// whole /64.
 	clientBits4, clientBits6 = 32, 64
 )
 
 // asker identifies the client for which a lookup is made, and the kind of slot.
 type asker struct {
-	client   netip.Addr // see clientOf; invalid: not limited to a share
+	client   netip.Addr // see clientOf; if the address is invalid, the lookup is not limited to a share
 	reserved bool
 }
 
@@ -54,8 +55,8 @@ type slots struct {
 	busy       int // lookups in progress
 	busyOthers int // lookups in progress that are not reserved
 	waiting    int
-	clients    map[netip.Addr]*client // that have lookups in progress or waiting
-	queue      []*client              // that have lookups waiting, the longest waiting first
+	clients    map[netip.Addr]*client // all clients that have lookups in progress or waiting
+	queue      []*client              // all clients that have waiting lookups; the client that has waited longest is first
 }
 
 // client contains the lookups of one client.
@@ -82,7 +83,7 @@ func (s *slots) client(addr netip.Addr) *client {
 	return c
 }
 
-// left returns the number of free slots for reserved or for other lookups.
+// left returns the number of free slots, either for reserved lookups or for other lookups.
 func (s *slots) left(reserved bool) int {
 	if reserved {
 		return s.all - s.busy
@@ -93,7 +94,8 @@ func (s *slots) left(reserved bool) int {
 // admits reports whether a lookup of c may start now.
 func (s *slots) admits(c *client, reserved bool) bool { return s.left(reserved) > c.load() }
 
-// load returns the number of lookups of c in progress. It is 0 for lookups without a client, such as key checks, which have no share.
+// load returns the number of lookups of c in progress. It is 0 for lookups without a client, such as key checks, because no share applies
+// to them.
 func (c *client) load() int {
 	if !c.addr.IsValid() {
 		return 0
@@ -131,8 +133,8 @@ func (s *slots) forget(c *client) {
 	}
 }
 
-// wait adds f to the queue. If the queue is full, it removes and returns a flight of the client with the most lookups, which may be f
-// itself.
+// wait adds f to the queue. If the queue is full, it removes one flight and returns it. That flight belongs to the client with the most
+// lookups, and may be f itself.
 func (s *slots) wait(f *flight) (dropped *flight) {
 	c := s.client(f.asker.client)
 	if len(c.waiting) == 0 {
@@ -185,7 +187,7 @@ func (s *slots) load(addr netip.Addr) int {
 	return 0
 }
 
-// next starts and returns the next flight that may start, or returns nil if no flight may.
+// next starts the next flight that may start, and returns it. If no flight may start, it returns nil.
 func (s *slots) next() *flight {
 	var first *flight
 	fewest := math.MaxInt
@@ -204,15 +206,15 @@ func (s *slots) next() *flight {
 	return first
 }
 
-// yields returns the lookup that must wait again so that the waiting lookup f can start, or nil. It returns the oldest lookup of the
-// client with the most lookups. That lookup must be older than yieldAfter. Afterwards its client must have at least as many lookups in
-// progress as the client of f.
+// yields returns the lookup that must lose its slot so that the waiting lookup f can start, or nil. It returns the oldest lookup of the
+// client with the most lookups. That lookup must be older than yieldAfter. After the change, its client must still have at least as many
+// lookups in progress as the client of f.
 func (s *slots) yields(f *flight) *flight {
 	own := s.clients[f.asker.client].load()
 	if own > s.left(f.asker.reserved) {
-		return nil // one more slot would not be sufficient
+		return nil // even with one more free slot, f could not start
 	}
-	each := f.asker.reserved || s.busyOthers < s.others // otherwise f can only use the slot of a lookup that is not reserved
+	each := f.asker.reserved || s.busyOthers < s.others // if each is false, f can only use the slot of a lookup that is not reserved
 	var found *flight
 	most := own + 1
 	for _, c := range s.clients {

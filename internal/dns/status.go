@@ -17,7 +17,8 @@ import (
 // Status is the outcome of a lookup. The Err of each *net.DNSError of this package is a Status.
 type Status string
 
-// The outcomes that are answers: there are records, the name does not exist, and the name has no such record.
+// The outcomes of lookups that were answered. In this order, they mean: there are records, the name does not exist, and the name has no
+// such record.
 const (
 	NoError  Status = "NOERROR"
 	NXDomain Status = "NXDOMAIN"
@@ -34,7 +35,7 @@ const (
 
 // The servers sent no readable answer.
 const (
-	Timeout           Status = "timeout"            // no reply in time, or the time for the message had ended
+	Timeout           Status = "timeout"            // no reply was received in time, or the deadline for the message had passed
 	ConnectionRefused Status = "connection_refused" // no process listens at the address of the server
 	ConnectionClosed  Status = "connection_closed"  // the server closed the connection before its reply
 	Unreachable       Status = "unreachable"        // the query could not be sent to the server for another reason
@@ -43,7 +44,7 @@ const (
 	UnrelatedAnswer   Status = "unrelated_answer"   // the reply belongs to another query
 )
 
-// The reply exceeds a limit. The last two are permanent: repeating the lookup would not change the result.
+// The reply exceeds a limit. The last two of these are permanent: a retry would not change the result.
 const (
 	AliasLoop      Status = "alias_loop"
 	TooManyAliases Status = "too_many_aliases"
@@ -59,12 +60,12 @@ const (
 	NoServer      Status = "no_server"      // no name server is configured
 	Limit         Status = "limit"          // the message reached its limit of lookups: OverLimit
 	NotLookedUp   Status = "not_looked_up"  // the view sends no queries: View.Known, Recall
-	InvalidName   Status = "invalid_name"   // not a DNS name, or not an address; counts as a name that does not exist
+	InvalidName   Status = "invalid_name"   // the name or address is not valid; counts as a name that does not exist
 	InternalError Status = "internal_error" // a defect of Signpost
-	Forgotten     Status = "forgotten"      // only in a Lookup: the journal no longer has the answer
+	Forgotten     Status = "forgotten"      // occurs only in a Lookup: the journal no longer has the answer
 )
 
-// Statuses returns all statuses except RCODEs without a constant.
+// Statuses returns all statuses that have a constant. Other RCODEs are missing.
 func Statuses() []Status {
 	return []Status{NoError, NXDomain, NoData, FormErr, ServFail, NotImp, Refused, Timeout, ConnectionRefused, ConnectionClosed, Unreachable,
 		Truncated, Malformed, UnrelatedAnswer, AliasLoop, TooManyAliases, TooManyRecords, TooMuchText, NoSlot, NoDescriptor, NoSocket,
@@ -99,7 +100,7 @@ type queryError struct {
 	cause  error // may be nil
 }
 
-// Error returns the status as a phrase, and the cause if that has more information. It contains no addresses.
+// Error returns the status as a phrase. It adds the cause if the cause contains more information. It contains no addresses.
 func (f *queryError) Error() string {
 	if f.cause == nil || f.status == ConnectionRefused || f.status == ConnectionClosed {
 		return f.status.Words()

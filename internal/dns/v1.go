@@ -8,8 +8,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ParseV1 parses an answer in the form of journal entries of version 1: one text that contains the records or the error. It sets the
-// type, status, records and Cut of the Lookup. The journal entry has the other values.
+// ParseV1 parses an answer from a journal entry of version 1. There, an answer is one text that contains the records or the error. It sets
+// the type, status, records and Cut of the Lookup. The other values are in the journal entry.
 func ParseV1(qtype, answer string) Lookup {
 	l := Lookup{Type: qtype, Status: NoError}
 	switch n, _ := fmt.Sscanf(answer, "(cut, %d bytes)", &l.Cut); {
@@ -53,7 +53,7 @@ func (l *Lookup) parseTextV1(answer string) bool {
 	return true
 }
 
-// statusV1 returns the Status for an error of version 1.
+// statusV1 returns the Status for the text of an error in version 1.
 func statusV1(text string) Status {
 	for _, c := range []struct {
 		end string

@@ -16,10 +16,10 @@ import (
 type View struct {
 	shared   *shared
 	budget   *int      // remaining questions; guarded by shared.mu; nil: no limit
-	end      time.Time // the deadline of all lookups; zero: only that of their contexts
+	end      time.Time // the deadline of all lookups; zero: only the contexts of the lookups have deadlines
 	reserved bool      // see Reserved
 	known    bool      // no queries are sent
-	missed   bool      // known: a lookup would have needed a query
+	missed   bool      // set if known is true and a lookup would have needed a query
 }
 
 // View returns a view for a message. client is the SMTP client. If there are too few slots, clients with many lookups in progress must
@@ -44,15 +44,16 @@ func (v *View) Exhausted() bool {
 	return v.shared.exhausted
 }
 
-// Limit returns the view with a limit of n additional different questions. Lookups over the limit fail with a temporary error, for which
-// OverLimit returns true. Cached answers also count, so that a verdict does not depend on earlier messages.
+// Limit returns the view with a limit: the message can have at most n additional different questions. Lookups over the limit fail with a
+// temporary error, for which OverLimit returns true. Questions that the cache answers also count, so that a result does not depend on
+// earlier messages.
 func (v *View) Limit(n int) *View {
 	limited := *v
 	limited.budget = &n
 	return &limited
 }
 
-// Until returns the view with a deadline for its lookups. Unlike a context, it needs no timer for a cached answer.
+// Until returns the view with a deadline for its lookups. Unlike a context with a deadline, it needs no timer for a cached answer.
 func (v *View) Until(end time.Time) *View {
 	until := *v
 	until.end = end
@@ -93,7 +94,7 @@ func (a Answered) Lookups() []Lookup {
 	return all
 }
 
-// Shortened returns the lookups with answers shortened as by Lookup.Shorten.
+// Shortened returns the lookups with shortened answers. Lookup.Shorten describes what is omitted.
 func (a Answered) Shortened() []Lookup {
 	all := make([]Lookup, 0, len(a.all))
 	for _, a := range a.all {
@@ -121,7 +122,7 @@ func (v *View) Spent() (queries int, open time.Duration) {
 	return len(s.asked), open
 }
 
-// overLimit is wrapped by the error of a lookup that a view's Limit prevented.
+// overLimit marks the errors of lookups that a view's Limit prevented. Those errors wrap it.
 type overLimit struct{}
 
 func (overLimit) Error() string { return string(Limit) }
@@ -130,7 +131,7 @@ func tooMany(q question) *answer {
 	return &answer{err: &net.DNSError{UnwrapErr: overLimit{}, Err: string(Limit), Name: q.name, IsTemporary: true}}
 }
 
-// OverLimit reports whether a lookup was not made because its message had reached the limit of queries.
+// OverLimit reports whether err belongs to a lookup that was not made because the message had reached its limit of queries.
 func OverLimit(err error) bool { return errors.Is(err, overLimit{}) }
 
 func (a *answer) error() error {
@@ -141,7 +142,7 @@ func (a *answer) error() error {
 	return &e
 }
 
-// LookupTXT returns the TXT records of a name, the strings of each joined.
+// LookupTXT returns the TXT records of a name. The strings of each record are joined.
 func (v *View) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	a := v.lookup(ctx, name, dns.TypeTXT)
 	return a.text, a.error()
@@ -175,7 +176,7 @@ func (v *View) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 	return a.names, a.error()
 }
 
-// Exists reports whether a name exists, with records of any type or with names below it: RFC 8020.
+// Exists reports whether a name exists. A name exists if it has records of any type or if there are names below it: RFC 8020.
 func (v *View) Exists(ctx context.Context, name string) (bool, error) {
 	a := v.lookup(ctx, name, dns.TypeTXT)
 	if a.err != nil && !a.err.IsNotFound {

@@ -11,13 +11,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Zone answers queries from a zone file, to try records before they are published and for tests.
+// Zone answers queries from a zone file. It is used in tests, and to try records before they are published.
 type Zone struct{ records map[string][]dns.RR }
 
 // defaultTTL is the TTL of records if the zone file sets none.
 const defaultTTL = 3600
 
-// ParseZone parses a zone file: RFC 1035 section 5. Its origin is the root. file is the file name for errors, which also have the line.
+// ParseZone parses a zone file: RFC 1035 section 5. The origin of the file is the root. Errors contain the line and the file name in the
+// parameter file.
 func ParseZone(r io.Reader, file string) (*Zone, error) {
 	z := &Zone{records: map[string][]dns.RR{}}
 	parser := dns.NewZoneParser(r, ".", file)
@@ -53,8 +54,8 @@ func zoneFault(file string, err error) error {
 	return fmt.Errorf("%s:%s: %s: %s", file, m[3], m[1], m[2])
 }
 
-// Answer returns the answer of a recursive resolver that knows only this zone. It has the records after following aliases, NODATA if the
-// name has other records or there is a name below it, and NXDOMAIN otherwise.
+// Answer returns the answer of a recursive resolver that knows only this zone. The answer follows aliases. If the name does not have the
+// records, the answer is NODATA or NXDOMAIN. It is NODATA if the name has other records or there is a name below it.
 func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true
@@ -84,7 +85,7 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 		name = next
 	}
 	if next != "" {
-		return m // more aliases than fit into one answer; the client continues from the last one
+		return m // the aliases do not fit into one answer; the client continues from the last alias
 	}
 	if len(m.Answer) == 0 || m.Answer[len(m.Answer)-1].Header().Rrtype != q.Question[0].Qtype {
 		m.Ns = append(m.Ns, z.soaAbove(name))
@@ -95,7 +96,7 @@ func (z *Zone) Answer(q *dns.Msg) *dns.Msg {
 	return m
 }
 
-// soaAbove returns the SOA of the zone of a name, or an SOA of the root if the file has none.
+// soaAbove returns the SOA of the zone of a name. If the file has no such SOA, it returns an SOA of the root.
 func (z *Zone) soaAbove(name string) dns.RR {
 	for _, i := range append(dns.Split(name), len(name)-1) {
 		for _, rr := range z.records[name[i:]] {

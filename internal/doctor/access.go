@@ -22,7 +22,7 @@ type Account struct {
 	GIDs []uint32 // the primary group first
 }
 
-// LookupAccount returns the account of a user name.
+// LookupAccount returns the account of the user with this name.
 func LookupAccount(name string) (*Account, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -46,7 +46,7 @@ func LookupAccount(name string) (*Account, error) {
 // The permission bits.
 const (
 	Search fs.FileMode = 1 // of a directory
-	Write  fs.FileMode = 2 // connect(2) to a socket also needs it
+	Write  fs.FileMode = 2 // a process also needs it for connect(2) to a socket
 	Read   fs.FileMode = 4
 )
 
@@ -62,7 +62,7 @@ func PermissionsOf(fi fs.FileInfo) Permissions {
 	return Permissions{st.Uid, st.Gid, fi.Mode()}
 }
 
-// Class returns the letter of chmod(1) for the class of permission bits that applies to a, and these bits.
+// Class returns the class of permissions that applies to account a: its letter, as in chmod(1), and its permission bits.
 func (a *Account) Class(p Permissions) (letter string, bits fs.FileMode) {
 	mode := p.Mode.Perm()
 	switch {
@@ -84,11 +84,11 @@ func (a *Account) May(p Permissions, want fs.FileMode) bool {
 type Barrier struct {
 	Path        string
 	Permissions Permissions
-	Err         error // the error of stat(2); nil if the permissions deny access
+	Err         error // the error of stat(2); nil if stat succeeded and the permissions deny access
 }
 
-// Barrier returns the first directory that a cannot search on the path from one directory to another below it, or nil. It follows
-// symbolic links and checks the directories of their targets too.
+// Barrier checks the path from one directory to another below it. It returns the first directory that account a cannot search, or nil. It
+// follows symbolic links and checks the directories of their targets too.
 func (a *Account) Barrier(from, to string) *Barrier {
 	dirs := dirsBetween(from, to)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real != filepath.Clean(to) {
@@ -113,7 +113,7 @@ func (a *Account) Barrier(from, to string) *Barrier {
 	return nil
 }
 
-// dirsBetween returns the directories on the path from one directory to another below it, both included.
+// dirsBetween returns the directories on the path from one directory to another below it, including the first and the last.
 func dirsBetween(from, to string) []string {
 	all := []string{to}
 	for d := filepath.Clean(to); d != filepath.Clean(from) && d != "/" && d != "."; {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Instance has the texts of a finding for another domain with the same cause.
+// Instance is a finding for another domain that has the same cause. It contains only the domain and the texts.
 type Instance struct {
 	Domain string `json:"domain"`
 	What   string `json:"what"`
@@ -15,17 +15,17 @@ type Instance struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
-// maxShown is the maximum number of further domains in Headline, and of lines in Fixes.
+// maxShown is the maximum number of further domains in a Headline, and also the maximum number of lines in Fixes.
 const maxShown = 3
 
-// Arrange returns one finding for each cause, the worst first. Findings about several domains have the same cause if Check and Level are
-// equal, and if Cause and Why are equal without the domain. The first of these findings is kept, and the others become its Others. Findings
-// whose texts are all equal become one. Arrange is idempotent.
+// Arrange returns one finding for each cause, the worst first. Findings about several domains have the same cause if Check, Level, Cause
+// and Why are equal. A domain's own name in Cause and Why does not count as a difference. The first of these findings is kept, and the
+// others become its Others. Findings whose texts are all equal become one. Arrange is idempotent.
 func Arrange(all []Finding) []Finding {
 	type key struct {
 		check, level, cause, why, where, fix string
 
-		nth int // counts equal findings about one domain, such as those about two keys: they stay separate
+		nth int // counts findings about one domain that are otherwise equal, for example about two keys; they stay separate
 	}
 	type domainKey struct {
 		key
@@ -73,8 +73,7 @@ func (f Finding) mentions(domain string) bool {
 	return domain != "" && slices.ContainsFunc([]string{f.What, f.Where, f.Why, f.Fix}, func(text string) bool { return mask(text, domain) != text })
 }
 
-// mask replaces a domain in a text by a NUL. Subdomains keep their own labels. A longer name that only contains the same letters is
-// unchanged.
+// mask replaces a domain in a text by a NUL. Subdomains keep their own labels. It does not change a longer name that contains the domain.
 func mask(text, domain string) string {
 	if domain == "" {
 		return text
@@ -100,7 +99,7 @@ func mask(text, domain string) string {
 	}
 }
 
-// Headline returns What, followed by the number of further domains and the first of them.
+// Headline returns What, followed by the number of further domains and the names of the first few.
 func (f Finding) Headline() string {
 	n := len(f.Others)
 	if n == 0 {
@@ -130,7 +129,7 @@ func (f Finding) Fixes() string {
 	return strings.Join(lines, "\n")
 }
 
-// Count returns how many findings have each level.
+// Count returns the number of findings of each level.
 func Count(all []Finding) string {
 	n := map[Level]int{}
 	for _, f := range all {

@@ -31,14 +31,14 @@ type Finding struct {
 
 	Domain string     `json:"domain,omitempty"` // the domain concerned; empty: this host
 	Others []Instance `json:"others,omitempty"` // the further domains with the same cause; Arrange sets it
-	Cause  string     `json:"-"`                // compared by Arrange instead of What; set if What contains more than the domain
-	First  bool       `json:"-"`                // sorted before worse findings, because it explains them
+	Cause  string     `json:"-"`                // Arrange compares this text instead of What; set if What has other details that differ between domains
+	First  bool       `json:"-"`                // the finding is listed before worse findings, because it explains them
 }
 
 // Check is one check of a list.
 type Check struct {
 	Name string // as in docs/doctor.md
-	Doc  string // what the check examines, as in docs/doctor.md
+	Doc  string // what the check examines, in the words of docs/doctor.md
 	Run  func(context.Context) []Finding
 }
 
@@ -55,7 +55,7 @@ func Run(ctx context.Context, checks []Check) (all []Finding) {
 }
 
 // Or returns a function for Check.Run that returns good as a green finding if run finds nothing. If several findings have the same Fix, it
-// keeps only the first, because several services may have one cause.
+// keeps only the first: one wrong setting can cause findings for several services.
 func Or(good string, run func(context.Context) []Finding) func(context.Context) []Finding {
 	return func(ctx context.Context) []Finding {
 		found := run(ctx)

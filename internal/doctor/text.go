@@ -12,7 +12,8 @@ import (
 	"github.com/hbollon/go-edlib"
 )
 
-// Printable returns f with all bytes escaped that are neither printable ASCII nor line feeds, so that no text can control a terminal.
+// Printable returns f without control characters, so that no text can control a terminal. It escapes all bytes except printable ASCII and
+// line feeds.
 func (f Finding) Printable() Finding {
 	f.Others = slices.Clone(f.Others)
 	texts := []*string{&f.What, &f.Where, &f.Why, &f.Fix, &f.Domain}
@@ -40,7 +41,8 @@ func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 // maxWord is the maximum length of a word that Nearest compares.
 const maxWord = 32
 
-// shortWord is the maximum length of a word in which only one letter may differ. With two changes, too many short words would be similar.
+// shortWord is the maximum length of a word in which only one letter may differ. If two letters could differ, too many short words would be
+// similar.
 const shortWord = 4
 
 // Nearest returns the most similar of words, or "" if none is similar.
@@ -72,13 +74,13 @@ func Join[T any](all []T, separator string, text func(T) string) string {
 	return strings.Join(texts, separator)
 }
 
-// OrNotPermitted returns f, a finding about err, unless err means that this process has no permission. Then it returns a finding that
-// asks the user to run doctor as root.
+// OrNotPermitted returns f, a finding about err. But if err means that this process has no permission, it returns a finding that asks the
+// user to run doctor as root.
 func OrNotPermitted(err error, f Finding) Finding {
 	if !errors.Is(err, fs.ErrPermission) {
 		return f
 	}
-	if os.Geteuid() == 0 { // root was denied access because it acted as the owner of a directory
+	if os.Geteuid() == 0 { // the process runs as root, but acted as the owner of a directory, who has no permission
 		f.Where = denied(err)
 		return f
 	}

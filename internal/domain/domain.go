@@ -1,4 +1,4 @@
-// Package domain parses domain names and converts them to the one form that Signpost compares, queries and logs.
+// Package domain parses domain names and converts them to a single form. Signpost compares, queries and logs names in this form.
 package domain
 
 import (
@@ -15,8 +15,8 @@ import (
 const maxInput = 4 * 253
 
 // Parse returns a domain name as lower-case A-labels. It converts U-labels as in RFC 8616 section 5. A final dot is an error, and so is a
-// character other than letters, digits, hyphens, underscores and dots. So no unchecked byte reaches a DNS query, the log or a header
-// field.
+// character other than letters, digits, hyphens, underscores and dots. Because of these checks, no other character reaches a DNS query, the
+// log or a header field.
 func Parse(s string) (string, error) {
 	if len(s) > maxInput || !utf8.ValidString(s) {
 		return "", notName()
@@ -39,8 +39,8 @@ func Parse(s string) (string, error) {
 	return strings.ToLower(s), nil
 }
 
-// ParseArgument is Parse for a name that a person wrote: in a command line, a file of domains or the configuration. It accepts a final
-// dot, and its error quotes the name.
+// ParseArgument is like Parse, but for a name that a person wrote, for example in a command line, a file of domains or the configuration.
+// It accepts a final dot, and its error quotes the name.
 func ParseArgument(s string) (string, error) {
 	name, err := Parse(strings.TrimSuffix(s, "."))
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ParseHosted is ParseArgument for a domain that will get a key. It returns an error if no mail can come from the domain, or if the
-// domain cannot be in DNS.
+// ParseHosted is like ParseArgument, but for a domain that will get a key. It returns an error if no mail can come from the domain, or if
+// the domain cannot be in DNS.
 func ParseHosted(s string) (string, error) {
 	name := strings.TrimSuffix(s, ".")
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {

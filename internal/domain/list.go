@@ -14,8 +14,8 @@ const (
 	maxWrong = 10
 )
 
-// ReadList reads a list of domains: one on each line, # starts a comment. parse checks a name and returns its normal form. The error names
-// all wrong lines, up to a limit, as file:line. An empty list is not an error.
+// ReadList reads a list of domains: one on each line, # starts a comment. parse checks a name and returns its normal form. The error lists
+// the wrong lines in the form file:line, up to a limit. An empty list is not an error.
 func ReadList(r io.Reader, file string, parse func(string) (string, error)) ([]string, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxList+1))
 	if err != nil {
@@ -49,7 +49,7 @@ func ReadList(r io.Reader, file string, parse func(string) (string, error)) ([]s
 	return Unique(all), errors.Join(wrong...)
 }
 
-// Unique returns names without repetitions, in their order.
+// Unique returns names without repetitions. It keeps their order.
 func Unique(names []string) (all []string) {
 	known := map[string]bool{}
 	for _, name := range names {

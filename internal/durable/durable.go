@@ -27,7 +27,7 @@ func TempOf(name string) (of string, ok bool) {
 	return name[:i], len(random) == textLen && strings.Trim(random, base32) == ""
 }
 
-func temp(name string) string { return name + TempMark + rand.Text() } // not the process ID, because a killed process may have used the same ID
+func temp(name string) string { return name + TempMark + rand.Text() } // the suffix is random; a process ID could be that of a killed process
 
 // Draft is a temporary file with the new contents of a file. Its data is synced to the disk.
 type Draft struct {
@@ -35,7 +35,7 @@ type Draft struct {
 	tmp, name string
 }
 
-// NewDraft writes a draft of the file name in dir. Before the draft is synced, prepare may set its owner and mode.
+// NewDraft writes a draft of the file called name in the directory dir. Before the draft is synced, prepare may set its owner and mode.
 func NewDraft(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare func(*os.File) error) (Draft, error) {
 	d := Draft{dir, temp(name), name}
 	f, err := dir.OpenFile(d.tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
@@ -70,8 +70,8 @@ func Write(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare fun
 	return d.Commit()
 }
 
-// Keep returns a function for NewDraft that gives the draft the mode and the owner of the file that it will replace. If there is no such
-// file, it sets the given mode.
+// Keep returns a function for the parameter prepare of NewDraft. The function sets the mode and the owner of the draft to those of the file
+// that the draft will replace. If there is no such file, it sets the given mode.
 func Keep(dir *os.Root, name string, mode fs.FileMode) func(*os.File) error {
 	return func(f *os.File) error {
 		old, err := dir.Lstat(name)

@@ -24,7 +24,7 @@ type Lock struct {
 
 // BusyError is the error of a lock that another process holds.
 type BusyError struct {
-	PID int // of the process that holds the lock; 0: unknown
+	PID int // the ID of the process that holds the lock; 0: unknown
 }
 
 func (e *BusyError) Error() string { return "locked by another process" }
@@ -32,8 +32,8 @@ func (e *BusyError) Error() string { return "locked by another process" }
 // TryLock locks a file in a directory. If there is no such file, it creates one. The last element of path is the name in dir; the rest is
 // only used in errors. The error is a *BusyError if another process holds the lock.
 //
-// TryLock returns an error if the file is not a regular file or has more than one name. The owner of the directory could have linked the
-// name to a file of root. Root would then change the contents and the owner of that file.
+// TryLock returns an error if the file is not a regular file or has more than one name. The reason is that the owner of the directory could
+// have created a link with this name to a file of root. Root would then change the contents and the owner of that file.
 func TryLock(dir *os.Root, path string) (*Lock, error) {
 	name := filepath.Base(path)
 	for {
@@ -52,7 +52,7 @@ func TryLock(dir *os.Root, path string) (*Lock, error) {
 		// The file may have been replaced, or removed, between the open and the lock.
 		held, err := f.Stat()
 		now, nowErr := dir.Lstat(name)
-		isLink := nowErr == nil && now.Mode()&fs.ModeSymlink != 0 // os.Root follows a link within the directory
+		isLink := nowErr == nil && now.Mode()&fs.ModeSymlink != 0 // name is a symbolic link within the directory, which os.Root follows
 		if err = cmp.Or(err, nowErr); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(held, now) && !isLink {
 			f.Close()
 			continue
@@ -80,7 +80,7 @@ func TryLock(dir *os.Root, path string) (*Lock, error) {
 func openLock(dir *os.Root, name string) (*os.File, error) {
 	f, err := dir.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
-		// After a takeover, the file belongs to root. Read access is sufficient to lock it, except on NFS.
+		// After root has replaced a lock, the file belongs to root. Read access is sufficient to lock it, except on NFS.
 		if old, oldErr := dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); !errors.Is(oldErr, fs.ErrNotExist) {
 			return old, oldErr
 		}
@@ -90,8 +90,8 @@ func openLock(dir *os.Root, name string) (*os.File, error) {
 
 func flock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
-// ReplaceLock takes a lock that another process may hold, by replacing the file with a new one. The other process is not stopped. It can
-// detect the replacement with Lock.Current.
+// ReplaceLock takes a lock that another process may hold. It replaces the lock file with a new file. The other process is not stopped. It
+// can detect the replacement with Lock.Current.
 func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
 	tmp := temp(name)
 	f, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
@@ -122,7 +122,8 @@ func holder(f *os.File) int {
 	return max(pid, 0)
 }
 
-// WritePID writes the process ID to the lock, for the *BusyError of other processes. If this fails, these cannot name the process.
+// WritePID writes the process ID to the lock. Other processes read it for their *BusyError. If WritePID fails, their errors do not name
+// this process.
 func (l *Lock) WritePID() {
 	if l.pid = true; l.file.Truncate(0) == nil {
 		_, _ = l.file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
@@ -132,7 +133,8 @@ func (l *Lock) WritePID() {
 // File returns the locked file.
 func (l *Lock) File() *os.File { return l.file }
 
-// Current returns the file that now has the name of the lock. It returns nil if that is the locked file, or if there is none.
+// Current reports whether another file now has the name of the lock, and returns that file. It returns nil if the locked file still has the
+// name, or if no file has it.
 func (l *Lock) Current() (fs.FileInfo, error) {
 	held, err := l.file.Stat()
 	if err != nil {

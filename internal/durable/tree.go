@@ -12,8 +12,8 @@ import (
 )
 
 // Tree is a list of directories that another user may own, such as STATE_DIR. Files in them are opened through os.Root, because that user
-// could create symbolic links there for root to follow. Callers other than root follow links out of the tree, because the links open only
-// files that these users can open anyway.
+// could create symbolic links there for root to follow. If the process does not run as root, it follows links out of the tree. Such a link
+// can lead only to files that the user of the process can open anyway.
 type Tree []string
 
 // MaxFile is the maximum number of bytes that Tree.Read reads. The largest file is the metadata of a key, a few KiB.
@@ -45,14 +45,14 @@ func OpenDir(path string) (*os.Root, error) {
 	return root, PathError(path, err)
 }
 
-// OpenDirIn is OpenDir for a directory in root.
+// OpenDirIn is like OpenDir, but for a directory in root.
 func OpenDirIn(root *os.Root, rel string) (*os.Root, error) { return root.OpenRoot(rel + asDir) }
 
-// OpenIn returns the directory rel in root. path is its full path. It is used in errors, and for links that a caller other than root
-// follows.
+// OpenIn returns the directory rel in root. path is the full path of the directory. OpenIn uses it in errors. If the process does not run
+// as root, OpenIn also uses it to follow links.
 func OpenIn(root *os.Root, rel, path string) (*os.Root, error) {
 	dir, err := OpenDirIn(root, rel)
-	// An error with an errno does not mean a link out of root.
+	// If the error contains an errno, the cause is not a link out of root.
 	if errno := syscall.Errno(0); err == nil || errors.As(err, &errno) || !isLinkIn(root, rel) {
 		return dir, PathError(path, err)
 	}
@@ -63,7 +63,7 @@ func OpenIn(root *os.Root, rel, path string) (*os.Root, error) {
 	return dir, PathError(path, err)
 }
 
-// RootLinkError is the error that root gets for a link out of the tree.
+// RootLinkError is the error for a link out of the tree if the process runs as root.
 type RootLinkError struct{ Path string }
 
 func (e *RootLinkError) Error() string {
@@ -80,7 +80,7 @@ func isLinkIn(root *os.Root, rel string) bool {
 	return false
 }
 
-// fault is an error of a file that does not come from the kernel.
+// fault is an error of a file operation that this package found itself. The kernel did not return it.
 type fault string
 
 func (f fault) Error() string { return string(f) }
@@ -88,7 +88,7 @@ func (f fault) Error() string { return string(f) }
 // PathError returns an error of os.Root with the full path instead of the name, and with a clearer text.
 func PathError(path string, err error) error {
 	if l, ok := err.(*os.LinkError); ok {
-		return &fs.PathError{Op: "rename", Path: path, Err: l.Err} // without the name of the temporary file
+		return &fs.PathError{Op: "rename", Path: path, Err: l.Err} // the result omits the name of the temporary file
 	}
 	p, ok := err.(*fs.PathError)
 	if !ok {
@@ -106,10 +106,10 @@ func PathError(path string, err error) error {
 	if errno := syscall.Errno(0); errors.As(p.Err, &errno) || errors.As(p.Err, &own) || errors.Is(p.Err, fs.ErrClosed) {
 		return &fs.PathError{Op: op, Path: path, Err: p.Err}
 	}
-	return &fs.PathError{Op: op, Path: path, Err: fault("is a link out of its directory")} // the only other error of os.Root
+	return &fs.PathError{Op: op, Path: path, Err: fault("is a link out of its directory")} // os.Root has no other errors without an errno
 }
 
-// In calls do with the directory of path and the name in it.
+// In opens the directory of path, and calls do with that directory and the last element of path.
 func (t Tree) In(path string, do func(dir *os.Root, name string) error) error {
 	dir, err := t.Open(filepath.Dir(path))
 	if err != nil {
@@ -119,7 +119,7 @@ func (t Tree) In(path string, do func(dir *os.Root, name string) error) error {
 	return PathError(path, do(dir, filepath.Base(path)))
 }
 
-// Read is the function Read for a path.
+// Read is like the function Read, but takes a path.
 func (t Tree) Read(path string) (data []byte, err error) {
 	err = t.In(path, func(dir *os.Root, name string) error {
 		data, err = Read(dir, name, MaxFile)
@@ -128,7 +128,8 @@ func (t Tree) Read(path string) (data []byte, err error) {
 	return data, err
 }
 
-// Read reads at most limit bytes of a regular file. It opens with O_NONBLOCK, so that a FIFO of that name does not block it.
+// Read reads at most limit bytes of a regular file. It opens the file with O_NONBLOCK, so that a FIFO with that name does not block the
+// process.
 func Read(dir *os.Root, name string, limit int64) ([]byte, error) {
 	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -172,8 +173,8 @@ func List(dir *os.Root) ([]fs.FileInfo, error) {
 	return all, nil
 }
 
-// Write replaces a file in one step that survives a power failure: temporary file, fsync, rename, fsync of the directory. The file gets
-// the owner of the directory like, so that the daemon can read files that root's cron jobs write.
+// Write replaces a file in one step that survives a power failure: temporary file, fsync, rename, fsync of the directory. The new file has
+// the same owner as the directory like, so that the daemon can read files that root's cron jobs write.
 func (t Tree) Write(path string, data []byte, like string, mode fs.FileMode) error {
 	own, err := t.OwnerOf(like)
 	if err == nil {
@@ -229,7 +230,7 @@ func (t Tree) MakeDir(path string) error {
 	}
 	parent := filepath.Dir(path)
 	for _, base := range t {
-		if path == base { // only root and the owner of its parent directory can write there
+		if path == base { // path is in the list itself; only root and the owner of the parent directory can write to the parent
 			return makeBase(path)
 		}
 	}
@@ -255,7 +256,7 @@ func (t Tree) MakeDir(path string) error {
 	return nil
 }
 
-// makeBase creates a directory that is not in a directory of the tree, and its missing parents.
+// makeBase creates a directory and its missing parents. It is used for a directory that is not below any directory of the tree.
 func makeBase(path string) error {
 	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
 		return nil

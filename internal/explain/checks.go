@@ -13,10 +13,10 @@ import (
 	"signpost/policy"
 )
 
-// spfRows returns the steps of a check through its records.
+// spfRows returns rows with the steps of an SPF check: the records and their terms.
 func spfRows(steps []spf.Step) []Row {
 	const (
-		most        = 60 // ten terms, and the terms of the included records
+		most        = 60 // enough for ten terms and the terms of the included records
 		mostIgnored = 10 // of a record
 	)
 	var l list
@@ -57,7 +57,7 @@ func ignored(modifier string) string {
 	return modifier + ": ignored, unknown modifier"
 }
 
-// nearRecord returns why a TXT record is no SPF record, although it was probably meant to be one.
+// nearRecord returns why a TXT record is not an SPF record. The record was probably intended as one.
 func nearRecord(txt string) string {
 	const version = "v=spf1"
 	if len(txt) >= len(version) && strings.EqualFold(txt[:len(version)], version) {
@@ -66,7 +66,7 @@ func nearRecord(txt string) string {
 	return "a TXT record is almost an SPF record, but it must begin with v=spf1"
 }
 
-// spfText returns what led to the result of SPF. A term can be as long as the record, so it is cut.
+// spfText returns the reason for the SPF result. It shortens a long term, because a term can be as long as the record.
 func spfText(s *spf.Result) string {
 	short := *s
 	short.Term = clip(short.Term, maxTerm)
@@ -76,7 +76,7 @@ func spfText(s *spf.Result) string {
 	return policy.SPFText(&short)
 }
 
-// spfOutcome returns what a step led to.
+// spfOutcome returns a text about the outcome of a step.
 func spfOutcome(s spf.Step) string {
 	switch s.Outcome {
 	case spf.RecordFound:
@@ -111,8 +111,8 @@ func (x *explainer) spf() []Row {
 	}
 	l.row("SPF", "%s for %s (%s)", s.Status, cmp.Or(s.Domain, "no domain"), identity)
 	l.more(x.spfWords())
-	// The check is repeated. If its result differs, an answer is missing: the journal omits names that contain the local part of
-	// the sender.
+	// The check is repeated. If the repeated check has another result than the original check, an answer is missing. The journal omits DNS
+	// names that contain the local part of the sender.
 	result, walk := spf.Trace(context.Background(), x.view, x.e.Connection.Client, x.e.Connection.HELO, x.e.Envelope.Sender)
 	switch {
 	case s.Status == spf.None && x.nearSPF() == "":
@@ -125,7 +125,7 @@ func (x *explainer) spf() []Row {
 	return l
 }
 
-// nearSPF returns the TXT record of the checked domain that was probably meant to be its SPF record, or "".
+// nearSPF returns the TXT record of the checked domain that was probably intended as its SPF record, or "".
 func (x *explainer) nearSPF() string {
 	s := x.e.SPF
 	if s == nil || s.Status != spf.None || s.Domain == "" {
@@ -162,7 +162,7 @@ func (x *explainer) spfWords() string {
 // maxSignatures is the number of signatures that are shown. Further signatures are not verified.
 const maxSignatures = dkim.MaxSignatures
 
-// signatures returns the signatures: those that could align first, then others that were verified.
+// signatures returns the signatures that could align, followed by the others that were verified.
 func (x *explainer) signatures() []dkim.Result {
 	rank := func(s dkim.Result) int {
 		for _, author := range x.e.Author.Domains {
@@ -217,7 +217,8 @@ func (x *explainer) dkim() []Row {
 	return l
 }
 
-// intact returns which part of the header a failing signature still confirms, although the message was modified in transit.
+// intact returns a text about a failing signature of a message that was modified in transit. The text states which part of the header the
+// signature still confirms.
 func intact(s dkim.Result) string {
 	switch {
 	case s.Status == dkim.Pass:
@@ -255,7 +256,7 @@ func (x *explainer) arc() []Row {
 	return l
 }
 
-// relays returns the verified and the unverified evidence of a relay, for a message that DMARC does not authenticate.
+// relays returns rows for a message that DMARC does not authenticate: the evidence that it came through a relay, verified or not.
 func (x *explainer) relays() []Row {
 	var l list
 	for _, r := range x.e.Relays {

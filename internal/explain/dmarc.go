@@ -25,7 +25,7 @@ func dmarcRows(steps []dmarc.Step) []Row {
 	return l
 }
 
-// dmarcOutcome returns what a lookup of the walk found.
+// dmarcOutcome returns a text about the result of one lookup of the walk.
 func dmarcOutcome(s dmarc.Step) string {
 	switch s.Outcome {
 	case dmarc.LookupFailed:
@@ -125,8 +125,8 @@ func whichTag(d dmarc.Result) string {
 	return strings.Join(all, "; ")
 }
 
-// walk repeats the tree walk with the recorded answers. It omits lookups that were not made or were only prefetched, and the record that
-// applies, which is already shown.
+// walk repeats the tree walk with the recorded answers. It omits lookups that were not made or were only prefetched. It also omits the
+// record that applies, because that is already shown.
 func (x *explainer) walk(d dmarc.Result) []dmarc.Step {
 	_, steps := dmarc.Explain(context.Background(), x.view, d.Domain)
 	// If the Author Domain has a record, the walk continues only for the Organizational Domain.
@@ -153,7 +153,7 @@ func (x *explainer) asked(name string) bool {
 	return false
 }
 
-// unaligned returns for each identifier why it does not authenticate the author.
+// unaligned returns a text for each identifier: the reason why it does not authenticate the author.
 func (x *explainer) unaligned(d dmarc.Result) []string {
 	var all []string
 	if s := x.e.SPF; s != nil {
@@ -177,8 +177,8 @@ func (x *explainer) unaligned(d dmarc.Result) []string {
 	return all
 }
 
-// notAuthentic returns why an identifier does not authenticate the author. The text begins with passes or fails, and then states why the
-// identifier is not aligned.
+// notAuthentic returns why an identifier does not authenticate the author. The text begins with the parameter passes or the parameter
+// fails. Then it states why the identifier is not aligned.
 func (x *explainer) notAuthentic(d dmarc.Result, m dmarc.Method, name string, passed bool, passes, fails string) string {
 	not := x.whyUnaligned(d, m, name, passed)
 	switch {
@@ -190,8 +190,8 @@ func (x *explainer) notAuthentic(d dmarc.Result, m dmarc.Method, name string, pa
 	return fails + ", and " + not
 }
 
-// whyUnaligned returns why a domain is not aligned with the author's, or "" if it is: RFC 9989 section 4.10.2. The journal has the answers
-// of a tree walk only for an identifier that passed.
+// whyUnaligned returns the reason why a domain is not aligned with the Author Domain, or "" if it is aligned: RFC 9989 section 4.10.2. The
+// journal has the answers of a tree walk only for an identifier that passed.
 func (x *explainer) whyUnaligned(d dmarc.Result, m dmarc.Method, name string, passed bool) string {
 	if name == d.Domain || name == "" {
 		return ""

@@ -1,5 +1,5 @@
-// Package explain explains in English what was done with a message and why. An explanation has the envelope, the result and the DNS record
-// of each check, the decision, and what the sender can do. It makes no DNS queries; it uses the recorded answers.
+// Package explain explains in English how Signpost handled a message, and why. An explanation has the envelope, the decision, and advice
+// for the sender. For each check, it has the result and the DNS record. It makes no DNS queries; it uses the recorded answers.
 //
 // [Message] returns the [Explanation] of a decision.Record, which the web page shows. [WriteEntry] writes the explanation of a
 // journal entry as text, as signpost explain does. [NewList] writes one line for each entry, as signpost log does. [WriteSPF]
@@ -21,24 +21,24 @@ import (
 	"signpost/policy"
 )
 
-// Row is a labeled line. A Row without a Label continues the one before. Text may be unprintable.
+// Row is a labeled line. A Row without a Label continues the previous row. Text may be unprintable.
 type Row struct{ Label, Text string }
 
 // Explanation explains one message.
 type Explanation struct {
-	Short   string   // what was done and why, in a few sentences
-	Head    []Row    // who sent it, and its role
+	Short   string   // the action and its reason, in a few sentences
+	Head    []Row    // the sender and the role of the message
 	Found   []Row    // the checks; none if the role is not verify
-	Decided []Row    // what was done, and by which rule
-	Help    []string // what the sender or the postmaster here can do; none if nothing is wrong
+	Decided []Row    // the action, and the rule that required it
+	Help    []string // advice for the sender or for the postmaster of this site; none if nothing is wrong
 }
 
-// Bounds on what is shown, in bytes.
+// Limits on the lengths of displayed texts, in bytes.
 const (
-	maxText   = 300  // of a record: the 750 bytes of a 4096-bit key do not help the reader
-	maxTerm   = 120  // of a term of an SPF record in a sentence
-	maxAnswer = 2048 // of the records of a DNS answer
-	maxReason = 2048 // of the reasons, which should be complete unless a sender chose very long names
+	maxText   = 300  // for a DNS record: a reader does not need all 750 bytes of a 4096-bit key
+	maxTerm   = 120  // for a term of an SPF record in a sentence
+	maxAnswer = 2048 // for the records of a DNS answer
+	maxReason = 2048 // for the reasons: enough unless a sender chose very long names
 )
 
 // Message explains a message.
@@ -54,7 +54,7 @@ func Message(r *decision.Record) Explanation {
 	return e
 }
 
-// Why returns why a message was not simply accepted or signed, as one phrase.
+// Why returns the reasons for the action as one phrase. Without such reasons, it returns the reason for the role of the message.
 func Why(r *decision.Record) string {
 	if text := policy.Text(r.Reasons); text != "" {
 		return text
@@ -75,7 +75,7 @@ func (l *list) row(label, format string, args ...any) {
 	*l = append(*l, Row{label, clip(fmt.Sprintf(format, args...), maxText)})
 }
 
-// more continues the row before, unless text is empty.
+// more adds text as a continuation of the previous row, unless text is empty.
 func (l *list) more(text string) {
 	if text != "" {
 		*l = append(*l, Row{"", clip(text, maxText)})
@@ -120,7 +120,7 @@ func (x *explainer) head() []Row {
 	return l
 }
 
-// recipients returns the recipients that the journal keeps, or their number.
+// recipients returns the recipients that the journal contains. If it does not contain them, recipients returns their number.
 func (x *explainer) recipients() []Row {
 	const most = 5
 	var l list
@@ -141,7 +141,7 @@ func (x *explainer) recipients() []Row {
 	return l
 }
 
-// markOmitted returns an address with "..." in place of a local part that the journal omits.
+// markOmitted returns an address. If the journal omits the local part, the result has "..." in its place.
 func markOmitted(address string) string {
 	if strings.HasPrefix(address, "@") {
 		return "..." + address
@@ -149,7 +149,7 @@ func markOmitted(address string) string {
 	return address
 }
 
-// client returns the client with the name that Postfix verified.
+// client returns the address of the client and the client name that Postfix verified.
 func (x *explainer) client() string {
 	c := x.e.Connection
 	switch {
@@ -220,7 +220,7 @@ func overrides(o policy.Override) string {
 	return ""
 }
 
-// compared returns the comparison of our results with those of another filter on this host.
+// compared returns rows that compare our results with the results of another filter on this host.
 func (x *explainer) compared() []Row {
 	var l list
 	c := policy.Compare(*x.e)

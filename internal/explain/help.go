@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// help returns the advice, one sentence for each possible action.
+// help returns the advice for the reader. Each sentence describes one possible action.
 func (x *explainer) help() []string {
 	a, code := x.Assignment, x.Verdict.Code()
 	switch {
@@ -44,7 +44,7 @@ func (x *explainer) help() []string {
 	return x.helpByResults()
 }
 
-// helpBypassed returns advice for the postmaster here about outbound mail that is not signed.
+// helpBypassed returns advice about unsigned outbound mail, for the postmaster of this site.
 func (x *explainer) helpBypassed() []string {
 	switch author := x.Assignment.Reason.Domain; x.Assignment.Reason.Code {
 	case policy.NotHosted:
@@ -129,7 +129,7 @@ func (x *explainer) helpFailing(d dmarc.Result) []string {
 	return all
 }
 
-// relaxedTags returns the alignment tags with which the message would have passed: RFC 9989 section 4.10.2.
+// relaxedTags returns the relaxed alignment tags, such as adkim=r, with which the message would have passed: RFC 9989 section 4.10.2.
 func (x *explainer) relaxedTags(d dmarc.Result) string {
 	strict, org := dmarcTag(d), cmp.Or(d.OrgDomain, d.Domain)
 	// A check with a strict tag makes no tree walk for the identifier, so the journal may not have its answers.
@@ -147,7 +147,7 @@ func (x *explainer) relaxedTags(d dmarc.Result) string {
 	return strings.Join(tags, " or ")
 }
 
-// relay returns the first verified relay of a message of an Author Domain.
+// relay returns the first verified relay of a message that has this Author Domain.
 func (x *explainer) relay(d dmarc.Result) (policy.Relay, bool) {
 	for _, r := range x.e.Relays {
 		if r.Failed == "" && (r.Author == "" || r.Author == d.Domain) {
@@ -157,7 +157,7 @@ func (x *explainer) relay(d dmarc.Result) (policy.Relay, bool) {
 	return policy.Relay{}, false
 }
 
-// dmarcTag returns a function that reports whether a tag of the record has the value s.
+// dmarcTag returns a function for the tags of the record. That function reports whether the value of a tag is s (strict).
 func dmarcTag(d dmarc.Result) func(tag string) bool {
 	record, ok := dmarc.ParseRecord(d.Record)
 	return func(tag string) bool {
@@ -165,7 +165,8 @@ func dmarcTag(d dmarc.Result) func(tag string) bool {
 	}
 }
 
-// nameOf returns the domain that would be aligned. With strict alignment, this is the Author Domain.
+// nameOf returns the domain that the advice recommends, because it is aligned with the author. With strict alignment, this is the Author
+// Domain.
 func nameOf(org, author string, strict bool) string {
 	if strict || !strings.Contains(org, ".") {
 		return author

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// actionColumn and resultsColumn are columns of a list. The second part of the list has the results and the reason.
+	// actionColumn and resultsColumn are indexes of columns in a list. The results and the reason are in the second part of a list entry.
 	actionColumn  = 5
 	resultsColumn = 6
 	// maxCell is the maximum width of a column. Names of usual length fit.
@@ -81,7 +81,7 @@ func cells(e *journal.Entry) []string {
 		action, results(e), reason}
 }
 
-// results returns the results of the checks, or the keys that signed.
+// results returns the results of the checks or, for a signed message, the keys.
 func results(e *journal.Entry) string {
 	o := e.Outcome()
 	var all []string

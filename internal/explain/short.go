@@ -10,7 +10,7 @@ import (
 	"signpost/policy"
 )
 
-// short returns what was done and why, for readers who are not mail administrators.
+// short returns a short explanation of the action, for readers who are not mail administrators.
 func (x *explainer) short() string {
 	done := x.done()
 	if x.Observe {
@@ -83,7 +83,7 @@ func (x *explainer) whySigned() string {
 	return text
 }
 
-// submitters returns what makes a message outbound.
+// submitters returns a phrase about the origin of an outbound message.
 func submitters(r policy.Reason) string {
 	switch r.Code {
 	case policy.Authenticated:
@@ -125,7 +125,7 @@ func keysOf(all []string) string {
 	return "the key " + strings.Join(all, "")
 }
 
-// acceptedBy returns the rule that caused the message to be accepted nevertheless.
+// acceptedBy returns a sentence about the rule that accepted a message that would otherwise have been rejected.
 func (x *explainer) acceptedBy() string {
 	if r, ok := x.Verdict.Find(policy.LocalAllow, policy.AcceptedForwarder, policy.SealedPass); ok {
 		text := r.String()
@@ -166,7 +166,7 @@ func (x *explainer) whyByResults() string {
 	return x.whyFine()
 }
 
-// whyFine returns the explanation of a message that was accepted without a reason.
+// whyFine returns the explanation for a message whose acceptance has no special reason.
 func (x *explainer) whyFine() string {
 	for _, d := range x.e.DMARC {
 		switch {
@@ -188,7 +188,8 @@ func (x *explainer) whyFine() string {
 	return strings.Join(all, " ")
 }
 
-// failing returns the Author Domain whose DMARC failure caused the action. If none did, it returns the first one that fails.
+// failing returns the Author Domain whose DMARC failure caused the action. If no failure caused the action, it returns the first Author
+// Domain that fails.
 func (x *explainer) failing() (dmarc.Result, bool) {
 	r, decided := x.Verdict.Find(policy.DMARCFail)
 	for _, d := range x.e.DMARC {
@@ -219,7 +220,7 @@ func (x *explainer) whyFailing(d dmarc.Result) string {
 	return text + ")." + x.whySeals() + x.exempted()
 }
 
-// exempted returns why the message was not rejected, or not yet.
+// exempted returns a sentence that explains why the message was not rejected, or was not rejected yet.
 func (x *explainer) exempted() string {
 	for _, r := range x.Reasons {
 		switch {
@@ -237,7 +238,7 @@ func (x *explainer) whySeals() string {
 	c := x.e.ARC
 	switch {
 	case c == nil || x.Verdict.Override == policy.TrustedForwarder:
-		return "" // the reason states the effect of the chain
+		return "" // the text of the reason already states the effect of the chain
 	case c.Status == dkim.Pass && len(c.Sets) > 0:
 		return fmt.Sprintf(" Its ARC chain validates (the newest sealer is %s). The message would be accepted because of the chain only if dmarc.trusted_sealers named the sealer and the sealer's results stated dmarc=pass.", c.Sets[len(c.Sets)-1].Domain)
 	case c.Status == dkim.Fail:
@@ -248,7 +249,7 @@ func (x *explainer) whySeals() string {
 
 func because(word, reason string) string { return strings.TrimSuffix(word+": "+reason, ": ") }
 
-// failedCheck returns the failed SPF or DKIM check in parentheses, if the cause of the DMARC result names only the method.
+// failedCheck completes a DMARC cause that names only the method. It returns the failed SPF or DKIM check in parentheses.
 func (x *explainer) failedCheck(d dmarc.Result) string {
 	switch d.FailedMethod() {
 	case dmarc.SPF:

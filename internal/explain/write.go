@@ -22,7 +22,7 @@ import (
 const (
 	// labelWidth is the width of the column of labels.
 	labelWidth = 12
-	// leastText is the minimum width of a text. A narrower terminal wraps the lines itself.
+	// leastText is the minimum width of the column of texts. If the terminal is too narrow for it, the terminal wraps the lines.
 	leastText = 20
 )
 
@@ -73,7 +73,7 @@ func WriteRecord(w io.Writer, r *decision.Record, edits milter.Edits) {
 		writeRows(w, []Row{{"removes", fmt.Sprintf("%s number %d: it uses our name, or a program could take it for ours", d.Name, d.Index)}})
 	}
 	x.writeHelp(w)
-	for _, i := range slices.Backward(edits.Insert) { // the last one becomes the first field
+	for _, i := range slices.Backward(edits.Insert) { // the field that is inserted last is at the top of the header
 		fmt.Fprintf(w, "%s:%s\n", i.Name, term.PrintableLines(i.Value))
 	}
 }
@@ -139,12 +139,13 @@ func WriteDMARC(w io.Writer, r dmarc.Result, steps []dmarc.Step) {
 	}
 }
 
-// writeRow writes a row without breaking its text.
+// writeRow writes a row on one line. It does not break the text.
 func writeRow(w io.Writer, label, text string) {
 	fmt.Fprintf(w, "%-*s %s\n", labelWidth, label, term.Printable(text))
 }
 
-// writeRows writes rows, with their texts in a column. It breaks long lines, so that an untrusted text cannot reach the column of labels.
+// writeRows writes rows, with their texts in a column. It breaks long lines, so that no part of an untrusted text is in the column of
+// labels.
 func writeRows(w io.Writer, rows []Row) {
 	paint := term.Paint(w)
 	room := term.LineWidth

@@ -11,7 +11,7 @@ import (
 	"signpost/policy"
 )
 
-// verifyChain records the ARC chain in the evidence. A message without ARC sets gets no arc result.
+// verifyChain records the ARC chain in the evidence. A message without ARC sets has no arc result.
 func (m *message) verifyChain(key func(string) ([]string, error)) {
 	chain := m.verification.verifier.Chain(m.filter.Now(), key)
 	if chain.Status == dkim.None {
@@ -23,8 +23,8 @@ func (m *message) verifyChain(key func(string) ([]string, error)) {
 	}
 }
 
-// sealedDMARC returns the DMARC result of each sealer. It is lenient, because package policy uses only results of trusted sealers. A set
-// with more than one DMARC result is ignored: one of them may be text of a client that the sealer copied.
+// sealedDMARC returns the DMARC result of each sealer. It is lenient, because package policy uses only results of trusted sealers. It
+// ignores a set with more than one DMARC result, because the sealer may have copied one of them from its client.
 func sealedDMARC(sets []dkim.Sealer) []policy.SealedDMARC {
 	var all []policy.SealedDMARC
 	for _, s := range sets {

@@ -24,14 +24,14 @@ import (
 
 // Filter creates the Message for each message. Its fields do not change after the server has started.
 type Filter struct {
-	Rules           policy.Rules // except Hosted, which is that of the snapshot of the keys
-	Observe         bool         // sign, delete and reject nothing; the authserv-id of the results begins with "observe."
+	Rules           policy.Rules // the field Hosted is not used: the snapshot of the keys has the hosted domains
+	Observe         bool         // observe mode: nothing is signed, deleted or rejected, and the authserv-id of the results begins with "observe."
 	AuthservID      string       // empty: the name of the MTA
 	AuthservAliases []string
 	Expire          time.Duration // x=
 	Keys            func() *keys.Snapshot
 	Resolver        *dns.Resolver
-	MessageTimeout  time.Duration // for all queries of a message
+	MessageTimeout  time.Duration // the timeout for all queries of a message together
 	Now             func() time.Time
 	Log             *slog.Logger
 	Finished        func(*decision.Record) // called at the end of each message, from many goroutines; may be nil
@@ -46,7 +46,8 @@ func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope)
 	return m
 }
 
-// Broken answers and logs a message whose handling failed: milter.Options.Broken. Its record has only what the envelope shows.
+// Broken answers and logs a message whose handling failed: milter.Options.Broken. The record of such a message contains only information
+// from the envelope.
 func (f *Filter) Broken(s milter.Session, e milter.Envelope) milter.Reply {
 	found := evidence(s, e)
 	found.QueueID = e.QueueID

@@ -18,11 +18,11 @@ const replaced = "in place of the CNAME record"
 
 // chain is a name and the CNAME records that a lookup of it follows.
 type chain struct {
-	names []string // the name, and the target of each record; only one name: there is no CNAME record
+	names []string // the name, followed by the target of each CNAME record; only one element if there is no CNAME record
 	loops bool     // the last target is an earlier name, or there are more than maxAliases
 }
 
-// chainOf returns the CNAME records of a name, as far as they can be looked up.
+// chainOf returns the CNAME records of a name. The chain ends early if a lookup fails.
 func (l *examination) chainOf(ctx context.Context, name string) chain {
 	c := chain{names: []string{strings.ToLower(name)}}
 	for {
@@ -52,7 +52,7 @@ func (c chain) lines() string {
 	return strings.Join(all, "\n")
 }
 
-// absent returns the text of Where for an alias whose target has no record of a type.
+// absent returns the text of Where if the target of an alias has no record of the type kind.
 func (c chain) absent(kind string) string {
 	if c.loops {
 		return c.lines() + "\nthe CNAME records form a loop"
@@ -60,7 +60,7 @@ func (c chain) absent(kind string) string {
 	return c.lines() + "\n" + c.end() + ": no " + kind + " record"
 }
 
-// nowhere returns a finding about a missing TXT record. If the name is an alias, the finding names the CNAME records.
+// nowhere returns f, a finding about a missing TXT record. If the name is an alias, it adds the CNAME records to the finding.
 func (l *examination) nowhere(ctx context.Context, name, subject string, f doctor.Finding) doctor.Finding {
 	c := l.chainOf(ctx, name)
 	if !c.isAlias() {
@@ -74,7 +74,8 @@ func (l *examination) nowhere(ctx context.Context, name, subject string, f docto
 }
 
 // placed returns the lines of a Fix with names at which the records can be published. A name with a CNAME record cannot have another
-// record. If the target of the alias belongs to this site, the line is changed to the target. Otherwise the line replaces the CNAME record.
+// record. If the target of the alias belongs to this site, placed changes the name in the line to the target. Otherwise it adds a comment:
+// the new record replaces the CNAME record.
 func (l *examination) placed(ctx context.Context, fix string) string {
 	lines := strings.Split(fix, "\n")
 	for i, line := range lines {

@@ -15,7 +15,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// published is a resolver that returns a TXT record as if it were already published.
+// published is a resolver that returns a TXT record that is not yet published.
 type published struct {
 	spf.Resolver
 	name, text string

@@ -18,14 +18,14 @@ import (
 type exchange struct {
 	host    string
 	records []dns.TLSA
-	signed  bool // DNSSEC validates them and the addresses
+	signed  bool // DNSSEC validates the TLSA records and the addresses
 	chain   []*x509.Certificate
 	err     error // why chain is empty
 }
 
 func (e *exchange) name() string { return "_25._tcp." + e.host }
 
-// checkDANE checks the TLSA records (RFC 7672). It runs last, because mail servers are slow and many networks block port 25.
+// checkDANE checks the TLSA records (RFC 7672). This check runs last, because mail servers are slow and many networks block port 25.
 func (l *examination) checkDANE(ctx context.Context) {
 	if len(l.exchanges) == 0 {
 		return
@@ -62,7 +62,7 @@ func (l *examination) checkDANE(ctx context.Context) {
 		}
 	}
 	for i, f := range l.all {
-		if f.Level != doctor.Green { // several domains may use the same exchange
+		if f.Level != doctor.Green { // all domains that use this exchange share the finding
 			l.all[i].Where += "\na mail exchange of " + l.domain
 		}
 	}
@@ -146,7 +146,7 @@ func (l *examination) checkDNSSEC(ctx context.Context, e *exchange) {
 	l.add(f)
 }
 
-// The values of the fields of a record are in RFC 6698 section 2.1. RFC 7672 section 3.1 states which of them are for mail.
+// The values of the fields of a record are in RFC 6698 section 2.1. RFC 7672 section 3.1 states which of these values mail servers may use.
 const (
 	daneTA, daneEE              = 2, 3
 	wholeCert, publicKey        = 0, 1
@@ -182,7 +182,8 @@ func unusable(t dns.TLSA) string {
 	return ""
 }
 
-// mendTLSA returns the record that was probably intended: with a usage for SMTP, and the matching type for this length.
+// mendTLSA returns the record that was probably intended. It corrects the usage to one for SMTP, and the matching type according to the
+// length of the data.
 func mendTLSA(t dns.TLSA) dns.TLSA {
 	if t.Usage < daneTA {
 		t.Usage += daneTA
@@ -218,8 +219,8 @@ func digest(c *x509.Certificate, selector, matching uint8) string {
 	return hex.EncodeToString(data)
 }
 
-// matches returns why a chain does not match a record, or an empty string if it does. DANE-EE ignores names and dates, and DANE-TA checks
-// both (RFC 7671 sections 5.1 and 5.2).
+// matches returns an empty string if a chain matches a record. Otherwise it returns the reason. DANE-EE ignores names and dates, and
+// DANE-TA checks both (RFC 7671 sections 5.1 and 5.2).
 func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string {
 	if t.Usage == daneEE {
 		if digest(chain[0], t.Selector, t.Matching) == t.Data {
@@ -230,7 +231,7 @@ func matches(t dns.TLSA, chain []*x509.Certificate, host, domain string) string 
 	anchors := chain
 	if data, err := hex.DecodeString(t.Data); err == nil && t.Selector == wholeCert && t.Matching == exactly {
 		if c, err := x509.ParseCertificate(data); err == nil {
-			anchors = append(anchors[:len(anchors):len(anchors)], c) // the server does not have to send this certificate
+			anchors = append(anchors[:len(anchors):len(anchors)], c) // this certificate is in DNS, so the server does not have to send it
 		}
 	}
 	why := "the server sends no certificate of this issuer"

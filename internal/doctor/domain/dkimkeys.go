@@ -62,7 +62,8 @@ func (l *examination) checkKeys(ctx context.Context) {
 	}
 }
 
-// keyCause returns why a key is unusable, without its domain and selector, so that Arrange can combine a problem that concerns all keys.
+// keyCause returns the reason why a key is unusable. The text omits the domain and the selector, so that Arrange can combine a problem that
+// concerns all keys.
 func keyCause(k *keys.Key) string {
 	var failed *fs.PathError
 	if errors.As(k.Err, &failed) {
@@ -157,8 +158,8 @@ func (l *examination) askServers(ctx context.Context, f doctor.Finding, k *keys.
 	l.add(f)
 }
 
-// silent adds a finding for each name server that does not answer, and reports whether there is such a server. The finding is the same for
-// all domains of the server.
+// silent adds a finding for each name server that does not answer, and reports whether there is such a server. If several domains use that
+// server, Arrange combines their findings.
 func (l *examination) silent(seen keys.Observation, name string) (any bool) {
 	for _, a := range slices.Concat(seen.Servers, seen.Aliases) {
 		server, addr, _ := strings.Cut(a.Server, " ")
@@ -168,7 +169,7 @@ func (l *examination) silent(seen keys.Observation, name string) (any bool) {
 		any = true
 		f := doctor.Finding{Level: doctor.Yellow, What: "the name server " + server + " (" + addr + ") does not answer", Where: fmt.Sprintf("%s at %s: %q", name, a.Server, a.Why),
 			Why: "lookups that reach this server are slow or fail", Fix: "dig @" + addr + " " + word(name) + " TXT"}
-		if !slices.Contains(l.failures, f.What) { // a server may serve the records of several keys
+		if !slices.Contains(l.failures, f.What) { // a server may serve the records of several keys, but needs only one finding
 			l.failures = append(l.failures, f.What)
 			l.add(f)
 		}
@@ -176,7 +177,7 @@ func (l *examination) silent(seen keys.Observation, name string) (any bool) {
 	return any
 }
 
-// differing returns the name servers that serve no record or another record than that of the key.
+// differing returns the name servers that do not serve the record of the key: they serve another record, or none.
 func differing(seen keys.Observation) string {
 	var all []string
 	for _, a := range slices.Concat(seen.Servers, seen.Aliases) {
@@ -210,7 +211,7 @@ func keyEnds(text string) string {
 	}
 	if key, err := x509.ParsePKIXPublicKey(data); err == nil {
 		if rsa, ok := key.(interface{ Size() int }); ok && rsa.Size() > 0 {
-			data = data[len(data)-5-rsa.Size() : len(data)-5] // the exponent 65537 follows the modulus
+			data = data[len(data)-5-rsa.Size() : len(data)-5] // the five bytes after the modulus contain the exponent 65537
 		}
 	}
 	if len(data) < 8 {

@@ -26,7 +26,7 @@ func (l *examination) checkDMARC(ctx context.Context) {
 	case len(found) == 1:
 		l.checkDMARCRecord(ctx, name, found[0])
 	case len(found) > 1:
-		mended, _ := mendDMARC(slices.MaxFunc(found, func(a, b string) int { return len(a) - len(b) })) // DNS returns them in any order
+		mended, _ := mendDMARC(slices.MaxFunc(found, func(a, b string) int { return len(a) - len(b) })) // the order of the records in DNS varies, so the longest one is used
 		l.add(doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("%d DMARC records at %s", len(found), name), Where: records(name, found),
 			Why: "RFC 9989 section 4.10: receivers ignore all of several records, so the domain has no policy; publish only this one", Fix: record(name, mended)})
 	case len(all) > 0:
@@ -59,7 +59,7 @@ func (l *examination) noDMARC(ctx context.Context, name string) {
 		return
 	}
 	text := "v=DMARC1; p=none; rua=mailto:postmaster@" + l.domain
-	if l.nullMX { // a domain that sends no mail cannot lose any
+	if l.nullMX { // p=reject is safe: a domain that sends no mail cannot lose mail
 		text = "v=DMARC1; p=reject"
 	}
 	f := doctor.Finding{Level: doctor.Red, What: l.domain + " has no DMARC record", Where: name + ": no TXT record",
@@ -80,7 +80,8 @@ func (l *examination) noDMARC(ctx context.Context, name string) {
 	l.add(l.nowhere(ctx, name, name, f))
 }
 
-// inherited checks the record of the Organizational Domain or of the public suffix above it, if it applies: RFC 9989 section 4.10.1.
+// inherited checks the record that applies to a domain without a record of its own. This is the record of the Organizational Domain, or of
+// the public suffix above that: RFC 9989 section 4.10.1.
 func (l *examination) inherited(name string, d dmarc.Result) {
 	l.dmarcFor, l.dmarcSub = string(d.Policy), string(d.Policy)
 	above := "_dmarc." + d.PolicyDomain
@@ -99,7 +100,7 @@ func (l *examination) inherited(name string, d dmarc.Result) {
 		f.What = fmt.Sprintf("the DMARC policy of %s is none, by %s of %s", l.domain, d.Tag, d.PolicyDomain)
 		f.Why = "RFC 9989 section 4.7: receivers accept forged mail; publish a stricter policy when the reports show that your own mail passes"
 		f.Fix = record(above, withTag(tagsOf(d.Record), d.Tag, "quarantine"))
-		if r, ok := dmarc.ParseRecord(d.Record); ok && r.PSD == 'y' { // the record belongs to the registry
+		if r, ok := dmarc.ParseRecord(d.Record); ok && r.PSD == 'y' { // the record belongs to the registry, so the domain needs its own
 			f.Fix = record(name, "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+l.domain)
 		}
 	default:
@@ -109,7 +110,8 @@ func (l *examination) inherited(name string, d dmarc.Result) {
 	l.add(f)
 }
 
-// manyLabels is the number of labels from which a DNS tree walk skips names: RFC 9989 section 4.10, step 4.
+// manyLabels is a number of labels. If a name has at least this number of labels, the DNS tree walk skips names: RFC 9989 section 4.10,
+// step 4.
 const manyLabels = 8
 
 // below describes the policies of a record for subdomains: RFC 9989 section 4.7.
@@ -171,7 +173,8 @@ func (l *examination) checkDMARCRecord(ctx context.Context, name, text string) {
 // maxReports is the maximum number of addresses in rua that are checked.
 const maxReports = 10
 
-// externalReports checks whether other organizations accept the reports, which a DNS record states: RFC 9990 section 4.
+// externalReports checks whether other organizations accept the reports. An organization that does so publishes a DNS record: RFC 9990
+// section 4.
 func (l *examination) externalReports(ctx context.Context, name string, r *dmarc.Record) {
 	org, _, err := dmarc.Organization(ctx, l.view, l.domain)
 	if err != nil {

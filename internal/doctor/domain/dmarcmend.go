@@ -49,7 +49,7 @@ func withTag(all []tag, name, value string) string {
 	return joinTags(append(all, tag{name, value}))
 }
 
-// mendDMARC returns the record that was probably intended, and the errors in text.
+// mendDMARC corrects a DMARC record. It returns the record that was probably intended, and a list of the errors in text.
 func mendDMARC(text string) (mended string, faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if plain := strings.Map(func(r rune) rune {
@@ -147,7 +147,8 @@ func hasP(text string) bool {
 	return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, "p") })
 }
 
-// nearTag returns the tag that was probably intended. If the value is a policy or an address, the value is more reliable than the name.
+// nearTag returns the name of the tag that was probably intended. If the value is a policy or an address, nearTag uses the value rather
+// than the misspelt name.
 func nearTag(name, value, text string) string {
 	present := func(other string) bool {
 		return slices.ContainsFunc(tagsOf(text), func(t tag) bool { return strings.EqualFold(t.name, other) })

@@ -27,12 +27,12 @@ type Facts struct {
 	Resolver *dns.Resolver
 	// Checker queries the authoritative name servers for the keys of Own; nil: only Resolver is used.
 	Checker *keys.Checker
-	// Selectors are the selectors to check besides those of Own: DNS does not list them.
+	// Selectors are selectors to check in addition to those of Own: DNS does not list them.
 	Selectors []string
 
-	SMTPPort  uint16 // of the mail exchanges; 0: 25
-	HTTPSPort uint16 // of the policy's web server; 0: 443
-	// Dial connects to both; nil: net.Dialer.
+	SMTPPort  uint16 // the port of the mail exchanges; 0: 25
+	HTTPSPort uint16 // the port of the web server for MTA-STS policies; 0: 443
+	// Dial connects to mail exchanges and web servers; nil: net.Dialer.
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	Roots *x509.CertPool // nil: the system's
 }
@@ -53,7 +53,7 @@ const (
 	maxPeer = 10 * time.Second
 )
 
-// examination is the state of the checks of one domain. A check adds its findings to all.
+// examination is the common state of the checks of one domain. Each check adds its findings to the field all.
 type examination struct {
 	Facts
 	view   *dns.View // nil if Domain is not a domain name
@@ -76,8 +76,8 @@ type examination struct {
 	dmarcText string // its text
 }
 
-// RunAll runs the checks of domains, one after the other, and sets Domain of their findings. It calls begin before each domain. If no DNS
-// server answers, it stops, because the finding is the same for all domains.
+// RunAll runs the checks of several domains, one domain after the other, and sets the field Domain of the findings. It calls begin before
+// each domain. If no DNS server answers, it stops, because the finding is the same for all domains.
 func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (all []doctor.Finding) {
 	for _, f := range domains {
 		begin(f.Domain)
@@ -174,8 +174,8 @@ func (l *examination) text(ctx context.Context, name string) ([]string, error) {
 	return all, err
 }
 
-// optional returns the TXT records of a name. If there are none, it adds a finding, which states that the lookup failed or that the domain
-// has no such record.
+// optional returns the TXT records of a name. If it finds none, it adds a finding: either the lookup failed, or the domain has no such
+// record.
 func (l *examination) optional(ctx context.Context, name, lack string) []string {
 	all, err := l.text(ctx, name)
 	switch {

@@ -64,7 +64,7 @@ func (l *examination) failed(ctx context.Context, name string, err error) (strin
 		}
 		at = above
 		if strings.HasPrefix(above, "_") {
-			continue // such a name is rarely a zone of its own
+			continue // a name with an underscore is rarely a zone
 		}
 		_, aboveErr := l.view.LookupTXT(ctx, above)
 		if !temporary(aboveErr) || dns.OverLimit(aboveErr) || ctx.Err() != nil {
@@ -80,7 +80,7 @@ func temporary(err error) bool {
 	return errors.As(err, &failed) && failed.Temporary()
 }
 
-// errorOf looks up a name again and returns the error, for a check that returned only the name.
+// errorOf looks up a name again and returns the error of the lookup. It is used if a check returned only the name that failed.
 func (l *examination) errorOf(ctx context.Context, name string) error {
 	_, err := l.view.LookupTXT(ctx, name)
 	if err == nil || spf.IsNotFound(err) {

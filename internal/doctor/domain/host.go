@@ -16,8 +16,8 @@ import (
 	"signpost/internal/spf"
 )
 
-// checkPTR checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). Large receivers reject mail from an
-// address without a PTR record whose name resolves to it.
+// checkPTR checks the names of the addresses that this host sends from (iprev, RFC 8601 section 3). An address needs a PTR record, and the
+// name in that record must resolve to the address. Otherwise, large receivers reject mail from it.
 func (l *examination) checkPTR(ctx context.Context) {
 	for _, addr := range l.own.Sends {
 		l.checkPTROf(ctx, addr.Unmap())
@@ -73,7 +73,7 @@ func (l *examination) checkHELO(ctx context.Context) {
 		}
 		fails = append(fails, fmt.Sprintf("%s: %s", addr, spfReason(r)))
 		if _, err := spf.ParseRecord(r.Record); r.Record != "" && err == nil && fix == "v=spf1 a -all" {
-			fix = r.Record // the name may also be a mail domain, so the record is extended
+			fix = r.Record // the name may also be a mail domain, so the fix extends its record
 		}
 		if fix != "v=spf1 a -all" || !slices.Contains(addrs, addr) {
 			fix = allow(fix, addr)
@@ -102,7 +102,8 @@ func allow(text string, addr netip.Addr) string {
 	return "v=spf1 " + ipTerm(netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())) + text[len("v=spf1"):]
 }
 
-// nameHost returns the command that sets the HELO name. If an address that this host sends from has a name, the command uses that name.
+// nameHost returns the command that sets the HELO name. If one of the addresses that this host sends from has a suitable PTR name, the
+// command uses that name.
 func (l *examination) nameHost(ctx context.Context) string {
 	if l.own.heloUnset != "" && fullName(l.own.hostname) {
 		return l.own.heloUnset
@@ -126,7 +127,8 @@ func plainName(name string) bool {
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }
 
-// nameOf returns the PTR name of an address that resolves to the address. It returns "" if there is no such name or only a generic one.
+// nameOf returns a PTR name of an address, if the name resolves to that address. It returns "" if there is no such name or only a generic
+// one.
 func (l *examination) nameOf(ctx context.Context, addr netip.Addr) string {
 	names, err := l.view.LookupAddr(ctx, addr.String())
 	if err != nil {

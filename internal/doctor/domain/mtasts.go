@@ -22,7 +22,7 @@ import (
 const (
 	maxPolicy = 64 << 10
 	maxAge    = 31557600 // seconds; section 3.2: a year
-	leastAge  = 86400    // seconds; senders hardly profit from a policy of less than a day
+	leastAge  = 86400    // seconds; a policy that is valid for less than a day hardly protects mail
 )
 
 // stsPolicy is an MTA-STS policy: RFC 8461 section 3.2.

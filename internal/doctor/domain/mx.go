@@ -73,7 +73,7 @@ func (l *examination) noMX(ctx context.Context) {
 	}
 }
 
-// hostName returns the name of the mail host, or a likely name if it is not known.
+// hostName returns the name of the mail host. If the name is not known, it returns a likely name.
 func (l *examination) hostName() string {
 	switch {
 	case l.own != nil && fullName(l.own.HELO):

@@ -18,29 +18,29 @@ import (
 // Sender is the HELO name and the addresses of this host as other servers see them.
 type Sender struct {
 	HELO    string       // empty if a relayhost delivers our mail
-	Sends   []netip.Addr // the addresses from which it sends, as far as they are known
-	Partial bool         // there may be more addresses in Sends
+	Sends   []netip.Addr // the known addresses from which this host sends
+	Partial bool         // Sends may be incomplete
 
 	heloPlace string // the setting that contains the HELO name; empty: smtp_helo_name and myhostname are not known
 	heloUnset string // the command that resets the HELO name to myhostname; empty if it is myhostname
 	hostname  string // myhostname
 
-	failures []string // the failed lookups of its checks
+	failures []string // the failed lookups of the checks of this host
 }
 
 // Host is the input of HostChecks.
 type Host struct {
 	Given    []netip.Addr  // the addresses from the command line; empty: detected
-	Domain   string        // a domain of this host, for proposed names
-	Resolver *dns.Resolver // for the checks of the name and the addresses
+	Domain   string        // a domain of this host, which is used in proposed host names
+	Resolver *dns.Resolver // makes the lookups for the checks
 	// Postconf returns the output of postconf(1).
 	Postconf func(ctx context.Context, args ...string) (string, error)
 	// Source returns the source address that the system uses for a destination; nil: the system is queried.
 	Source func(to netip.AddrPort) (netip.Addr, error)
 }
 
-// clientSettings has the settings of the smtp(8) client that delivers to the Internet, and the addresses to which other smtp(8) clients
-// bind.
+// clientSettings has the settings of the smtp(8) client that delivers to the Internet. It also has the addresses to which other smtp(8)
+// clients bind.
 type clientSettings struct {
 	main    map[string]string
 	bound   []netip.Addr
@@ -54,7 +54,7 @@ func HostChecks(h Host, sender *Sender) []doctor.Check {
 	check := func(run func(context.Context)) func(context.Context) []doctor.Finding {
 		return func(ctx context.Context) []doctor.Finding {
 			if !h.Resolver.RootAnswers(ctx) {
-				return nil // the check of the first domain reports it
+				return nil // no DNS server answers; the check of the first domain reports this
 			}
 			ctx, cancel := context.WithTimeout(ctx, maxTime)
 			defer cancel()
@@ -163,8 +163,8 @@ func (s *clientSettings) relay() string {
 	return s.main["relayhost"]
 }
 
-// sources returns the addresses that mail is sent from: smtp_bind_address, the only address in inet_interfaces, or the system's source
-// address for a root name server. It sends no packet.
+// sources returns the addresses that mail is sent from. It uses the first of these that exists: smtp_bind_address, a single address in
+// inet_interfaces, and the system's source address for a root name server. It sends no packet.
 func (h Host) sources(s *clientSettings) []netip.Addr {
 	source := h.Source
 	if source == nil {

@@ -16,7 +16,7 @@ const maxRead = 256 << 10
 
 var errNoTLS = errors.New("it does not offer STARTTLS")
 
-// served returns the certificates that a mail exchange sends, its own first. It does not verify them.
+// served returns the certificates that a mail exchange sends. The exchange's own certificate is first. It does not verify them.
 func (l *examination) served(ctx context.Context, host string) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPeer)
 	defer cancel()
@@ -50,7 +50,7 @@ func (l *examination) served(ctx context.Context, host string) ([]*x509.Certific
 	return state.PeerCertificates, nil
 }
 
-// connect connects to the first address of a host that accepts the connection.
+// connect tries the addresses of a host in order, and returns the first connection that succeeds.
 func (l *examination) connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
 	addrs, err := l.addrs(ctx, host)
 	if err == nil && len(addrs) == 0 {

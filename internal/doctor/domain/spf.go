@@ -14,7 +14,7 @@ import (
 
 // The limits above which doctor warns.
 const (
-	manyTerms = 8   // a few more lookups would break the record, and a provider may add them
+	manyTerms = 8   // the limit is 10: a provider may add a few lookups to its record, which would then break this record
 	maxRecord = 450 // RFC 7208 section 3.4: the answer should fit into 512 bytes
 	maxWidth  = 1 << 16
 )
@@ -30,7 +30,7 @@ func (l *examination) checkSPF(ctx context.Context) {
 	}
 }
 
-// examineSPF checks the SPF record. It returns the text of the green finding if the record is correct.
+// examineSPF checks the SPF record. If the record is correct, it returns the text of a green finding.
 func (l *examination) examineSPF(ctx context.Context) (right string) {
 	all, err := l.text(ctx, l.domain)
 	if err != nil {
@@ -60,7 +60,7 @@ func (l *examination) examineSPF(ctx context.Context) (right string) {
 	l.checkSPFRecord(ctx, text, rec)
 	tree := l.walkSPF(ctx, l.domain, rec)
 	l.checkSPFTree(ctx, text, rec, tree)
-	red := func(f doctor.Finding) bool { return f.Level == doctor.Red } // with a red finding, no mail passes
+	red := func(f doctor.Finding) bool { return f.Level == doctor.Red } // if there is a red finding, no mail passes SPF
 	if l.own != nil && !slices.ContainsFunc(l.all, red) && !slices.ContainsFunc(l.tree, red) {
 		l.ownSPF(ctx, text, rec)
 	}
@@ -68,7 +68,7 @@ func (l *examination) examineSPF(ctx context.Context) (right string) {
 	return fmt.Sprintf("the SPF record of %s is correct and needs %d of %d DNS lookups", l.domain, tree.cost, spf.MaxTerms)
 }
 
-// firstSPF returns a record for a domain without one.
+// firstSPF returns an SPF record for a domain that does not have one.
 func (l *examination) firstSPF() string {
 	text := "v=spf1"
 	if len(l.exchanges) > 0 {
@@ -183,8 +183,8 @@ func (l *examination) ownSPF(ctx context.Context, text string, rec *spf.Record) 
 	l.add(f)
 }
 
-// shared returns the name of a record of this site that the domain's record includes. It also returns a new text for that record, which
-// allows the addresses. Records of other domains may include the same record. name is empty if there is no such record.
+// shared looks for a record of this site that the domain's record includes. Records of other domains may include the same record. It
+// returns the name of that record, and a new text for the record, which allows the addresses. name is empty if there is no such record.
 func (l *examination) shared(ctx context.Context, rec *spf.Record, addrs []netip.Addr) (name, text string) {
 	for n := range spf.Walk(ctx, l.view, l.domain, rec) {
 		name := strings.ToLower(n.Target)

@@ -30,7 +30,7 @@ func (f *flat) cost() int {
 	return n
 }
 
-// replace replaces a term by its networks if the term matches nothing else.
+// replace replaces a term by its networks. It does nothing if the term could match other addresses too.
 func (f *flat) replace(t *term) {
 	at := slices.Index(f.fields, t.text)
 	if !t.fixed || t.record != "" && strings.HasPrefix(t.text, "redirect=") || at < 0 {
@@ -76,7 +76,7 @@ func (f *flat) inline() bool {
 	return true
 }
 
-// of adds the domain to a term that has none and therefore uses the domain of its record.
+// of adds the domain to a term without a domain. Such a term uses the domain of its record.
 func of(term, domain string) string {
 	name, bits, _ := strings.Cut(strings.ToLower(term), "/")
 	switch strings.TrimLeft(name, "+-~?") {
@@ -166,7 +166,7 @@ func (l *examination) spread(text string, tree *term, limit int) string {
 	return record(l.domain, f.text())
 }
 
-// fitting returns the lines of a corrected record, changed if it needs too many lookups or is too long.
+// fitting returns the lines of a corrected record. If the record needs too many lookups or is too long, fitting changes it.
 func (l *examination) fitting(ctx context.Context, text string) string {
 	rec, err := spf.ParseRecord(text)
 	if err != nil {
@@ -186,7 +186,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 		switch {
 		case err != nil || len(rec.Directives) == 0 || rec.Directives[0].Mechanism == spf.All:
 			ends = append(ends, s)
-		case rec.Directives[0].Qualifier != spf.Pass: // earlier terms that pass must stay before this term
+		case rec.Directives[0].Qualifier != spf.Pass: // this term does not pass, so the terms before it must stay before it
 			stay, move = slices.Concat(stay, move, []string{s}), nil
 		case rec.Directives[0].Domain.HasMacros():
 			stay = append(stay, s)
@@ -212,7 +212,7 @@ func (f *flat) cut(domain string) (first string, parts []string) {
 	return strings.Join(slices.Concat([]string{"v=spf1"}, stay, ends), " "), parts
 }
 
-// neutral returns the record with the qualifier ? for its largest terms, and with our own addresses before them.
+// neutral changes the qualifier of the largest terms to ?, and inserts our own addresses at the beginning. It returns the new record.
 func (l *examination) neutral(text string, rec *spf.Record, tree *term) string {
 	wide := tree.below
 	for _, d := range rec.Directives {

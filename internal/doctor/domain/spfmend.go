@@ -24,7 +24,8 @@ func likeSPF(t string) (rest string, ok bool) {
 	return "", false
 }
 
-// mergeSPF merges several records into one with all their terms, each once, and the least strict of their all terms.
+// mergeSPF merges several records into one. The result has the terms of all records without repetitions, and the least strict of their all
+// terms.
 func mergeSPF(all []string) string {
 	var terms []string
 	end := ""
@@ -37,7 +38,7 @@ func mergeSPF(all []string) string {
 					end = low
 				}
 			case strings.HasPrefix(low, "redirect="):
-				terms = appendNew(terms, "include:"+t[len("redirect="):]) // a redirect is ignored if there is an all term
+				terms = appendNew(terms, "include:"+t[len("redirect="):]) // an all term would disable redirect, so include is used
 			default:
 				terms = appendNew(terms, t)
 			}
@@ -62,7 +63,7 @@ func mendSPF(text string) string {
 	for _, t := range strings.Fields(spaced(text))[1:] {
 		switch t = mendTerm(t); strings.ToLower(t) {
 		case "":
-		case "all", "+all": // +all is most likely a mistake
+		case "all", "+all": // +all is probably a mistake
 			terms = append(terms, "~all")
 		default:
 			terms = append(terms, t)
@@ -155,7 +156,7 @@ func ipTerm(p netip.Prefix) string {
 	return name + s
 }
 
-// without returns the record without terms. The result still authorizes senders and has all or redirect.
+// without removes terms from a record. If necessary, it adds others, so that the result authorizes senders and has all or redirect.
 func (l *examination) without(text string, terms ...string) string {
 	fields := slices.DeleteFunc(strings.Fields(text), func(t string) bool { return slices.Contains(terms, t) })
 	text = strings.Join(fields, " ")
@@ -180,8 +181,8 @@ func (l *examination) without(text string, terms ...string) string {
 	return text
 }
 
-// mendTarget returns a record for the target of an include or redirect. The record suits all domains that use the target. mendTarget
-// returns "" if the target belongs to another site, or if it cannot determine the content of the record.
+// mendTarget returns a record for the target of an include or redirect. The new record is correct for all domains that use the target.
+// mendTarget returns "" if the target belongs to another site, or if it cannot determine the content of the record.
 func (l *examination) mendTarget(ctx context.Context, name string) string {
 	all, err := l.text(ctx, name)
 	if c := l.chainOf(ctx, name); err != nil || c.loops || !l.controls(ctx, c.end()) {

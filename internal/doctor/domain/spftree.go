@@ -21,18 +21,18 @@ type term struct {
 	passes   bool // the qualifier is +
 	fixed    bool // the term matches the networks, and nothing else
 	networks []netip.Prefix
-	wrong    string // why the value of the term is not known
-	failed   error  // the error of the failed lookup, if that is the reason of wrong
-	source   *term  // the include or redirect that wrong concerns, which is this term or one below; nil: another kind of term
-	target   string // of include and redirect: the name of the target
-	domain   string // of include and redirect: the target, if it has a record
-	record   string // of include and redirect: the record of the target
+	wrong    string // why the networks of the term are not known
+	failed   error  // the error of a failed lookup, if wrong describes a failed lookup
+	source   *term  // the include or redirect that wrong concerns: this term or a term below it; nil: wrong concerns another kind of term
+	target   string // only for include and redirect: the name of the target
+	domain   string // only for include and redirect: the target, if it has a record
+	record   string // only for include and redirect: the record of the target
 }
 
-// walkSPF returns the tree of a record, as evaluated by an SPF check in which no term matches. RFC 7208 section 4.6.4 limits the lookups of
-// all these terms.
+// walkSPF returns the tree of a record. The tree contains the terms that an SPF check evaluates if no term matches. RFC 7208 section 4.6.4
+// limits the lookups of all these terms.
 func (l *examination) walkSPF(ctx context.Context, domain string, rec *spf.Record) *term {
-	open := []*term{{text: domain, passes: true, fixed: true}} // the record, and the include and redirect terms above a node
+	open := []*term{{text: domain, passes: true, fixed: true}} // the path to the current node: the record, and the include and redirect terms above the node
 	closeTo := func(depth int) {
 		for ; len(open) > depth+1; open = open[:len(open)-1] {
 			open[len(open)-2].take(open[len(open)-1])
@@ -85,10 +85,10 @@ func (l *examination) newTerm(ctx context.Context, n spf.Node) *term {
 	return t
 }
 
-// take adds a completed term to the one above it.
+// take adds a completed term b to t, the term above it.
 func (t *term) take(b *term) {
 	if !b.passes {
-		b.networks = nil // the record does not allow these networks
+		b.networks = nil // a match of this term is not a pass, so the record does not allow these networks
 	}
 	t.below = append(t.below, b)
 	t.cost += b.cost

@@ -24,11 +24,11 @@ import (
 // Facts are what the checks need to know.
 type Facts struct {
 	File     string           // Signpost's configuration
-	Missing  bool             // File does not exist: the other facts are the defaults
-	Faults   []Fault          // the errors of the configuration; if there are any, the other facts are the defaults
+	Missing  bool             // File does not exist, so the other facts are defaults
+	Faults   []Fault          // the errors of the configuration; if there are any, the other facts are defaults
 	Concerns []doctor.Finding // warnings about a valid configuration; an empty Level means Yellow, an empty Where means File
 	Files    []string         // the files and directories of the configuration that the daemon reads
-	User     string           // of the daemon; empty: signpost
+	User     string           // the user of the daemon; empty: signpost
 
 	Observe   bool   // mode = "observe"
 	ModePlace string // the file and line of mode; empty: File
@@ -40,7 +40,7 @@ type Facts struct {
 
 	Inbound      Inbound
 	SkipNetworks []netip.Prefix // verify.skip_networks
-	Decided      []netip.Prefix // the networks for which the configuration states the action if SPF fails
+	Decided      []netip.Prefix // the networks for which the configuration sets an action for failed SPF
 }
 
 // Fault is an error of the configuration.
@@ -50,7 +50,8 @@ type Fault struct {
 	Line int
 }
 
-// Checks returns the checks of what the daemon needs on this host: its configuration, its user, its directories, the clock.
+// Checks returns checks of the things that the daemon needs on this host, such as its configuration, its user, its directories and the
+// clock.
 func Checks(f Facts) []doctor.Check {
 	m := &machine{Facts: f}
 	m.User = cmp.Or(m.User, doctor.ServiceUser)
@@ -77,7 +78,7 @@ type machine struct {
 	serviceErr error
 }
 
-// mode reports observe mode before anything else, because observe mode explains why nothing is signed or rejected.
+// mode reports observe mode. It is the first finding, because observe mode explains why nothing is signed or rejected.
 func (m *machine) mode() []doctor.Finding {
 	if !m.Observe {
 		return nil
@@ -131,7 +132,7 @@ func (m *machine) denied(paths []string) (found []doctor.Finding) {
 	return found
 }
 
-// readable returns the finding for a file that the daemon cannot read, or a directory that it cannot list, or nil.
+// readable returns a finding if the daemon cannot read a file or list a directory. Otherwise it returns nil.
 func (m *machine) readable(path string) *doctor.Finding {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -151,7 +152,8 @@ func (m *machine) readable(path string) *doctor.Finding {
 	return &f
 }
 
-// barred returns the first directory above path that the daemon may not search, and the finding for it; or "" if there is none.
+// barred returns the first directory above path that the daemon may not search, and a finding about it. If there is no such directory, at
+// is "".
 func (m *machine) barred(path string) (f doctor.Finding, at string) {
 	b := m.service.Barrier("/", filepath.Dir(path))
 	if b == nil || b.Err != nil {
@@ -282,7 +284,7 @@ func clockNow() []doctor.Finding {
 	return clock(time.Now(), built, synced || err != nil)
 }
 
-// tooOld is longer than any version is in use. If the sources seem older, it is more likely that the clock is ahead.
+// tooOld is an age that no version in use should reach. If the sources seem to be older, it is more likely that the clock is ahead.
 const tooOld = 10 * 365 * 24 * time.Hour
 
 // clock checks the time. Receivers compare t= and x= of a signature with their own time (RFC 6376 section 3.5), and the rotation of keys

@@ -14,9 +14,9 @@ import (
 // now in trusted_networks or verify.skip_networks.
 type Inbound struct {
 	Messages int       // in the sample
-	Since    time.Time // of the oldest message
+	Since    time.Time // the time of the oldest message
 	Clients  map[netip.Addr]ClientMail
-	Err      error // why the journal could not be read; also nil if there is no journal
+	Err      error // why the journal could not be read; nil if there is no journal, because that is not an error
 }
 
 // ClientMail counts the messages of one client.
@@ -59,7 +59,7 @@ func (m *machine) gateway() (found []doctor.Finding) {
 	return found
 }
 
-// goodInbound returns the text of the check if nothing is found.
+// goodInbound returns the text of the green finding, for the case that gateway finds nothing.
 func (m *machine) goodInbound() string {
 	if m.Inbound.Messages < fewInbound {
 		return fmt.Sprintf("too few inbound messages in the journal to find a mail gateway: %d of %d", m.Inbound.Messages, fewInbound)

@@ -67,7 +67,7 @@ func (m *machine) keyFiles() (found []doctor.Finding) {
 }
 
 // unreadable finds files that belong to another user, for example after root restored a backup. p has the permissions of the keys
-// directory, because dkimkey gives new files to the owner of that directory.
+// directory. Its owner should own all keys, because dkimkey creates files for that owner.
 func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Finding {
 	dir := m.KeysDir
 	if f, at := m.barred(dir); at != "" {
@@ -97,7 +97,7 @@ func (m *machine) unreadable(p doctor.Permissions, files []keyFile) []doctor.Fin
 	return []doctor.Finding{f}
 }
 
-// changeable finds directories of domains and metadata that users other than the daemon and root can change. Such users could add or
+// changeable finds metadata and directories of domains that users other than the daemon and root can change. Such users could add or
 // replace keys. changeable also finds a world-writable directory above the keys.
 func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (found []doctor.Finding) {
 	const why = "a user who can write there can replace the domain's key, or stop the signing of its mail"
@@ -134,7 +134,7 @@ func (m *machine) changeable(files []keyFile, foreign func(gid uint32) bool) (fo
 	return found
 }
 
-// andCount returns the suffix of a line for the number of further files.
+// andCount returns the end of a line: how many further files there are.
 func andCount(n int) string {
 	if n == 1 {
 		return ""
@@ -149,7 +149,7 @@ func andMore(files []keyFile) string {
 	return ", and others"
 }
 
-// shut returns the command that makes one private key, or all of them, readable only by the owner.
+// shut returns a command that lets only the owner read a private key, or all private keys.
 func shut(dir string, files []keyFile) string {
 	if len(files) == 1 {
 		return "chmod 0600 " + doctor.Quote(files[0].path)
@@ -158,7 +158,7 @@ func shut(dir string, files []keyFile) string {
 }
 
 // filesOfKeys returns the directories of the domains, the keys in them and their metadata. A link has the permissions of its target. Links
-// without a target are omitted, and so are links to credentials, which systemd protects.
+// without a target are omitted. Links to credentials are also omitted, because systemd protects credentials.
 func filesOfKeys(dir string) (all []keyFile, err error) {
 	domains, err := os.ReadDir(dir)
 	if err != nil {

@@ -63,7 +63,8 @@ func (l *site) peers() (all []Listener) {
 	return all
 }
 
-// network returns the network for a connection to a socket. For an address in Postfix's lists, it is limited to inet_protocols.
+// network returns the network for a connection to a socket, such as tcp or tcp4. For an address in Postfix's lists, it allows only the IP
+// versions in inet_protocols.
 func (l *site) network(ln Listener) string {
 	if ln.Network == "tcp" && l.postconf != nil && !slices.Contains(l.Listen, ln) {
 		return l.protocol()
@@ -104,7 +105,7 @@ func (l *site) deadMilters(ctx context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// refuses reports whether a connection to an entry is refused, or its socket does not exist. It ignores other errors.
+// refuses reports whether the socket of an entry refuses connections or does not exist. It ignores other errors.
 func (l *site) refuses(ctx context.Context, e entry, chroot bool) bool {
 	network, at := l.resolve(e.address, chroot)
 	if network == "" {
@@ -174,8 +175,8 @@ func showListener(ln Listener) string {
 	return "ss -ltnp sport = :" + doctor.Quote(port[strings.LastIndexByte(port, ':')+1:])
 }
 
-// daemonLine returns the command that starts or restarts the daemon with this host's service manager. A restart also helps if the daemon
-// runs with older settings.
+// daemonLine returns the command that starts or restarts the daemon. It uses the service manager of this host. The command is always a
+// restart, because a running daemon may still use older settings.
 func daemonLine(file string) string {
 	if doctor.RunsSystemd() {
 		return "systemctl restart signpost"

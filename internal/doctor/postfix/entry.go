@@ -8,10 +8,10 @@ import (
 
 // entry is one milter of a list.
 type entry struct {
-	raw      string            // the text in the list, without quotes around it
+	raw      string            // the text of the entry in the list, without quotes around it
 	address  string            // unix:PATH or inet:HOST:PORT
 	settings map[string]string // Postfix 3.0: { ADDRESS, default_action=tempfail }
-	fault    string            // why Postfix cannot parse it; empty: it can
+	fault    string            // why Postfix cannot parse the entry; empty if Postfix can parse it
 }
 
 // quotes are not special in a list of milters. Postfix treats them as part of the address.
@@ -45,7 +45,7 @@ func entries(list string) (all []entry) {
 	return all
 }
 
-// readSettings parses what follows the address: NAME=VALUE, or { NAME = VALUE }.
+// readSettings parses the text after the address: NAME=VALUE, or { NAME = VALUE }.
 func (e *entry) readSettings(parts []string) {
 	e.settings = map[string]string{}
 	for i := 0; i < len(parts); i++ {
@@ -70,7 +70,7 @@ func (e *entry) readSettings(parts []string) {
 	}
 }
 
-// with returns the entry with one of its settings changed.
+// with returns the text of the entry after a change of one setting.
 func (e entry) with(name, value string) string {
 	text := "{ " + e.address
 	for _, k := range slices.Sorted(maps.Keys(e.settings)) {
@@ -83,7 +83,7 @@ func (e entry) with(name, value string) string {
 	return text + " }"
 }
 
-// at returns the entry with another address, in a form that Postfix can parse.
+// at returns the text of the entry after a change of its address. Postfix can parse the text.
 func (e entry) at(address string) string {
 	if len(e.settings) == 0 {
 		return address
@@ -92,7 +92,7 @@ func (e entry) at(address string) string {
 	return e.with("", "")
 }
 
-// text returns the entry as it is in the list, or in a form that Postfix can parse.
+// text returns the entry as it is written in the list. If Postfix cannot parse that, it returns a form that Postfix can parse.
 func (e entry) text() string {
 	if e.fault == "" {
 		return e.raw

@@ -11,7 +11,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// The parameters that send mail through a filter, which returns it to Postfix: after the queue, or before it.
+// The parameters that send mail through a filter. The filter returns the mail to Postfix.
 const (
 	afterQueue  = "content_filter"
 	beforeQueue = "smtpd_proxy_filter"
@@ -23,7 +23,7 @@ func (l *site) filtered(filter string) []*service {
 }
 
 // reinjects reports whether a service accepts mail back from a filter. Such a service listens on a loopback address and is not a submission
-// service. In addition, it overrides the filter's parameter, or it has no filter while other services have one.
+// service. In addition, it overrides the filter's parameter with an empty value, or only other services have a filter.
 func (l *site) reinjects(s *service) bool {
 	if s.command != "smtpd" || s.host() == "" || !l.loopback(s) || l.forUsers(s) || l.postconf.get(s, afterQueue) != "" || l.postconf.get(s, beforeQueue) != "" {
 		return false
@@ -59,8 +59,8 @@ func (l *site) reinjection(context.Context) (found []doctor.Finding) {
 	return slices.Concat(found, l.pipes(), l.proxies())
 }
 
-// pipes finds filters that pipe(8) runs and that return mail through sendmail(1). Such mail cannot be distinguished from mail of this host.
-// A filter returns mail by SMTP if a service accepts the mail back and the filter's arguments do not name sendmail(1).
+// pipes finds filters that are run by pipe(8) and return mail through sendmail(1). Such mail cannot be distinguished from mail of this
+// host. A filter returns mail by SMTP if a service accepts the mail back and the filter's arguments do not name sendmail(1).
 func (l *site) pipes() (found []doctor.Finding) {
 	back := l.reinjectors()
 	for _, s := range l.filtered(afterQueue) {
@@ -87,7 +87,8 @@ func (l *site) pipes() (found []doctor.Finding) {
 			f.What = "the filter " + transport + " returns mail through sendmail(1), which passes it to Signpost a second time"
 			f.Where += "; master.cf: " + pipes[i].id + " pipe " + pipes[i].args
 			f.Why = "outbound mail is signed twice, and inbound mail looks like mail of this host; with msmtp(1), the filter returns mail by SMTP, to a port without milters"
-			// msmtp(1) takes the options of sendmail(1). It must not add header fields: the message is already signed.
+			// msmtp(1) accepts the same options as sendmail(1). These options prevent changes to the header, because the message is already
+			// signed.
 			const instead = "/usr/bin/msmtp --host=127.0.0.1 --set-date-header=off --set-msgid-header=off --remove-bcc-headers=off --port="
 			f.Fix = strings.TrimPrefix(open+" && ", " && ") + l.postconf.command() + " -F " +
 				doctor.Quote(pipes[i].id+"/command=pipe "+strings.Replace(pipes[i].args, sendmail, instead+port, 1)) + " # needs msmtp(1): apt-get install msmtp"
@@ -97,7 +98,7 @@ func (l *site) pipes() (found []doctor.Finding) {
 	return found
 }
 
-// sendmailIn returns the sendmail(1) that the arguments of a pipe(8) service name, with its path, or an empty string.
+// sendmailIn returns the path of sendmail(1) in the arguments of a pipe(8) service, or an empty string.
 func sendmailIn(args string) string {
 	for _, w := range strings.Fields(args) {
 		if w = strings.TrimPrefix(w, "argv="); path.Base(w) == "sendmail" {
@@ -118,7 +119,8 @@ func (l *site) freePort() string {
 }
 
 // proxies finds filters between smtpd(8) and the queue. With such a filter, smtpd(8) passes no content to the milters, and the filter is
-// the only client of the service after it. This is sufficient only for authenticated clients.
+// the only client of the service after it. After the filter, Signpost can sign mail of authenticated clients, but cannot verify inbound
+// mail.
 func (l *site) proxies() (found []doctor.Finding) {
 	all := l.filtered(beforeQueue)
 	for _, s := range all {
@@ -142,7 +144,7 @@ func (l *site) proxies() (found []doctor.Finding) {
 	return found
 }
 
-// nextHop returns the value for content_filter that matches one for smtpd_proxy_filter, or an empty string if there is none.
+// nextHop converts a value of smtpd_proxy_filter to a value of content_filter. If that is not possible, it returns an empty string.
 func nextHop(proxy string) string {
 	proxy = strings.TrimPrefix(proxy, "inet:")
 	host, port, err := net.SplitHostPort(proxy)

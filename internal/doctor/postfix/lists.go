@@ -16,7 +16,8 @@ type listManager struct{ word, name, fix string }
 // mailmanPort is the port on which Mailman 3 accepts mail by LMTP.
 const mailmanPort = "8024"
 
-// knownListManagers returns the list managers, each with the setting that keeps Authentication-Results.
+// knownListManagers returns the list managers that doctor knows. Each has a text for the administrator: how to configure it so that it
+// keeps Authentication-Results.
 func knownListManagers() []listManager {
 	return []listManager{
 		{"mailman3", "Mailman 3", "in section [mta] of mailman.cfg: remove_dkim_headers: no"},
@@ -40,8 +41,9 @@ func managerIn(text string) (listManager, bool) {
 	return listManager{}, false
 }
 
-// listManagers warns of the list managers that Postfix's tables name, if mail is signed. If a list manager removes our results, its mail
-// looks like mail of this host. The tables do not show whether the list manager removes them.
+// listManagers warns of list managers whose names are in Postfix's tables. It warns only if Signpost signs mail. If a list manager removes
+// our Authentication-Results field, its mail looks like mail of this host. The tables do not show whether the list manager removes the
+// field.
 func (l *site) listManagers(ctx context.Context) (found []doctor.Finding) {
 	if l.Observe {
 		return nil
@@ -92,7 +94,8 @@ func tableEntries(ctx context.Context, name string) []tableLine {
 	return tableLines(string(text))
 }
 
-// entryValue returns the text after the key of a table entry. If a regular expression contains spaces, the rest of it is included.
+// entryValue returns the text after the key of a table entry. If the key is a regular expression with spaces, the text also contains the
+// part of the key after the first space.
 func entryValue(entry string) string {
 	i := strings.IndexAny(entry, " \t")
 	return strings.TrimSpace(entry[max(i, 0):])

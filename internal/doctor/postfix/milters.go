@@ -12,7 +12,7 @@ import (
 type list struct {
 	name    string
 	service *service
-	at      *service // the service that sets it; nil: main.cf
+	at      *service // the service that sets the parameter in master.cf; nil if main.cf sets it
 	entries []entry
 }
 
@@ -36,12 +36,12 @@ func (l *site) allLists() []list {
 	return slices.Concat(l.lists("smtpd_milters", "smtpd"), l.lists("non_smtpd_milters", "cleanup"))
 }
 
-// ours returns the index of our entry, or -1.
+// ours returns the index of Signpost's entry, or -1.
 func (l *site) ours(one list) int {
 	return slices.IndexFunc(one.entries, func(e entry) bool { return l.meant(e, one.service.chroot) })
 }
 
-// replaced returns the list with another entry at i. An empty text removes the entry. If i is past the end, replaced adds an entry.
+// replaced returns the list after a change of entry i. An empty text removes the entry. If i is past the end, replaced adds an entry.
 func (one list) replaced(i int, text string) string {
 	var all []string
 	for j, e := range one.entries {

@@ -44,7 +44,7 @@ func (l *site) lookUp(ctx context.Context) {
 			l.hosts[host] = []netip.Addr{a.Unmap()}
 			continue
 		}
-		found, _ := l.Lookup(ctx, host) // Postfix cannot look up the name either
+		found, _ := l.Lookup(ctx, host) // the error is ignored, because Postfix cannot look up the name either
 		for _, a := range found {
 			l.hosts[host] = append(l.hosts[host], a.Unmap())
 		}
@@ -73,7 +73,7 @@ func (l *site) reaches(a netip.Addr) bool {
 	return true
 }
 
-// here reports whether an address is one of this host.
+// here reports whether an address is an address of this host.
 func (l *site) here(a netip.Addr) bool {
 	return a.IsLoopback() || a.IsUnspecified() || slices.Contains(l.Addresses, a)
 }
@@ -90,7 +90,7 @@ func (l *site) leadsTo(at string, ln Listener) bool {
 		return host == ourHost // socket-answers reports a name that cannot be looked up
 	}
 	if i := slices.IndexFunc(ours, netip.Addr.Is4); i >= 0 {
-		ours = ours[i:] // net.Listen uses one address, and prefers IPv4
+		ours = ours[i:] // net.Listen uses only one of the addresses, and prefers an IPv4 address
 	}
 	return slices.ContainsFunc(l.hosts[host], func(a netip.Addr) bool {
 		switch {
@@ -130,7 +130,7 @@ func (l *site) right(e entry, chroot bool) bool {
 	return ok
 }
 
-// meant reports whether an entry is intended to be one of our sockets, even if its address is wrong. Such an entry has the port of one of
+// meant reports whether an entry was intended for one of our sockets, even if its address is wrong. Such an entry has the port of one of
 // our sockets and an address of this host.
 func (l *site) meant(e entry, chroot bool) bool {
 	if l.right(e, chroot) || strings.Contains(e.address, "signpost") {
@@ -146,25 +146,25 @@ func (l *site) meant(e entry, chroot bool) bool {
 func (l *site) samePortHere(name string, ln Listener) bool {
 	host, port, err := net.SplitHostPort(name)
 	if err != nil {
-		port, host, _ = strings.Cut(name, "@") // the form that Sendmail uses: inet:PORT@HOST
+		port, host, _ = strings.Cut(name, "@") // Sendmail's form of an address is inet:PORT@HOST
 	}
 	ourHost, ourPort, err := net.SplitHostPort(ln.Address)
 	return err == nil && samePort(port, ourPort) && (host == ourHost || host == "localhost" || slices.ContainsFunc(l.hosts[host], l.here))
 }
 
-// name returns the address of our first socket for main.cf, or "" if Postfix cannot connect to it.
+// name returns the address of our first socket in the form for main.cf. It returns "" if Postfix cannot connect to that socket.
 func (l *site) name() string { return l.nameOf(l.Listen[0]) }
 
-// nameFor returns the address for main.cf of the socket that an entry is intended to be. This is the socket with the port of the entry, or
-// else the first socket.
+// nameFor returns the address that main.cf should have instead of a wrong entry. It is the address of our socket with the same port or,
+// without such a socket, of our first socket.
 func (l *site) nameFor(e entry) string {
 	_, rest, _ := strings.Cut(e.address, ":")
 	i := slices.IndexFunc(l.Listen, func(ln Listener) bool { return ln.Network == "tcp" && l.samePortHere(rest, ln) })
 	return l.nameOf(l.Listen[max(i, 0)])
 }
 
-// nameOf returns the address of one of our sockets for main.cf. It returns "" if the socket is outside the chroot, or if Postfix does not
-// use its IP version. A relative path works both with and without a chroot.
+// nameOf returns the address of one of our sockets in the form for main.cf. It returns "" if the socket is outside the chroot, or if its
+// address has an IP version that Postfix does not use. A relative path works both with and without a chroot.
 func (l *site) nameOf(ln Listener) string {
 	if ln.Network != "unix" {
 		host, port, _ := net.SplitHostPort(ln.Address)

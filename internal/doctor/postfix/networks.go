@@ -132,7 +132,7 @@ func (c *clients) add(ctx context.Context, word string, allow bool) {
 			c.network(p, allow)
 		case strings.HasPrefix(word, "/") && !strings.HasPrefix(item, "/"):
 			c.add(ctx, item, allow)
-		default: // a file in a file could contain itself
+		default: // a file inside a file is not read, because it could contain itself
 			c.unread = append(c.unread, word)
 			return
 		}
@@ -172,14 +172,14 @@ func listed(ctx context.Context, name string) (all []string, err error) {
 		switch {
 		case !table:
 			all = append(all, w...)
-		case w[0] != "if" && w[0] != "endif": // if and endif lines are not networks
+		case w[0] != "if" && w[0] != "endif": // lines with the keywords "if" and "endif" do not contain networks
 			all = append(all, w[0])
 		}
 	}
 	return all, nil
 }
 
-// enumerable reports whether postmap -s lists the entries of a type of table.
+// enumerable reports whether postmap -s can list the entries of tables of this type.
 func enumerable(kind string) bool {
 	return slices.Contains([]string{"hash", "btree", "lmdb", "cdb", "texthash"}, kind)
 }
@@ -200,10 +200,10 @@ func network(w string) (netip.Prefix, bool) {
 	return p.Masked(), ok
 }
 
-// covered reports whether the others together contain all of p.
+// covered reports whether the other networks together contain all addresses of p.
 func covered(p netip.Prefix, others []netip.Prefix) bool { return len(outsideOf(p, others)) == 0 }
 
-// outsideOf returns the part of p that none of the others contains.
+// outsideOf returns the part of network p that is in none of the other networks.
 func outsideOf(p netip.Prefix, others []netip.Prefix) []netip.Prefix {
 	var b netipx.IPSetBuilder
 	b.AddPrefix(p)

@@ -55,8 +55,8 @@ func (l *site) milterMaps(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// defaultAction checks what Postfix does with mail while the daemon is not running. shutdown (Postfix 3.11) is like tempfail, and also
-// closes the connection.
+// defaultAction checks what Postfix does with mail while the daemon is not running. The value shutdown (Postfix 3.11) is like tempfail, and
+// also closes the connection.
 func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	l.settings("default_action", "tempfail", func(action, where, fix string) {
 		f := doctor.Finding{Where: where, Fix: fix}
@@ -75,8 +75,8 @@ func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// settings calls judge for each value of a milter setting, in our entries and in the parameter milter_NAME. fix is the command that sets it
-// to good.
+// settings calls judge for each value of a milter setting. The value can be in our entries and in the parameter milter_NAME. The argument
+// fix is the command that sets the value to good.
 func (l *site) settings(name, good string, judge func(value, where, fix string)) {
 	parameter := "milter_" + name
 	for _, s := range l.postconf.places(parameter) {
@@ -103,7 +103,7 @@ func (l *site) milterProtocol(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// busy is the time that a host under load may need to send an answer.
+// busy is the time that a host may need for an answer if its load is high.
 const busy = 3 * time.Second
 
 func (l *site) milterTimeouts(context.Context) (found []doctor.Finding) {

@@ -49,7 +49,7 @@ func readPostconf(ctx context.Context, dir string) (*postconf, error) {
 		return nil, err
 	}
 	for line := range strings.Lines(out) {
-		// name type private unprivileged chroot wakeup processes command, then -o NAME=VALUE or -o {NAME=VALUE}
+		// The columns are: name type private unprivileged chroot wakeup processes command. Then follow -o NAME=VALUE or -o {NAME=VALUE}.
 		w := split(strings.TrimSpace(line), " \t")
 		if len(w) < 8 {
 			continue
@@ -111,7 +111,7 @@ func (p *postconf) run(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// admin returns the path of a program of the administrator, even if its directory is not in PATH.
+// admin returns the path of a program for administrators. It also searches directories that may be missing in PATH.
 func admin(program string) (string, error) {
 	path, err := exec.LookPath(program)
 	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
@@ -129,7 +129,7 @@ func (p *postconf) chrooted(column string) bool {
 	return column == "y" || column == "-" && !atLeast(p.main["compatibility_level"], 1)
 }
 
-// get returns the value of a parameter for a service; nil is main.cf.
+// get returns the value of a parameter for a service. If s is nil, it returns the value in main.cf.
 func (p *postconf) get(s *service, name string) string {
 	if p.at(s, name) != nil {
 		return s.over[name]
@@ -147,7 +147,7 @@ func (p *postconf) of(command string) (all []*service) {
 	return all
 }
 
-// places returns nil, for main.cf, and each service that overrides a parameter.
+// places returns the places that can set a parameter: nil, which means main.cf, and each service that overrides it.
 func (p *postconf) places(name string) []*service {
 	all := []*service{nil}
 	for i := range p.services {
@@ -158,7 +158,7 @@ func (p *postconf) places(name string) []*service {
 	return all
 }
 
-// at returns where the value of a parameter for a service is set: the service itself, or nil for main.cf.
+// at returns the place that sets a parameter for service s: s itself, or nil, which means main.cf.
 func (p *postconf) at(s *service, name string) *service {
 	if s != nil {
 		if _, ok := s.over[name]; ok {
@@ -168,7 +168,7 @@ func (p *postconf) at(s *service, name string) *service {
 	return nil
 }
 
-// where returns the place, name and value of a parameter.
+// where returns a text that states where a parameter is set, and its value.
 func (p *postconf) where(s *service, name string) string {
 	if p.at(s, name) != nil {
 		return "master.cf: " + s.id + " -o " + name + "=" + s.over[name]
@@ -205,7 +205,7 @@ func (p *postconf) setAt(s *service, name, value string) string {
 	return p.command() + " -P " + doctor.Quote(s.id+"/"+name+"="+strings.Join(items, ","))
 }
 
-// unset returns the command that removes a parameter. Then the default applies, or for a service the value in main.cf.
+// unset returns the command that removes a parameter. Afterwards, a service uses the value in main.cf, and main.cf uses the default.
 func (p *postconf) unset(s *service, name string) string {
 	if s == nil {
 		return p.command() + " -X " + doctor.Quote(name)
@@ -213,7 +213,7 @@ func (p *postconf) unset(s *service, name string) string {
 	return p.command() + " -PX " + doctor.Quote(s.id+"/"+name)
 }
 
-// atLeast compares dotted versions. Parts that are not numbers count as 0.
+// atLeast compares dotted versions. A part that is not a number counts as 0.
 func atLeast(version string, least ...int) bool {
 	parts := strings.FieldsFunc(version, func(r rune) bool { return r < '0' || r > '9' })
 	for i, want := range least {

@@ -16,8 +16,8 @@ import (
 
 // Facts are what the checks need to know.
 type Facts struct {
-	Dir  string // of Postfix's configuration; empty: postconf's default
-	Root string // the root of the file system with the configuration of other programs; empty: /
+	Dir  string // the directory of Postfix's configuration; empty: postconf's default
+	Root string // the root directory for the configuration files of other programs; empty: /
 
 	File            string     // Signpost's configuration
 	Observe         bool       // mail is neither signed nor rejected

@@ -10,8 +10,9 @@ import (
 	"signpost/internal/doctor"
 )
 
-// policyPrepend finds releases in which a milter deletes the wrong field or no field after Postfix itself has prepended a field of the same
-// name. This is fixed in Postfix 3.9, and in the last patches of the four releases before 3.9.
+// policyPrepend finds releases with a bug in field deletion. If Postfix itself has prepended a field, and a milter then deletes a field of
+// the same name, Postfix deletes the wrong field or none. This is fixed in Postfix 3.9, and in the last patches of the four releases before
+// 3.9.
 func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	version := l.postconf.main["mail_version"]
 	for _, mended := range [][]int{{3, 8, 6}, {3, 7, 11}, {3, 6, 15}, {3, 5, 25}} {
@@ -35,7 +36,8 @@ func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// prepends reports whether restrictions may prepend a field. A policy service may do so, and also a table whose source contains PREPEND.
+// prepends reports whether restrictions may prepend a field. A policy service may prepend one. A table may also prepend one if its source
+// contains PREPEND.
 func prepends(restrictions []string) bool {
 	return slices.ContainsFunc(restrictions, func(w string) bool {
 		if w == "check_policy_service" {
@@ -60,7 +62,7 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 		}
 		f := doctor.Finding{Level: doctor.Yellow, What: s.id + " accepts a bare LF as the end of a line", Where: l.postconf.where(s, forbid),
 			Why: "SMTP smuggling: a client can hide a second message in a message; the hidden one counts as mail of the same client and login, and passes SPF or is signed",
-			// In releases with the value normalize, yes means normalize. Older releases have only yes.
+			// In releases that support the value normalize, yes has the same meaning as normalize. Older releases have only yes.
 			Fix: l.postconf.setAt(l.postconf.at(s, forbid), forbid, "yes")}
 		if _, known := l.postconf.main[forbid]; !known {
 			const guard, chunking = "reject_unauth_pipelining", "chunking"
@@ -86,7 +88,7 @@ func (l *site) bareNewline(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// with returns the list, and adds a word to it if the word is missing.
+// with adds a word to a list if the word is missing. It returns the list.
 func with(list []string, word string) []string {
 	if slices.Contains(list, word) {
 		return list

@@ -11,7 +11,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// rules finds the rules of header_checks(5) in a parameter's tables whose pattern matters. Only regexp: and pcre: tables can be read.
+// rules finds header_checks(5) rules in the tables of a parameter. It calls matters with the pattern of each rule, and returns the rules
+// for which the result is true. Only regexp: and pcre: tables can be read.
 func (l *site) rules(level doctor.Level, s *service, parameter string, matters func(pattern string) bool, when, why string) (found []doctor.Finding) {
 	for _, table := range words(l.postconf.get(s, parameter)) {
 		kind, path, _ := strings.Cut(table, ":")
@@ -50,7 +51,7 @@ func rule(line string) (pattern, action string) {
 		case r == '\\':
 			escaped = true
 		case r == first:
-			rest := strings.Fields(line[size+i:]) // the first word is the delimiter and the flags
+			rest := strings.Fields(line[size+i:]) // the first word consists of the delimiter and the flags
 			if len(rest) < 2 {
 				return line[size : size+i], ""
 			}
@@ -60,7 +61,8 @@ func rule(line string) (pattern, action string) {
 	return "", ""
 }
 
-// changes returns a function that reports whether a pattern of a parameter can match signed data: a signed field, or the body.
+// changes returns a function for the patterns of a parameter. That function reports whether a pattern can match signed data: a signed
+// field, or the body.
 func changes(parameter string) func(pattern string) bool {
 	if strings.Contains(parameter, "body") || strings.Contains(parameter, "nested") {
 		return func(string) bool { return true }

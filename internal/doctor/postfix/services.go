@@ -87,9 +87,9 @@ func (s *service) submission() bool {
 	return slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port)
 }
 
-// forUsers reports whether a service is for authenticated clients. Such a service has the name or port of a submission service, or
-// overrides smtpd_sasl_auth_enable or milter_macro_daemon_name, or permits only SASL logins. Settings in main.cf apply to all services and
-// do not count.
+// forUsers reports whether a service is for authenticated clients. There are three signs: it has the name or port of a submission service,
+// it overrides smtpd_sasl_auth_enable or milter_macro_daemon_name, or it permits only SASL logins. Settings in main.cf apply to all
+// services and do not count.
 func (l *site) forUsers(s *service) bool {
 	if s.submission() || s.over["smtpd_sasl_auth_enable"] == "yes" || s.over["milter_macro_daemon_name"] == "ORIGINATING" {
 		return true
@@ -103,7 +103,8 @@ func (l *site) forUsers(s *service) bool {
 }
 
 // closed reports whether a service accepts no mail from unauthenticated clients. Such a service requires a certificate, or one of its lists
-// of restrictions rejects such clients before it permits any. Tables are ignored, because the administrator has chosen their entries.
+// of restrictions rejects unauthenticated clients before any restriction permits them. Tables are ignored, because the administrator has
+// chosen their entries.
 func (l *site) closed(s *service) bool {
 	if l.postconf.get(s, "smtpd_tls_req_ccert") == "yes" {
 		return true

@@ -23,7 +23,8 @@ type signer struct {
 	// signs reports whether the program is configured to sign. It returns an error if this process has no permission to read the
 	// configuration.
 	signs func(l *site) (bool, error)
-	// fix returns the command that stops the program from signing. It is nil if the program only signs and can be removed from the list.
+	// fix returns the command that stops the program from signing. fix is nil if the program does nothing but sign, so that it can be
+	// removed from the list.
 	fix func(l *site) string
 }
 
@@ -43,7 +44,8 @@ func signers() []signer {
 // path returns a file of another program, below Root.
 func (l *site) path(name string) string { return filepath.Join(cmp.Or(l.Root, "/"), name) }
 
-// signer returns the other program at an address. It recognizes a program by its name, or by its port unless the port is one of ours.
+// signer returns the other program at an address. It recognizes a program by its name, or by its port. It ignores a port that Signpost
+// uses.
 func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	if l.meant(e, chroot) {
 		return signer{}, false
@@ -62,10 +64,11 @@ func (l *site) signer(e entry, chroot bool) (signer, bool) {
 	return signer{}, false
 }
 
-// matches returns all matches of the first group of a regular expression in files, in the order in which their program reads them.
+// matches searches files for a regular expression. It returns the text of the first group of each match, in the order in which the program
+// reads the files.
 func (l *site) matches(expression string, patterns ...string) (all []string, err error) {
 	for _, p := range patterns {
-		files, _ := filepath.Glob(l.path(p)) // sorted; the only possible error is a bad pattern
+		files, _ := filepath.Glob(l.path(p)) // Glob sorts the files; its only possible error is a bad pattern
 		for _, file := range files {
 			text, err := os.ReadFile(file)
 			if errors.Is(err, fs.ErrPermission) {
@@ -79,13 +82,13 @@ func (l *site) matches(expression string, patterns ...string) (all []string, err
 	return all, nil
 }
 
-// opendkimSigns reports whether OpenDKIM signs. It signs unless Mode excludes signing.
+// opendkimSigns reports whether OpenDKIM signs. OpenDKIM signs unless the setting Mode excludes signing.
 func opendkimSigns(l *site) (bool, error) {
 	modes, err := l.matches(`(?mi)^\s*Mode\s+(\w+)`, "etc/opendkim.conf")
 	return len(modes) == 0 || strings.Contains(modes[len(modes)-1], "s"), err
 }
 
-// rspamdSigns reports whether rspamd signs. Its signing module is enabled by default, but needs settings or keys.
+// rspamdSigns reports whether rspamd signs. The signing module of rspamd is enabled by default, but needs settings or keys.
 func rspamdSigns(l *site) (bool, error) {
 	files := []string{"etc/rspamd/local.d/dkim_signing.conf", "etc/rspamd/override.d/dkim_signing.conf"}
 	on, err := l.matches(`(?m)^\s*enabled\s*[=:]?\s*"?(\w+)`, files...)
@@ -186,7 +189,7 @@ func (l *site) removed(e entry, chroot bool) bool {
 	return signs && err == nil
 }
 
-// milterOrder finds milters after Signpost. If they change a signed field or the body, they break the signature.
+// milterOrder finds milters that Postfix calls after Signpost. Such a milter breaks the signature if it changes a signed field or the body.
 func (l *site) milterOrder(context.Context) (found []doctor.Finding) {
 	for _, one := range l.allLists() {
 		i := l.ours(one)

@@ -96,7 +96,7 @@ func (l *site) leadsOut(path, from string, chroot bool) *doctor.Finding {
 		Why: "a chrooted Postfix service cannot open files outside the chroot; Postfix applies milter_default_action to every message", Fix: l.listenLine()}
 }
 
-// barred returns the finding for a directory that who cannot search, or that does not exist.
+// barred returns the finding for a directory that does not exist, or that an account cannot search. The parameter who is the account.
 func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.Barrier) doctor.Finding {
 	group, last := doctor.GroupName(who.GIDs[0]), b.Path == filepath.Dir(ln.Address) && b.Path != from
 	f := doctor.Finding{Level: doctor.Red, What: "permission denied: user " + who.Name + " cannot search " + b.Path + ", the path of the socket " + ln.Address,
@@ -119,7 +119,8 @@ func (l *site) barred(who *doctor.Account, ln Listener, from string, b *doctor.B
 	return doctor.OrNotPermitted(b.Err, f)
 }
 
-// socketPermissions checks whether who can connect to a socket now, and after the next start of the daemon.
+// socketPermissions checks whether an account can connect to a socket, both now and after the next start of the daemon. The parameter who
+// is the account.
 func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Finding {
 	if _, err := os.Stat(ln.Address); errors.Is(err, fs.ErrPermission) {
 		f := doctor.OrNotPermitted(err, doctor.Finding{})
@@ -133,7 +134,7 @@ func (l *site) socketPermissions(who *doctor.Account, ln Listener) *doctor.Findi
 	} else if err == nil {
 		now = doctor.Permissions{UID: daemon.UID, GID: daemon.GIDs[0]}
 	} else {
-		return nil // another check reports that the daemon's user does not exist
+		return nil // the daemon's user does not exist, which another check reports
 	}
 	mode, group := ln.Mode, ln.Group
 	then := doctor.Permissions{UID: now.UID, GID: now.GID, Mode: mode}
