@@ -42,7 +42,8 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// timed measures the duration of f, and the processor time of the processes for each message. It gets the number of messages from f.
+// timed measures the duration of f, and the processor time of the processes for each message. The function f returns the number of
+// messages.
 func timed(pids []int, f func() (messages int, err error)) (figure, error) {
 	before, err := cpuTime(pids)
 	if err != nil {
@@ -114,7 +115,7 @@ func residentMemory(pids []int) (sum int64, err error) {
 	return sum, nil
 }
 
-// statusLine returns the number in a line of a file of /proc/PID. If its unit is kB, the result is in bytes.
+// statusLine returns the number in a line of a file of /proc/PID. A number in kB is converted to bytes.
 func statusLine(pid int, file, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {

@@ -25,9 +25,9 @@ type server struct {
 	name    string
 	sockets []string
 	roles   []string // the roles in which it is measured
-	spf     bool     // it checks SPF and DMARC as well as DKIM, and rejects forged mail
+	spf     bool     // the server checks SPF and DMARC as well as DKIM, and rejects forged mail
 	slow    bool     // omitted from cells that would take minutes
-	aside   bool     // in a complete run, measured only in the cells of targets
+	aside   bool     // a complete run measures this server only in the cells of targets
 	cmds    []*exec.Cmd
 }
 
@@ -84,7 +84,7 @@ func await(ctx context.Context, network, addr string) error {
 	}
 }
 
-// stop ends the server and waits for its end.
+// stop stops the server and waits until it has ended.
 func (s *server) stop() {
 	for _, cmd := range s.cmds {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)

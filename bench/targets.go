@@ -36,7 +36,7 @@ func (t target) result() string {
 	return fmt.Sprintf("%.3g%s", t.got, t.unit)
 }
 
-// usual returns the cell of most targets. Eight sessions are typical of a busy server, and most connections carry one small message.
+// usual returns the cell that most targets use. Eight sessions are typical of a busy server, and most connections carry one small message.
 func usual(role string, size int) cell {
 	c := cell{role: role, size: size, sessions: 8, perSession: 10}
 	if size == 4<<10 {
@@ -79,7 +79,7 @@ func (r *report) best(c cell) float64 {
 	for _, m := range r.cells {
 		for _, row := range m.rows {
 			if m.cell == c && row.name != ours && row.name != baselineName && row.name != bareName {
-				// The best server has the highest ratio.
+				// The best other server is the one for which this ratio is highest.
 				if q := r.ratio(c, row.name); !(q <= ratio) {
 					ratio = q
 				}
@@ -106,7 +106,7 @@ func (r *report) targets() []target {
 		{what: fmt.Sprintf("through Postfix, %d sessions: throughput relative to no milter", postfixSessions), want: "at least 0.7", got: r.throughPostfix(), limit: 0.7, atLeast: true},
 		{what: "peak memory at 64 sessions, any size", want: "under 40 MiB", got: r.peak(64), limit: 40, unit: " MiB"},
 		{what: "DNS of 20 ms, new domains: additional p50", want: "at most two round trips, 40 ms", got: coldWait, limit: 40, unit: " ms"},
-		// Two medians may differ by a tenth of a round trip.
+		// Measurement noise may be a tenth of a round trip.
 		{what: "DNS of 20 ms, known domains: additional p50", want: "none (2 ms are noise)", got: warmWait, limit: 2, unit: " ms"},
 	}
 	for _, c := range r.idle {
@@ -130,7 +130,7 @@ func (r *report) summary() string {
 	return b.String()
 }
 
-// throughPostfix returns the throughput with Signpost divided by that without a milter.
+// throughPostfix returns the throughput with Signpost divided by the throughput without a milter.
 func (r *report) throughPostfix() float64 {
 	with, without := math.NaN(), math.NaN()
 	for _, t := range r.postfix {

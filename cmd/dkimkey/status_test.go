@@ -230,7 +230,7 @@ func TestStatusOfDomain(t *testing.T) {
 	}
 }
 
-// The text about a key that cannot be used consists of its error and its advice, whatever words the error has.
+// The text about an unusable key consists of the error and the advice, whatever words the error contains.
 func TestUnusable(t *testing.T) {
 	t.Parallel()
 	torn := errors.New("mail.pem: unexpected end; correct the file")

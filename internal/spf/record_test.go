@@ -116,7 +116,7 @@ func TestNearRecord(t *testing.T) {
 	}
 }
 
-// An unknown modifier with the name of a mechanism was probably meant to be one.
+// An unknown modifier with the name of a mechanism was probably meant to be that mechanism.
 func TestMeantMechanism(t *testing.T) {
 	for modifier, want := range map[string]string{"ip4=192.0.2.1": "ip4:192.0.2.1", "Include=a.example": "Include:a.example", "ra=postmaster": "", "all=": ""} {
 		if got := spf.MeantMechanism(modifier); got != want {

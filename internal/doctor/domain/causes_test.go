@@ -29,7 +29,7 @@ mail.hoster.example. IN TXT "v=spf1 a -all"
 _spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 -all"
 `
 
-// hosted returns the zones of domains of the hoster, and the facts about them. Each has a key with a selector of its own.
+// hosted returns the zones of domains of the hoster, and the facts about them. Each domain has a key with its own selector.
 func hosted(t *testing.T, domains ...string) (zone string, all []Facts) {
 	t.Helper()
 	sender := Sender{HELO: "mail.hoster.example", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
@@ -183,9 +183,9 @@ func TestNoDNSServerAnswers(t *testing.T) {
 	}
 }
 
-// A thousand domains with one cause take as many lines as one domain.
+// If a fault of a thousand domains has a single cause, doctor prints as many lines as for one domain.
 func TestThousandDomains(t *testing.T) {
-	zones := map[string]*dns.Zone{} // one for each domain, since a zone searches all of its names
+	zones := map[string]*dns.Zone{} // one zone for each domain, because a lookup searches all names of a zone
 	var all []Facts
 	for i := range 1000 {
 		domain := fmt.Sprintf("d%d.test", i)
