@@ -157,8 +157,8 @@ func TestPostmap(t *testing.T) {
 	for script, why := range map[string]string{
 		"cat >/dev/null; echo 'postmap: warning: cidr map, line 7: bad' >&2": "cannot read the new list: postmap: warning: cidr map, line 7: bad",
 		"cat >/dev/null; exit 75":                           "cannot read the new list: exit status 75",
-		"cat >/dev/null; exit 1":                            "returns other results than the new list has",
-		"while read a; do printf '%s\\tpermit\\n' $a; done": "returns other results than the new list has",
+		"cat >/dev/null; exit 1":                            "does not return the results of the new list",
+		"while read a; do printf '%s\\tpermit\\n' $a; done": "does not return the results of the new list",
 	} {
 		if err := os.WriteFile(filepath.Join(bin, "postmap"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 			t.Fatal(err)

@@ -194,7 +194,7 @@ func TestForwardersAreProposed(t *testing.T) {
 	for _, want := range []string{
 		"# 30 messages failed DMARC, on 30 days from ", ", of 7 organizations: author0.example 5, author1.example 5, author2.example 4",
 		"# 30 of these have a signature of their author's organization that a relay broke\n",
-		"# 18 more were relayed unchanged and passed DMARC\n# 18 of all are proved genuine", "# they came from 2 clients whose names are in isp.example and verified by DNS\n",
+		"# 18 more were relayed unchanged and passed DMARC\n# 18 of all these messages are proved genuine", "# they came from 2 clients whose names are in isp.example and verified by DNS\n",
 		"# each has an ARC chain that passes, last sealed by uni.example, which states that 30 had passed DMARC\n",
 		"[[forwarder]]\nsigner = \"lists.example.org\"\ncomment = \"mailing list: 30 failing messages of 7 organizations on 30 days; 20 proved genuine\"\nexpires = ",
 	} {
@@ -247,7 +247,7 @@ func TestTaggingListIsProposed(t *testing.T) {
 	}
 	keepMails(t, conf, all)
 	out, err := propose(t, conf, forwardersOptions{})
-	if err != nil || strings.Count(out, "[[forwarder]]") != 1 || !strings.Contains(out, "signer = \"tags.example\"") || !strings.Contains(out, "# 30 of all are proved genuine") {
+	if err != nil || strings.Count(out, "[[forwarder]]") != 1 || !strings.Contains(out, "signer = \"tags.example\"") || !strings.Contains(out, "# 30 of all these messages are proved genuine") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
