@@ -138,7 +138,7 @@ func TestChainLookups(t *testing.T) {
 	}
 }
 
-// No content of a set causes a panic, and no chain passes without a key.
+// A set cannot cause a panic, whatever it contains. No chain passes without a key.
 func FuzzChain(f *testing.F) {
 	k := newKeys(f)
 	msg := string(sealed(f, 1, sealer(k.ed)))

@@ -70,7 +70,7 @@ func BenchmarkBodyHash(b *testing.B) {
 
 func noKey(name string) ([]string, error) { return nil, notFound(name) }
 
-// A header with as many fields as h= has names. Beyond 200 names the field is not parsed further.
+// The header has as many fields as h= has names. Beyond 200 names the field is not parsed further.
 func BenchmarkSignedFields(b *testing.B) {
 	key := "v=DKIM1; k=ed25519; p=" + strings.Repeat("A", 43) + "="
 	for _, n := range []int{100, 200, 1000, 2000, 4000, 8000} {

@@ -147,8 +147,8 @@ func TestFewestLookupsFirst(t *testing.T) {
 	})
 }
 
-// A question that a client with many lookups asked first does not wait in that client's queue if another client asks the same question.
-// This applies before the lookup has a slot, and also after the lookup lost its slot.
+// Two clients may ask the same question. The question then does not wait in the queue of the first client, even if that client has many
+// lookups. This applies before the lookup has a slot, and also after the lookup lost its slot.
 func TestSharedQuestion(t *testing.T) {
 	for _, early := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

@@ -126,7 +126,7 @@ func TestKnown(t *testing.T) {
 		}
 		v := g.View(netip.Addr{})
 		known := v.Limit(1).Known()
-		for _, name := range []string{"a", "a", "b"} { // over the limit, a question does not count as missed
+		for _, name := range []string{"a", "a", "b"} { // a question over the limit does not count as missed
 			_, _ = known.LookupTXT(t.Context(), name)
 		}
 		if n, _ := v.Spent(); known.Missed() || n != 1 || !v.Answered().Lookups()[0].Cached {

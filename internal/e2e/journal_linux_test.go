@@ -32,7 +32,7 @@ type journaled struct {
 	want             []outcome // the outcome of each round
 }
 
-// outcome is what the client and the recipient see of a message.
+// outcome is the result of a message, as the client and the recipient see it.
 type outcome struct{ reply, results, tag string }
 
 func newJournaled(t *testing.T) *journaled {

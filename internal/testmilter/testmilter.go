@@ -15,7 +15,7 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// The client offers what Postfix offers: all actions and all events. A reply has no timeout other than the timeout of the connection.
+// Like Postfix, the client offers all actions and all events. A reply has no timeout other than the timeout of the connection.
 const (
 	allActions = 0x1ff
 	allEvents  = 0x1fffff

@@ -56,7 +56,8 @@ func arranged(t *testing.T, r *dns.Resolver, all []Facts) []doctor.Finding {
 	return bad(doctor.Arrange(append(found, RunAll(t.Context(), all, func(string) {})...)))
 }
 
-// A problem with one cause in several domains is one finding with the names of the domains. Its Fix corrects the problem for all of them.
+// If several domains have a problem with a single cause, doctor reports one finding with the names of these domains. Its Fix corrects the
+// problem for all of them.
 func TestOneFindingForEachCause(t *testing.T) {
 	zone, _ := hosted(t, "a.test", "b.test", "c.test")
 	const more = "; the same for 2 more domains: b.test, c.test"
@@ -110,7 +111,7 @@ func TestOneFindingForEachCause(t *testing.T) {
 	}
 }
 
-// A lookup that fails for all domains is also only one finding.
+// A lookup that fails for all domains also causes only one finding.
 func TestOneFindingForEachFailure(t *testing.T) {
 	for _, c := range []struct {
 		name  string
