@@ -25,8 +25,7 @@ import (
 	"signpost/keys"
 )
 
-// programs is the directory of signpost and dkimkey. TestMain builds them there with the race detector. Its subdirectory plain has programs
-// built without the race detector.
+// programs is the directory of the built programs. Its subdirectory plain has the same programs, built without the race detector.
 var programs string
 
 func TestMain(m *testing.M) {
