@@ -170,8 +170,8 @@ func TestChecksAreDocumented(t *testing.T) {
 	differ(t, "checks", got, want)
 }
 
-// Each file and directory that docs/architecture.md names exists. If the page states that a name is in a file, the file declares the
-// name or has a field with it. Each test that a recipe names exists.
+// Each file and directory that docs/architecture.md names exists. If the page states that a name is in a file, the file declares this name
+// or has a field of this name. Each test that a recipe names exists.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	page := read(t, "docs/architecture.md")
 	paths := 0
@@ -253,7 +253,7 @@ func TestConformanceCounts(t *testing.T) {
 	}
 	none := func(map[string]string) int { return 0 }
 	lines := func(parts map[string]string) int { return strings.Count(parts["cases"], "\n") }
-	plays := func(parts map[string]string) int { // TestCases of cmd/signpost plays a case with each of ten faults
+	plays := func(parts map[string]string) int { // TestCases of cmd/signpost plays such a case ten times, each time with another fault
 		if strings.Contains(parts["dns"], "%FAULT%") {
 			return 10
 		}
@@ -277,7 +277,7 @@ func TestConformanceCounts(t *testing.T) {
 // The manual pages that "make man" writes have exactly the commands and flags of the help. groff reports no error.
 func TestManuals(t *testing.T) {
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "./cmd/...") // the flags of make build, so that its cached packages can be used
+	build := exec.Command("go", "build", "-trimpath", "-o", dir, "./cmd/...") // the same flags as in make build, so that cached packages are reused
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))

@@ -77,8 +77,8 @@ func TestFail2banJails(t *testing.T) {
 	}
 }
 
-// The command of the jails prevents a ban of clients that greyskip lists or the configuration trusts. If the command fails, no client
-// is banned.
+// The jails' command prevents the ban of a client if greyskip lists the client or the configuration trusts it. If the command fails, no
+// client is banned.
 func TestFail2banIgnores(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds signpost")

@@ -41,8 +41,8 @@ func (r rejected) attrs() (all []slog.Attr) {
 	return all
 }
 
-// written returns the line as the daemon writes it. The target is standard error, systemd's journal as fail2ban formats its entries, or
-// a file of syslog in the old or the new format.
+// written returns the line as the daemon writes it. The target is standard error, systemd's journal or a syslog file. For the journal, the
+// line is as fail2ban formats an entry. A syslog file has the old or the new format.
 func (r rejected) written(t *testing.T, to string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -256,7 +256,7 @@ type sent struct {
 	sender  string
 	froms   []string
 	signed  bool // by signer.example
-	broken  int  // signatures above that one that do not verify, with long names
+	broken  int  // signatures with long names above that signature; they do not verify
 	observe bool
 	login   string
 	found   bool
@@ -319,7 +319,7 @@ func (m sent) line(t *testing.T, client string) string {
 	return log.String()
 }
 
-// The first filter matches the format of the log line that the milter's filter writes.
+// The first filter of fail2ban matches the format of the log line that Signpost writes.
 func TestFail2banReadsLog(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs fail2ban-regex")

@@ -117,7 +117,7 @@ func TestImports(t *testing.T) {
 }
 
 // picture returns the row of each package in the pictures of docs/architecture.md. Row 1 is at the top. The picture of the packages for
-// tests is the second on the page, but is read first here, because these packages import the others.
+// tests is the second on the page. It is read first here, because these packages import the others.
 func picture(t *testing.T) map[string]int {
 	parts := strings.Split(read(t, "docs/architecture.md"), "```\n")
 	if len(parts) != 5 {

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// literals returns the strings of all Go files except tests. Those that are joined with + are one string, with "\x00" for a part that
-// is not a literal.
+// literals returns the strings of all Go files except tests. Literals that are joined with + are one string, with "\x00" for a part that is
+// not a literal.
 func literals(t *testing.T) (all []string) {
 	t.Helper()
 	var join func(e ast.Expr) string
@@ -81,8 +81,8 @@ func oneLine(text string) string {
 	return regexp.MustCompile(`\n#? *`).ReplaceAllString(strings.ReplaceAll(text, `\"`, `"`), " ")
 }
 
-// Each message that a page quotes is one of the programs. A quotation is a message if it begins in lower case and has three words or
-// more, and is no command. "..." stands for a part that differs.
+// Each message that a page quotes is a message of a program. A quotation counts as a message if it begins in lower case, has three words or
+// more, and is not a command. "..." stands for a part that differs.
 func TestQuotedMessagesExist(t *testing.T) {
 	pages, err := filepath.Glob("docs/*.md")
 	if err != nil {
@@ -92,7 +92,7 @@ func TestQuotedMessagesExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Examples of a format, and quotations of others.
+	// These are examples of a format, and quotations that are not messages of our programs.
 	others := []string{"fail here, pass there", "same: spf dmarc; not reported there: dkim", "tell a friend", "the number of terms for which DNS queries return",
 		"mailing list: 30 failing messages of 7 organizations on 30 days; 20 proved genuine",
 		"a line of 2000 bytes in the body: Postfix breaks lines over 998 bytes when it sends the message, which breaks the signature",

@@ -32,7 +32,7 @@ func TestRecipes(t *testing.T) {
 	setup := []string{"internal/setup", "internal/daemon", "cmd/signpost"}
 	for _, want := range []struct {
 		of string
-		by []string // one of them uses each field
+		by []string // each field is used by at least one of these packages
 	}{
 		{"policy.Rules", []string{"policy"}},
 		{"policy.Rules", setup},
@@ -216,8 +216,8 @@ func checkTypes(t *testing.T) *code {
 	return c
 }
 
-// formats records uses of the method String. fmt calls this method for an argument whose type is one of this module. Each such argument
-// of a function of another module counts as a use.
+// formats records uses of the method String. fmt calls this method for an argument whose type is one of this module. Each such argument in
+// a call of another module's function counts as a use.
 func (c *code) formats(set *token.FileSet, f *ast.File, info *types.Info) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// If a text names a section of a page, such as docs/install.md, "Install", the section exists. So does each heading that a link names.
+// If a text names a section of a page, such as docs/install.md, "Install", the section exists. Each heading that a link names exists too.
 // docs/operations.md lists all sections of its pages.
 func TestSectionsExist(t *testing.T) {
 	headings := func(file string) []string {

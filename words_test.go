@@ -44,7 +44,7 @@ func readPhrases(list string) (*phrases, error) {
 	return p, err
 }
 
-// find returns a message for each phrase in a text that begins at a line of a file.
+// find returns a message for each phrase in a text. The text begins at the given line of a file.
 func (p *phrases) find(file string, line int, text string) (found []string) {
 	for _, at := range p.pattern.FindAllStringIndex(text, -1) {
 		phrase := strings.ToLower(strings.Join(strings.Fields(text[at[0]:at[1]]), " "))

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bareName is the name in the tables for the cryptographic operations of a message without a server.
+// bareName is the name of the table row that measures only the cryptographic operations of a message, without a server.
 const bareName = "bare cryptography"
 
 // bare returns the processor time of one SHA-256 over a message and one RSA signature or verification by Go's library. The operations

@@ -14,7 +14,7 @@ import (
 
 // answer is the result of one message at a server.
 type answer struct {
-	fields []dkim.Field // the fields that it added at the top
+	fields []dkim.Field // the fields that the server added at the top
 	action *milter.Action
 }
 

@@ -54,7 +54,7 @@ func dial(path string) (*client, error) {
 func askedMacros(packet []byte) (map[milter.Code][]string, error) {
 	var asked map[milter.Code][]string
 	for lists := packet[5+3*4:]; len(lists) > 4; {
-		const events = "CHMRTEN" // the index is the number of SMFIM_CONNECT and so on
+		const events = "CHMRTEN" // the index is the value of the constant, such as SMFIM_CONNECT
 		stage := binary.BigEndian.Uint32(lists)
 		names, rest, _ := strings.Cut(string(lists[4:]), "\x00")
 		if int(stage) >= len(events) {
@@ -80,8 +80,8 @@ func postfixMacros(event milter.Code) []string {
 	}[event])
 }
 
-// macros returns the names and values of the macros of an event. Postfix sends the macros of the end of headers with each header field.
-// It sends those of the end of message with each chunk of the body.
+// macros returns the names and values of the macros of an event. Postfix sends the end-of-headers macros with each header field. It sends
+// the end-of-message macros with each chunk of the body.
 func (c *client) macros(event milter.Code, values map[string]string) (pairs []string) {
 	switch event {
 	case milter.CodeHeader:
@@ -113,8 +113,8 @@ type exchange struct {
 	err    error
 }
 
-// event sends an event after its macros. Like Postfix, it sends the macros even if none has a value. If the milter does not want the
-// event, it sends nothing. It reports whether the exchange continues.
+// event sends an event after its macros. Like Postfix, it sends the macros even if none has a value. If the milter does not want the event,
+// nothing is sent. It reports whether the exchange continues.
 func (x *exchange) event(code milter.Code, unwanted milter.OptProtocol, send func() (*milter.Action, error)) bool {
 	if x.client.ProtocolOption(unwanted) {
 		return true

@@ -17,7 +17,7 @@ type fake struct {
 	events  milter.OptProtocol
 	lists   string // the requested macros, in the format of the negotiation
 	answers map[byte]string
-	got     []string // commands, each after the names of its macros
+	got     []string // the commands, with the names of its macros before each command
 	done    chan struct{}
 	stop    func() // waits for the end of the current connection
 }
@@ -78,7 +78,7 @@ func (f *fake) packet(conn net.Conn) error {
 	return nil
 }
 
-// talk sends a session of two messages to f. It returns the codes of the packets after the negotiation, and the edits.
+// talk sends a session of two messages to f. It returns the edits, and the codes of the packets that followed the negotiation.
 func (f *fake) talk(t *testing.T, m *mail) (commands string, edits []string) {
 	t.Helper()
 	c, err := dial(f.serve(t))
@@ -125,7 +125,7 @@ func TestEveryReply(t *testing.T) {
 	}
 }
 
-// With all no-reply bits, only the end of a message has a reply, and the macros are those that were requested.
+// If all no-reply bits are set, only the end of a message gets a reply. Only the requested macros are sent.
 func TestNoReply(t *testing.T) {
 	m := letter(1, 100<<10, sender(), "ann@example.com")
 	m.fields = m.fields[:2]

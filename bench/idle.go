@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// idleConnections is the number of idle connections. It is larger than the number of processes of any Postfix.
+// idleConnections is the number of idle connections. It is larger than the number of processes that any Postfix runs.
 const idleConnections = 1000
 
 // idleCost is the memory of an idle connection, in bytes.
@@ -13,8 +13,8 @@ type idleCost struct {
 	fresh, spent int64 // after the negotiation; after one message
 }
 
-// idle opens the connections. Postfix buffers its packets before the first message. A connection that has only negotiated is therefore
-// like that of a client that sends no message.
+// idle opens the connections. Postfix buffers its packets before the first message. If a client sends no message, a milter therefore
+// receives only the negotiation.
 func (w *world) idle(s *server, m *mail) (idleCost, error) {
 	cost := idleCost{name: s.name}
 	l := &loader{server: s, cell: cell{role: verifying, perSession: 1}, pool: []*mail{m}}

@@ -62,7 +62,7 @@ type loader struct {
 	cell   cell
 	pool   []*mail
 	next   atomic.Int64
-	limit  int64 // if not 0, a run ends when next has reached it
+	limit  int64 // if not 0, a run ends when next has reached this number
 }
 
 // run sends messages in all sessions for a while. Each session sends at least one message, and ends after a complete message.
@@ -176,7 +176,7 @@ func (l *loader) message(conns []*client, n int, again bool) error {
 	return nil
 }
 
-// good reports whether an edit is correct for the message. A server that does nothing, and is fast for that reason, therefore fails.
+// good reports whether an edit is correct for the message. A server that is fast because it does nothing therefore fails the check.
 func (l *loader) good(e milter.ModifyAction) bool {
 	if e.Code != milter.ActAddHeader && e.Code != milter.ActInsertHeader {
 		return false

@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 	for _, g := range f.got {
 		counts[g[0]]++
 	}
-	// There is an ABORT before each message except the first of a connection. There are two before each QUIT.
+	// There is an ABORT before each message except the first of a connection. There are two ABORTs before each QUIT.
 	if counts['E'] != 7 || counts['O'] != 3 || counts['C'] != 3 || counts['A'] != 4+2*3 || counts['Q'] != 3 {
 		t.Errorf("packets %v", counts)
 	}
@@ -58,7 +58,7 @@ func TestRunWrong(t *testing.T) {
 	}
 }
 
-// The processor time of a process is the same if another process reads it by the number of its clock.
+// cpuTime reads the same processor time of a process as the process reads itself.
 func TestCPUTime(t *testing.T) {
 	own := func() time.Duration {
 		var ts unix.Timespec

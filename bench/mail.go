@@ -29,8 +29,8 @@ type mail struct {
 	body   []byte
 }
 
-// letter returns a message of a size in bytes, including the header. It has about twenty header fields and a text. Beyond 8 KiB, the
-// rest is an attachment in base64, as in real messages. The number n makes the message unique.
+// letter returns a message of the given size in bytes, including the header. It has about twenty header fields and a text. Beyond 8 KiB,
+// the rest is an attachment in base64, as in real messages. The number n makes the message unique.
 func letter(n, size int, from peer, author string) *mail {
 	m := &mail{from: from, sender: author, id: fmt.Sprintf("4T%07dzBench", n)}
 	_, domain, _ := strings.Cut(author, "@")
@@ -98,7 +98,7 @@ func body(n, size int, boundary string) []byte {
 	b.WriteString("..\r\n")
 	text := b.Bytes()
 	if i := len(text) - 5; i >= 0 && text[i] == '\r' {
-		text[i] = '.' // avoids an incomplete line end, which servers treat differently
+		text[i] = '.' // avoids an incomplete line end, which not all servers treat in the same way
 	}
 	return text
 }
@@ -114,7 +114,7 @@ func (m *mail) sign(key dkim.Key) error {
 	if err != nil {
 		return err
 	}
-	// The signature is below the Received field of this server, as in the header that was received.
+	// The signature is below this server's Received field, as in inbound mail.
 	m.fields = append([]dkim.Field{m.fields[0], signed[0]}, m.fields[1:]...)
 	return nil
 }
@@ -130,7 +130,7 @@ func (m *mail) wire() []byte {
 	return b.Bytes()
 }
 
-// with returns the message with the field of a milter at the top.
+// with returns the message after a milter has added a field at the top.
 func (m *mail) with(f dkim.Field) *mail {
 	changed := *m
 	changed.fields = append([]dkim.Field{f}, m.fields...)
@@ -143,7 +143,7 @@ const (
 	verifying = "verify"
 )
 
-// pool returns n different messages. If cold is set, each has a different domain, so that no DNS answer for it is cached.
+// pool returns n different messages. If cold is set, each message has a different domain, so that no DNS answer for it is cached.
 func (w *world) pool(role string, size, n int, cold bool) ([]*mail, error) {
 	if cold && w.coldUsed+n > coldDomains {
 		return nil, fmt.Errorf("%d new domains are not enough", coldDomains)

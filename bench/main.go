@@ -153,7 +153,7 @@ func (w *world) compare(ctx context.Context, o options, servers []*server, c cel
 		for k := range loaders {
 			i := k
 			if round%2 == 1 {
-				i = len(loaders) - 1 - k // alternates the order, so that no server always follows the same one
+				i = len(loaders) - 1 - k // alternates the order, so that no server always runs after the same other server
 			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

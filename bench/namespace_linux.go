@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reenter runs this program again with the same arguments in new network and mount namespaces. In them, a name server can listen on
-// 127.0.0.1:53, and every server queries it. reenter returns the exit code of the copy.
+// reenter runs this program again with the same arguments in new network and mount namespaces. There, a name server can listen on
+// 127.0.0.1:53, and every measured server queries it. reenter returns the exit code of the copy.
 func reenter() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("a network namespace and Postfix's master need root: run it as root, as CI does")

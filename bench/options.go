@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// options state what one run measures.
+// options select the measurements of one run.
 type options struct {
 	roles      []string
 	sizes      []int

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// cpu returns a row with only the processor time.
+// cpu returns a row that contains only the processor time.
 func cpu(name string, ms float64) row {
 	return newRow(name, []figure{{cpu: time.Duration(ms * float64(time.Millisecond)), messages: 1, elapsed: time.Second}})
 }
@@ -37,7 +37,7 @@ func someReport() report {
 	}
 }
 
-// Each target uses its own numbers. A target that was not measured is not met.
+// Each target uses its own numbers. A target counts as not met if it was not measured.
 func TestTargets(t *testing.T) {
 	r := someReport()
 	want := []struct {
@@ -128,7 +128,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// The result of each number is the median of the rounds. For the peak, it is the maximum.
+// Each result is the median of the rounds, except that the peak memory is their maximum.
 func TestMedian(t *testing.T) {
 	f := median([]figure{
 		{messages: 10, elapsed: time.Second, cpu: 3, p50: 1, p99: 9, peak: 1},

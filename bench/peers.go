@@ -24,7 +24,7 @@ func (w *world) configure(s *server, name, text string) (string, error) {
 	return file, os.WriteFile(file, []byte(text), 0o644)
 }
 
-// startPeer starts a program with a configuration. The path of the configuration is the argument after argv.
+// startPeer starts a program with a configuration. startPeer appends the path of the configuration to argv.
 func (w *world) startPeer(ctx context.Context, s *server, name, conf string, argv ...string) error {
 	file, err := w.configure(s, name+".conf", conf)
 	if err != nil {
@@ -64,7 +64,7 @@ RejectFailures true
 `
 )
 
-// startOpenDKIM starts OpenDKIM. It signs, and verifies only DKIM.
+// startOpenDKIM starts OpenDKIM. OpenDKIM signs mail. It verifies DKIM, but neither SPF nor DMARC.
 func (w *world) startOpenDKIM(ctx context.Context) (*server, error) {
 	s := &server{name: "opendkim", roles: []string{signing, verifying}}
 	return s, w.addOpenDKIM(ctx, s)
@@ -83,8 +83,8 @@ func (w *world) startOpenDMARC(ctx context.Context) (*server, error) {
 	return s, w.startPeer(ctx, s, "opendmarc", openDMARCConf, "/usr/sbin/opendmarc", "-f", "-c")
 }
 
-// rspamdConf configures rspamd's milter proxy in self-scan mode. It has one process, as in its worker-proxy.inc, and only the functions
-// that Signpost has.
+// rspamdConf configures rspamd's milter proxy in self-scan mode. The proxy has one process, as in rspamd's worker-proxy.inc, and only those
+// functions that Signpost has too.
 const rspamdConf = `lua = "%RULES%";
 options {
   filters = "dkim"; pidfile = "%DIR%/pid"; tempdir = "%DIR%"; control_socket = "%DIR%/control mode=0600";
@@ -111,7 +111,8 @@ modules {
 }
 `
 
-// These are the two configurations of rspamd. rspamd's own rules are the default of every installation and check much more.
+// These are the two configurations of rspamd. rspamd's own rules are the default of every installation. They check much more than Signpost
+// does.
 const (
 	rspamdName  = "rspamd"
 	rulesName   = "rspamd+rules"

@@ -16,7 +16,7 @@ import (
 const (
 	// postfixSessions is the number of concurrent sessions of smtp-source(1).
 	postfixSessions = 20
-	// postfixMessages is the number of messages that smtp-source sends in a round. Each is on a new connection, as usual.
+	// postfixMessages is the number of messages that smtp-source sends in a round. It sends each message on a new connection.
 	postfixMessages = 600
 	// firstPort is the port of the first smtpd. Each milter has its own smtpd, so that the milters can be measured alternately.
 	firstPort = 2501

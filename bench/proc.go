@@ -138,7 +138,7 @@ func residentMemory(pids []int) (sum int64, err error) {
 	return sum, nil
 }
 
-// statusLine returns the number in a line of a file of /proc/PID. If its unit is kB, the result is in bytes.
+// statusLine returns the number in a line of a file of /proc/PID. A number in kB is converted to bytes.
 func statusLine(pid int, file, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {

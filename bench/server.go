@@ -93,7 +93,7 @@ func await(ctx context.Context, network, addr string) error {
 	}
 }
 
-// stop ends the server and waits for its end.
+// stop stops the server and waits until it has ended.
 func (s *server) stop() {
 	for _, cmd := range s.cmds {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)

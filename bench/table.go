@@ -24,7 +24,7 @@ func median(all []figure) figure {
 	f.cpu = middle(all, func(f figure) time.Duration { return f.cpu })
 	f.p50 = middle(all, func(f figure) time.Duration { return f.p50 })
 	f.p99 = middle(all, func(f figure) time.Duration { return f.p99 })
-	// The median throughput is that of one complete round.
+	// The median throughput is the throughput of a single round.
 	sorted := slices.SortedFunc(slices.Values(all), func(a, b figure) int { return cmp.Compare(a.perSecond(), b.perSecond()) })
 	f.messages, f.elapsed = sorted[len(sorted)/2].messages, sorted[len(sorted)/2].elapsed
 	for _, one := range all {

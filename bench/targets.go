@@ -37,7 +37,7 @@ func (t target) result() string {
 	return t.got.text(digits) + t.unit
 }
 
-// usual returns the cell of most targets. Eight sessions are typical of a busy server, and most connections carry one small message.
+// usual returns the cell that most targets use. Eight sessions are typical of a busy server, and most connections carry one small message.
 func usual(role string, size int) cell {
 	c := cell{role: role, size: size, sessions: 8, perSession: 10}
 	if size == 4<<10 {

@@ -52,8 +52,8 @@ func newWorld(dir string) (*world, error) {
 	return w, err
 }
 
-// zone returns the zone of the domains. The domain example.org is hosted here, example.com and the cold domains send inbound mail, and
-// bank.example is forged.
+// zone returns the zone of the domains. The domain example.org is hosted here. Inbound mail comes from example.com and the cold domains.
+// Forged mail claims to be from bank.example.
 func (w *world) zone() string {
 	key := dns.QuoteTXT(w.record, " ")
 	domains := []string{"example.org", "example.com", "bank.example"}

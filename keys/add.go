@@ -134,7 +134,7 @@ func (r *Rotator) ReportImport(domain, selector string) error {
 		if slices.Contains(Awaited(of, rules, now), k) {
 			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
 		} else {
-			what += fmt.Sprintf("with \"dkimkey rotate %s --now\", as soon as it may", domain)
+			what += fmt.Sprintf("to use it as soon as possible, run \"dkimkey rotate %s --now\"", domain)
 		}
 	}
 	if k.State == Active {

@@ -98,8 +98,8 @@ func guardedText(keys ...*Metadata) string {
 	return all
 }
 
-// If the record of an active key is missing in two checks, another key that verifies signs instead. If there is none, the key
-// continues to sign and the log reports it. Unanswered DNS queries have no effect.
+// If the record of an active key is missing in two checks, another key that verifies signs instead. If no other key verifies, the key
+// continues to sign, and the log reports this. Unanswered DNS queries have no effect.
 func TestGuard(t *testing.T) {
 	g := newGuarded(t)
 	old := create(t, g.store, "example.org", "rsa")
@@ -183,7 +183,7 @@ func TestGuardAwaitsSilentServer(t *testing.T) {
 	g.step(zone, "hand", "although at least one name server has not answered for a day")
 }
 
-// A key that replaces one with a missing record stops signing when it is compromised.
+// A key may sign in place of a key whose record is missing. It stops signing if it is compromised.
 func TestReplacementIsNotCompromised(t *testing.T) {
 	s := newStore(t)
 	first, second := create(t, s, "example.org", "ed25519"), create(t, s, "example.org", "ed25519")

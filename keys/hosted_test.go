@@ -30,7 +30,7 @@ func TestUnusableKeyHostsNothing(t *testing.T) {
 	}
 }
 
-// A domain is recorded as hosted before its first key is activated. After a crash between the two, mail is deferred and not sent
+// A domain is recorded as hosted before its first key is activated. After a crash between these two steps, mail is deferred and not sent
 // unsigned.
 func TestHostedBeforeActivation(t *testing.T) {
 	s := newStore(t)

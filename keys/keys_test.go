@@ -191,7 +191,8 @@ func TestUnmanagedKeys(t *testing.T) {
 	}
 }
 
-// A file with OpenDKIM's name is an error with a remedy, until SELECTOR.pem exists. No key is created beside such a file alone.
+// A file with OpenDKIM's name causes an error with a remedy until SELECTOR.pem exists. No key is created for a domain that has only such a
+// file.
 func TestForeignKeyFiles(t *testing.T) {
 	s := newStore(t)
 	write := func(path string) {

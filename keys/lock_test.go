@@ -43,7 +43,8 @@ func TestFilesBelongToTheDirectorysOwner(t *testing.T) {
 	}
 }
 
-// Any process of the directory's owner can hold the lock forever. Root takes it over, and the command that held it stops writing.
+// Any process of the directory's owner can hold the lock forever. Root takes over the lock, and the command that held the lock stops
+// writing.
 func TestTakeOver(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root takes a lock over")

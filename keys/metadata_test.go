@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// LoadMetadata returns the same metadata as Load and reads no private key, so it does not notice a damaged one. The observation
-// of an unmanaged key is valid until its file is replaced.
+// LoadMetadata returns the same metadata as Load. It reads no private key, so it does not notice a damaged key. The observation of an
+// unmanaged key is valid until its file is replaced.
 func TestLoadMetadata(t *testing.T) {
 	s := newStore(t)
 	metadata := create(t, s, "example.org", "rsa")

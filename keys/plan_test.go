@@ -190,7 +190,7 @@ func TestRotateNow(t *testing.T) {
 	requested("", "a made=5 seen=4 signs=3 requested=2", "b made=5 seen=4 signs=1", "e1 made=5 seen=4 signs=3 requested=2")
 }
 
-// An unmanaged key has no metadata until it is replaced. A request creates the metadata, with the record as found.
+// An unmanaged key has no metadata until it is replaced. A request creates the metadata, in which the record is marked as found.
 func TestRotateNowUnmanaged(t *testing.T) {
 	g := newGuarded(t)
 	l := g.place()

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// reloading runs change while a Watcher reloads continuously, and calls check with each Snapshot. It returns the errors that the
-// Watcher logged.
+// reloading calls the function change while a Watcher reloads continuously, and calls check with each Snapshot. It returns the errors that
+// the Watcher logged.
 func reloading(t *testing.T, s Store, change func(), check func(*Snapshot)) (logged string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -36,8 +36,8 @@ func reloading(t *testing.T, s Store, change func(), check func(*Snapshot)) (log
 	return log.String()
 }
 
-// A hand-over consists of two writes, first that of the new key. A concurrent reload always finds a key that signs, whichever file it reads
-// first.
+// A hand-over consists of two writes. The new key is written first. A concurrent reload always finds a key that signs, whichever file it
+// reads first.
 func TestReloadDuringHandover(t *testing.T) {
 	const handovers = 200
 	s := newStore(t)

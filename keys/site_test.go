@@ -82,7 +82,7 @@ func (s *site) run() string {
 	return s.output.String()
 }
 
-// rotate is like try, but action needed or an error fails the test.
+// rotate is like try, but the test fails if action is needed or an error occurs.
 func (s *site) rotate() string {
 	s.Helper()
 	out := s.try()

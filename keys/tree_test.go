@@ -104,7 +104,7 @@ func TestPlantedLinks(t *testing.T) {
 	}
 }
 
-// A domain directory that is a link which root does not follow is an error of this domain only.
+// If a domain directory is a link that root does not follow, only this domain has an error.
 func TestLinkedDomain(t *testing.T) {
 	s, outside := world(t)
 	l := create(t, s, "example.org", "ed25519")

@@ -158,7 +158,7 @@ func TestFileErrors(t *testing.T) {
 	if _, err := s.readMetadata("example.org", "l"); err == nil || err.Error() != "open "+filepath.Join(dir, "l.json")+": is a link out of its directory" {
 		t.Error(err)
 	}
-	// The last words depend on the release of Go.
+	// The last words of an error depend on the release of Go.
 	words := regexp.MustCompile("^writing " + regexp.QuoteMeta(s.Dir) + ": rename " + regexp.QuoteMeta(s.Dir) + ": (file exists|is a directory)$")
 	if err := s.WriteState("keys", nil); err == nil || !words.MatchString(err.Error()) {
 		t.Error(err)
@@ -191,7 +191,7 @@ func TestRemoveKeepsDirectories(t *testing.T) {
 	}
 }
 
-// A file that may not be read needs no correction, and the error of a file with OpenDKIM's name states it.
+// A file without read permission needs no correction. The error of a file with OpenDKIM's name already contains the correction.
 func TestActionOfUnusable(t *testing.T) {
 	for want, keys := range map[string][]Key{
 		"": {{Err: fmt.Errorf("reading: %w", fs.ErrPermission)}, {Err: errors.New("x"), Foreign: true}, {Err: errors.New("x"), Elsewhere: true}},

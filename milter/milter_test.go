@@ -198,7 +198,7 @@ func TestPanic(t *testing.T) {
 }
 
 // A header packet with an extra NUL contains a field that cannot be read completely. Signpost must not send Postfix an answer that
-// Postfix does not expect. It also makes no decision on a message of which it has not read every field.
+// Postfix does not expect. Signpost also makes no decision about a message if it has not read every field.
 func TestNULInHeader(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	m := s.dial()
@@ -214,7 +214,7 @@ func TestNULInHeader(t *testing.T) {
 	}
 }
 
-// Nothing of an aborted message is left for the next one.
+// Nothing of an aborted message is left for the next message.
 func TestAbort(t *testing.T) {
 	s := serve(t, func() *recorder { return &recorder{} })
 	m := s.dial()

@@ -130,7 +130,7 @@ func TestOneWritePerAnswer(t *testing.T) {
 	}
 }
 
-// A message of 20 fields takes one allocation for each field and a few more. Its body takes none, whatever its size.
+// A message of 20 fields takes one allocation for each field and a few more. The body causes no allocation, whatever its size.
 func TestAllocations(t *testing.T) {
 	const fields, own = 20, 16
 	for _, size := range []int{0, 4 << 10, 4 << 20} {
@@ -215,8 +215,8 @@ func TestMacrosAreForOneEvent(t *testing.T) {
 	}
 }
 
-// An idle connection, as Postfix keeps it open between two messages, has no buffer. It takes less than 30 KiB of memory, including the
-// test's end of the connection.
+// Postfix keeps idle connections open between two messages. An idle connection has no buffer. It takes less than 30 KiB of memory,
+// including the test's end of the connection.
 func TestIdleConnections(t *testing.T) {
 	p := play(t)
 	memory := func() uint64 {

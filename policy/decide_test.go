@@ -199,7 +199,7 @@ func TestDecide(t *testing.T) {
 		{"temperror, no policy was ever seen, tempfail", changes{temp(dmarc.PolicyLookupFailed), assumed(dmarc.None), unknown, tempfail}, "451 4.7.1", ""},
 		{"temperror at p=none", changes{temp(dmarc.KeyLookupFailed), tempfail, func(e *Evidence, _ *Rules) { e.DMARC[0].Policy = dmarc.PolicyNone }}, "accept", ""},
 
-		// A fault of our own causes a 4xx reply only if the message would not be accepted without it.
+		// A fault on this host causes a 4xx reply only if the message would not be accepted without this fault.
 		{"no slot was free", changes{temp(dmarc.KeyLookupFailed), fault(Exhausted)}, "451 4.3.0", "dns_slots_exhausted"},
 		{"the root does not answer", changes{temp(dmarc.PolicyLookupFailed), assumed(dmarc.None), unknown, fault(Unreachable)}, "451 4.4.3", "dns_unreachable"},
 		{"the root does not answer, p=quarantine", changes{set(dmarc.Fail, dmarc.PolicyQuarantine), temp(dmarc.PolicyLookupFailed), fault(Unreachable)}, "451 4.4.3", ""},

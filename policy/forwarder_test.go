@@ -11,7 +11,8 @@ import (
 	"signpost/internal/dmarc"
 )
 
-// An accepted forwarder applies only until it expires, and only to checks of its kind. Memory that other goroutines read is not changed.
+// An accepted forwarder is in effect only until it expires, and only in the list for its kind. Memory that other goroutines read is not
+// changed.
 func TestForwardersAt(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	network := netip.MustParsePrefix("192.0.2.0/24")

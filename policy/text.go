@@ -50,11 +50,11 @@ func (r Reason) String() string {
 func ownResults(r Reason) string {
 	switch ResultsAbout(r.Detail) {
 	case AboutAuthor:
-		return "already verified: it has a result of ours about " + r.Domain
+		return "already verified: it has a result of this server about " + r.Domain
 	case AboutUnknown:
-		return "already verified: it has results of ours, and their Author Domain is unknown"
+		return "already verified: it has results of this server, but it is unknown which Author Domain they are about"
 	}
-	return "already verified: it has results of ours"
+	return "already verified: it has results of this server"
 }
 
 // outbound is String for outbound mail that is not signed.

@@ -30,7 +30,7 @@ type crowd struct {
 	signs   map[string]bool   // domains that have been signed
 }
 
-// at runs dkimkey once, as another process would.
+// at runs dkimkey once, as a separate process would.
 func (c *crowd) at(args ...string) {
 	e := *c.env
 	var out, errs bytes.Buffer
@@ -167,7 +167,7 @@ func (c *crowd) ready(domain string) bool {
 
 // Commands run concurrently on the same domains for weeks, or for a year: rotate, add --from-file, import, rotate --now and revoke
 // --compromised. The only error that may occur is a locked domain. Mail is never sent unsigned, or with a signature that a receiver
-// cannot verify. This also holds for a receiver that queried DNS just before a record changed.
+// cannot verify. The same is true for a receiver that queried DNS just before a record changed.
 func TestYearAtOnce(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -188,7 +188,7 @@ func TestYearAtOnce(t *testing.T) {
 	r := rand2.New(rand2.NewPCG(seed, seed))
 	imported, revoked := 0, 0
 	for day := range days {
-		// These commands run concurrently with cron. Several may use the same domain.
+		// These commands run concurrently with cron. Several commands may use the same domain.
 		domain := domains[r.IntN(len(domains))]
 		signing := c.world.step(c.now)[domain]
 		var beside []func()

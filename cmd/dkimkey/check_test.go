@@ -10,7 +10,7 @@ import (
 	"signpost/keys"
 )
 
-// check prints a wrong record truncated and without control characters. The JSON output has the whole record.
+// check truncates a wrong record and removes its control characters before it prints the record. The JSON output has the whole record.
 func TestCheckShowsText(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// add and import reject a domain that cannot send mail or cannot be in DNS, as a usage error with the reason.
+// add and import reject a domain that cannot send mail or cannot exist in DNS. The usage error contains the reason.
 func TestDomainsThatCannotBeHosted(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

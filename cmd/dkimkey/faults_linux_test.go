@@ -81,8 +81,8 @@ type faultyYear struct {
 	named map[string]int // how often each fault was reported
 }
 
-// due returns "new" if a step for a new key is due, "old" if a step for an old key is due, and otherwise "". The check of a standby
-// does not count.
+// due returns "new" if a step for a new key is due, "old" if a step for an old key is due, and otherwise "". The check of a standby key is
+// not counted as a step.
 func (y *faultyYear) due() string {
 	y.Helper()
 	for _, state := range y.state("example.org") {
@@ -125,7 +125,7 @@ func (y *faultyYear) secondaryTXT(name string) ([]string, error) {
 // fault is a fault during one run.
 type fault struct {
 	name string
-	says string // text about the fault in the output of rotate or status; empty: none
+	says string // text that rotate or status prints about the fault; empty: they print none
 	play func(says string)
 }
 
@@ -151,7 +151,8 @@ func (y *faultyYear) faults() []fault {
 		rotate(says)
 		y.dns.Fail(nil)
 	}
-	// A wrong answer delays the activation of a key. status prints the answer immediately; rotate prints it only if it lasts for a day.
+	// A wrong answer delays the activation of a key. status prints the answer immediately; rotate prints it only if the answer stays wrong
+	// for a day.
 	looks := func(breaks func()) func(string) {
 		return func(says string) {
 			breaks()

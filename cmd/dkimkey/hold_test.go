@@ -9,8 +9,8 @@ import (
 	"signpost/keys"
 )
 
-// User signpost can write rotate.json. Whatever the file contains, root can revoke a compromised key. That run keeps the records of the
-// other keys.
+// User signpost can write rotate.json. Whatever the file contains, root can revoke a compromised key. The revocation does not change the
+// records of the other keys.
 func TestDamagedLastRun(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(path string) error{

@@ -147,8 +147,8 @@ tsig_algorithm = "hmac-sha256"
 tsig_secret_file = "%SECRET%"
 `
 
-// daysOf returns the duration of a test in days of its clock: SIGNPOST_DAYS, or short if that is not set. The target "matrix" of the
-// Makefile sets SIGNPOST_DAYS.
+// daysOf returns the duration of a test in days of its clock. The result is SIGNPOST_DAYS, or short if that variable is not set. The target
+// "matrix" of the Makefile sets SIGNPOST_DAYS.
 func daysOf(t *testing.T, short int) int {
 	t.Helper()
 	text := os.Getenv("SIGNPOST_DAYS")

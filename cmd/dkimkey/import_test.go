@@ -23,7 +23,7 @@ func (h *house) ticking() {
 	}
 }
 
-// foreign writes an RSA key as another program would, and returns its file and record.
+// foreign writes an RSA key as another program would. It returns the path of the key file, and the key's record.
 func (h *house) foreign(name string) (file, record string) {
 	h.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -157,7 +157,7 @@ func TestImportUnseen(t *testing.T) {
 }
 
 // The record at the selector of an imported key may belong to another key. Such a record is kept when the imported key is revoked and
-// removed. If the record belongs to the imported key, it is emptied.
+// removed. If the record belongs to the imported key, the record is emptied.
 func TestImportRevoked(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136)
@@ -214,7 +214,7 @@ func TestImportUnsafe(t *testing.T) {
 	if out := h.must("rotate"); !strings.Contains(out, "the record of key mail is visible in DNS\n") || !strings.Contains(out, "retired key "+good) {
 		t.Error(out)
 	}
-	// The record was found. rotate does nothing if it disappears again; the daemon handles that.
+	// The record was found. If the record disappears again, rotate does nothing, because the daemon handles this case.
 	h.show("example.org", "mail", "")
 	h.now = h.now.Add(24 * time.Hour)
 	h.rotates(1, time.Hour)
@@ -247,8 +247,8 @@ func TestImportedByOlderVersion(t *testing.T) {
 	}
 }
 
-// If OpenDKIM's tables have two keys of a domain, the first key signs in Signpost too. This does not depend on publish.method or the
-// order of import. If publish.method is manual, the second key never takes over automatically.
+// If OpenDKIM's tables contain two keys for a domain, Signpost signs with the first key, as OpenDKIM does. This does not depend on
+// publish.method or the order of import. If publish.method is manual, the second key never takes over automatically.
 func TestImportTwoOfOpenDKIM(t *testing.T) {
 	t.Parallel()
 	for name, publish := range map[string]string{"rfc2136": rfc2136, "manual": ""} {

@@ -18,8 +18,8 @@ import (
 	"signpost/keys"
 )
 
-// mortal runs dkimkey with the clock and port of its environment. It counts the durable operations of all runs in a file. Before
-// operation number MORTAL_STEP, it kills itself with SIGKILL.
+// mortal runs dkimkey with the clock and the port that its environment variables set. It counts the durable operations of all runs in a
+// file. Before operation number MORTAL_STEP, it kills itself with SIGKILL.
 func mortal() {
 	now, err := time.Parse(time.RFC3339, os.Getenv("MORTAL_NOW"))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // twoServers is example.org with two name servers.
 const twoServers = exampleZone + "@ IN NS ns2\nns2 IN A 127.0.0.2\n"
 
-// A lagging secondary delays a key: it signs only when all servers have had its record for the whole waiting time.
+// A lagging secondary delays a key, because a key signs only when all servers have had its record for the whole waiting time.
 func TestSecondaryLags(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": twoServers}, rfc2136)
 	h.dns.Lag("ns2.example.org", "example.org")

@@ -154,7 +154,7 @@ func TestRotateNowMakes(t *testing.T) {
 	}
 }
 
-// --now --wait ends when the successor signs.
+// rotate --now --wait ends when the successor signs.
 func TestRotateNowWaits(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, rfc2136+"[keys]\nrotate_every = \"never\"\n")

@@ -22,7 +22,7 @@ func TestRotateWaits(t *testing.T) {
 	if h.signing("example.org") == "" {
 		t.Error("nothing signs:", out)
 	}
-	// The wait is two TTLs of an hour.
+	// The TTL is an hour, and the wait is twice the TTL.
 	if waited := h.now.Sub(begun); waited < 2*time.Hour || waited > 2*time.Hour+waitInterval {
 		t.Errorf("it waited %v", waited)
 	}

@@ -33,7 +33,7 @@ func update(addr, zone, name string, texts ...string) error {
 	return err
 }
 
-// provider is a publishing program of the operator, which reads a change from its standard input.
+// provider is the operator's program for publishing records. It reads a change from its standard input.
 func provider() {
 	var c keys.Change
 	err := json.NewDecoder(os.Stdin).Decode(&c)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// remove reports which key then signs the mail of a domain, by the rules of the daemon.
+// remove reports which key signs the mail of a domain after its removal. It applies the same rules as the daemon.
 func TestRemove(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ sign, want string }{
@@ -80,12 +80,12 @@ func TestRemoveKeepsOtherFiles(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(h.dir, "state/keys/example.org/mail.private")); err != nil {
 		t.Error(err)
 	}
-	// A domain that has only a file of OpenDKIM can be removed too.
+	// A domain whose directory has only a key file of OpenDKIM can be removed too.
 	h.must("remove", "example.org", "--yes")
 }
 
-// status and remove report a directory or file in upper case, with a remedy. remove deletes the file. File names cannot add line breaks
-// to the output.
+// status and remove report a directory or file whose name is in upper case, and print a remedy. remove deletes the file. File names cannot
+// add line breaks to the output.
 func TestRemoveMisnamed(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "")

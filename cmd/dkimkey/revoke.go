@@ -18,9 +18,9 @@ func (e *env) revokeCommand() *cobra.Command {
 		Short: "Revoke a compromised key immediately",
 		Long: `Revoke a compromised key: publish a record with an empty p=, delete the private key, and activate the standby key.
 
-If there is no standby key, a new key is created. It can sign after an hour or more, when its record has been visible in DNS
-for long enough. Until then, sign.on_missing_key applies to outbound mail of the domain: by default, the mail is deferred
-(451). With --sign-nothing, it is sent unsigned.
+If there is no standby key, a new key is created. The new key can sign after an hour or more, when its record has been
+visible in DNS for long enough. Until then, sign.on_missing_key applies to outbound mail of the domain: by default, the mail
+is deferred (451). With --sign-nothing, the mail is sent unsigned.
 
 Another dkimkey process may hold the lock of the domain. As root, this command takes over the lock after two seconds, and
 the other process stops at its next write.

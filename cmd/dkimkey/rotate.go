@@ -36,9 +36,9 @@ func (e *env) rotateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rotate [DOMAIN...]",
 		Short: "Do the steps of key rotation that are due; run it daily",
-		Long: `Do the steps that are due for all keys, or for those of the given domains: create, publish, check, activate, retire, revoke,
-remove. Run the command daily. A domain gets a new key only every keys.rotate_every. Without --wait, the command does not wait
-for DNS: a later run activates a new key. It prints nothing if nothing is due.
+		Long: `Do the steps that are due for all keys, or for the keys of the given domains: create, publish, check, activate, retire,
+revoke, remove. Run the command daily. A domain gets a new key only every keys.rotate_every. Without --wait, the command does not
+wait for DNS: a later run activates a new key. It prints nothing if nothing is due.
 
 A key is activated only when every authoritative name server and the resolver have its record, and older answers have expired
 from caches. In addition, an independent implementation must verify a signature of the key with that record.

@@ -27,7 +27,7 @@ func (e *env) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status [DOMAIN...]",
 		Short: "Show all keys, their state and the action needed",
-		Long: `Show all keys, or those of the given domains, with their state and what happens next. State "active (unsafe)" means that
+		Long: `Show all keys, or the keys of the given domains, with their state and next step. State "active (unsafe)" means that
 --unsafe-activate activated the key and that its record has not been found in DNS since.
 
 Exit code 0: nothing to do. 1: action needed; standard error has one line for each key or domain. 2: usage or configuration
@@ -116,7 +116,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			break
 		}
-		actions = append(actions, path+": key file outside of a domain's directory, not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
+		actions = append(actions, path+": key file is outside of a domain's directory and is not used; move it to "+filepath.Join(conf.KeysDir(), "DOMAIN", "SELECTOR.pem"))
 	}
 	if e.json {
 		err = term.WriteJSON(c.OutOrStdout(), all)

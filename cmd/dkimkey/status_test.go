@@ -128,7 +128,7 @@ func TestStatusUnusable(t *testing.T) {
 		"a.example: key two words: cannot be used: ",
 		"b.example: key mail: " + dir + "/b.example/mail.private: this is OpenDKIM's file name; rename it to mail.pem with mode 0600, or run dkimkey import " + dir + "/b.example/mail.private --domain b.example --selector mail\n",
 		"example.org: key torn: cannot be used: ",
-		dir + "/mail.private: key file outside of a domain's directory, not used; move it to " + dir + "/DOMAIN/SELECTOR.pem\n",
+		dir + "/mail.private: key file is outside of a domain's directory and is not used; move it to " + dir + "/DOMAIN/SELECTOR.pem\n",
 	} {
 		if strings.Count(actions, want) != 1 {
 			t.Errorf("no %q in\n%s", want, actions)
@@ -230,7 +230,7 @@ func TestStatusOfDomain(t *testing.T) {
 	}
 }
 
-// The text about a key that cannot be used consists of its error and its advice, whatever words the error has.
+// The text about an unusable key consists of the error and the advice, whatever words the error contains.
 func TestUnusable(t *testing.T) {
 	t.Parallel()
 	torn := errors.New("mail.pem: unexpected end; correct the file")

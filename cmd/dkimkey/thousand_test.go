@@ -13,8 +13,8 @@ import (
 	"signpost/keys"
 )
 
-// For 1000 domains with nothing due, rotate and status take seconds, because they read each domain once. If they read all domains for
-// each one, they would take 11 minutes.
+// For 1000 domains with nothing due, rotate and status take seconds, because they read each domain once. If they read all domains again for
+// each domain, they would take 11 minutes.
 func TestThousandDomains(t *testing.T) {
 	h := newHouse(t, map[string]string{"example.org.": exampleZone}, "[publish]\nmethod = \"manual\"\n[keys]\nalgorithms = [\"ed25519\"]\n")
 	store := h.store()
@@ -35,7 +35,7 @@ func TestThousandDomains(t *testing.T) {
 	if err := errors.Join(pemErr, textErr); err != nil {
 		t.Fatal(err)
 	}
-	for i := range domains - 1 { // copied, because Create waits for the disk
+	for i := range domains - 1 { // the key files are copied, because Create waits for the disk
 		domain := fmt.Sprintf("d%d.example.org", i)
 		if err := os.Mkdir(filepath.Join(store.Dir, domain), 0o700); err != nil {
 			t.Fatal(err)

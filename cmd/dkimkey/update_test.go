@@ -19,7 +19,7 @@ import (
 	"signpost/keys/publish"
 )
 
-// The error of a refused UPDATE contains the answer, the server, the zone and a hint what to check.
+// The error of a refused UPDATE contains the answer, the server, the zone, and a hint about what to check.
 func TestUpdateErrors(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, rfc2136)

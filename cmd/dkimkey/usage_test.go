@@ -37,7 +37,7 @@ func TestWrongUsage(t *testing.T) {
 	})
 }
 
-// A permission error names the user to run the command as.
+// A permission error states which user must run the command.
 func TestPermissionDenied(t *testing.T) {
 	testcli.Denied(t, "dkimkey", 0o700, "status -c CONFIG", "rotate -c CONFIG", "check -c CONFIG", "add example.org -c CONFIG", "show example.org x -c CONFIG",
 		"revoke example.org x --compromised -c CONFIG", "remove example.org --yes -c CONFIG", "import DIR/keys/x --selector x --domain example.org -c CONFIG")

@@ -14,7 +14,7 @@ import (
 	"signpost/keys"
 )
 
-// ledger records the signatures of a daemon and the records that verify them.
+// ledger has the signatures of a daemon, and the DNS records that verify these signatures.
 type ledger struct {
 	*house
 	alive    []signature
@@ -31,8 +31,8 @@ type signature struct {
 // transitTime is the time during which a signature may be verified: five days in a queue, seven days of x=, and two more days.
 const transitTime = 14 * 24 * time.Hour
 
-// sign signs a message with the current keys. This signature, and each earlier one in transit, must verify with the record at each name
-// server. No selector may sign again after another has replaced it. A name server that cannot answer returns errSilent.
+// sign signs a message with the current keys. This signature and each earlier signature in transit must verify with the record at each name
+// server. No selector may sign again after another selector has replaced it. A name server that cannot answer returns errSilent.
 func (l *ledger) sign(day int, servers ...func(name string) ([]string, error)) {
 	l.Helper()
 	selectors := l.signing("example.org")
@@ -125,9 +125,9 @@ func TestYear(t *testing.T) {
 	fmt.Println("a year:", l.changes, "sets of keys,", len(l.seen), "selectors")
 }
 
-// An operator runs commands for a year. Keys are imported with and without their records, added beside standby keys or from files, and
-// created with more bits. Rotations are requested and runs are interrupted. Mail is never sent unsigned, or with a signature that
-// others cannot verify.
+// An operator runs commands for a year. Some commands import keys with and without records. Others add keys beside standby keys or from
+// files, or create keys with more bits. Rotations are requested and runs are interrupted. Mail is never sent unsigned, or with a signature
+// that others cannot verify.
 func TestYearWithOperator(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -197,7 +197,7 @@ func TestYearWithOperator(t *testing.T) {
 			what("rotate")
 			world.step(l.now)
 		}
-		// Compromised keys have no record: their mail is not verified.
+		// Compromised keys have no record, so their mail is not verified.
 		set, err := l.store().Load(nil)
 		if err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// A domains file has one domain per line, and comments. An error contains the number of the invalid line.
+// A domains file has one domain per line. It may contain comments. An error contains the number of the invalid line.
 func TestDomainsFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"example.org\n":                                         "example.org",

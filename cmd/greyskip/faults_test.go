@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// many returns a zone with ten senders, and their domains file.
+// many returns a zone with ten senders, and a domains file that lists them.
 func many() (zone, domains string) {
 	for i := range 10 {
 		zone += fmt.Sprintf("d%d.example. TXT \"v=spf1 ip4:37.%d.0.0/16 -all\"\n", i, 2*i)
@@ -41,8 +41,8 @@ func TestDNSDown(t *testing.T) {
 	}
 }
 
-// If half of the lookups fail, the file is not changed, and the message states the reason. If fewer fail, the other domains are
-// updated.
+// If half of the lookups fail, the file is not changed, and the message states the reason. If fewer than half of the lookups fail, the
+// other domains are updated.
 func TestHalfFails(t *testing.T) {
 	t.Parallel()
 	zone, domains := many()
@@ -73,9 +73,9 @@ func TestTwoRuns(t *testing.T) {
 	w := newWorld(t, records, "one.example\nthree.example\n")
 	w.quiet(w.cron(0))
 	w.zone(strings.Replace(records, "37.0.9.0/24", "37.0.10.0/24", 1))
-	// The --reload command of the first run is the second run.
+	// The first run starts the second run as its --reload command.
 	program := filepath.Join(w.dir, "greyskip")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, ".") // the flags of make build, so that its cached packages can be used
+	build := exec.Command("go", "build", "-trimpath", "-o", program, ".") // the same flags as in make build, so that cached packages are reused
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
@@ -89,8 +89,8 @@ func TestTwoRuns(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 }
 
-// A damaged or missing state file is reported and recreated. Until it is complete again, a failed lookup is an error, because the last
-// good answers are unknown.
+// A damaged or missing state file is reported and recreated. Until the state file is complete again, a failed lookup is an error, because
+// the last good answers are unknown.
 func TestStateLost(t *testing.T) {
 	t.Parallel()
 	const one = `"one.example": {"at": "2026-11-28T00:00:00Z", "networks": `
@@ -157,8 +157,8 @@ func TestPostmap(t *testing.T) {
 	for script, why := range map[string]string{
 		"cat >/dev/null; echo 'postmap: warning: cidr map, line 7: bad' >&2": "cannot read the new list: postmap: warning: cidr map, line 7: bad",
 		"cat >/dev/null; exit 75":                           "cannot read the new list: exit status 75",
-		"cat >/dev/null; exit 1":                            "returns other results than the new list has",
-		"while read a; do printf '%s\\tpermit\\n' $a; done": "returns other results than the new list has",
+		"cat >/dev/null; exit 1":                            "does not return the results of the new list",
+		"while read a; do printf '%s\\tpermit\\n' $a; done": "does not return the results of the new list",
 	} {
 		if err := os.WriteFile(filepath.Join(bin, "postmap"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 			t.Fatal(err)

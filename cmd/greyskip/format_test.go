@@ -60,7 +60,7 @@ func TestNftables(t *testing.T) {
 	}
 }
 
-// The list of one domain is printed, and the notes go to standard error.
+// For one DOMAIN, greyskip prints the list to standard output, and the notes to standard error.
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, strings.Replace(records, "a -all", "ptr a -all", 1), "one.example\n")

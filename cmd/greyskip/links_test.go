@@ -37,7 +37,7 @@ func snapshot(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// Root writes a list to a directory of another user, which contains links and a pipe. No file outside of that directory is created or
+// Root writes a list to another user's directory. This directory contains links and a pipe. No file outside of that directory is created or
 // changed. The error names the link.
 func TestPlantedLinks(t *testing.T) {
 	t.Parallel()
@@ -46,7 +46,7 @@ func TestPlantedLinks(t *testing.T) {
 	}
 	const refused = "symbolic link not followed"
 	for name, c := range map[string]struct {
-		link, to string // relative to the user's directory, and to root's directory
+		link, to string // link is relative to the user's directory, to is relative to root's directory
 		output   string // relative to the user's directory; empty: list
 		says     string // empty: the list is written
 	}{
@@ -118,8 +118,8 @@ func TestPlantedLinks(t *testing.T) {
 	}
 }
 
-// greyskip follows links that root created in directories of root: for the list, for its state, and for a directory. They may
-// lead to a directory of another user.
+// greyskip follows links that root created in root's directories. A link may be in place of the list, its state file or a directory. The
+// links may lead to a directory of another user.
 func TestRootsLinks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\n")

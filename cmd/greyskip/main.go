@@ -73,9 +73,9 @@ than --widest. It prints a note for each term that it does not list. Terms beyon
 nothing, as in an SPF check.
 
 With -o FILE, greyskip replaces the file atomically, and only if it has changed. It prints only new notes and needed actions,
-so that it can run in cron. If the lookup of a domain fails, greyskip keeps its last good answer, which is in FILE.state. It
-warns after %d days and drops the answer after %d days. greyskip keeps the previous file if half or more of the lookups fail,
-or if the list would shrink or grow by more than half.
+so that it can run in cron. If the lookup of a domain fails, greyskip keeps the domain's last good answer, which is in
+FILE.state. It warns after %d days and drops the answer after %d days. greyskip keeps the previous file if half or more of the
+lookups fail, or if the list would shrink or grow by more than half.
 
 Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
 		Example: `  greyskip example.org
@@ -96,7 +96,7 @@ Exit code 0: done. 1: failed or action needed; standard error has one line for e
 	f.StringVarP(&e.Output, "output", "o", "", "write the list to this `FILE` (default: print it)")
 	f.StringVar(&e.Format, "format", allowlist.Formats()[0], "write the format of `PROGRAM`: "+strings.Join(allowlist.Formats(), ", "))
 	f.StringVar(&e.Reload, "reload", "", "run this `COMMAND` when the file has changed; if the command fails, the next run repeats it")
-	f.BoolVar(&e.Diff, "diff", false, "print the changes of the list")
+	f.BoolVar(&e.Diff, "diff", false, "print the changes to the list")
 	f.BoolVar(&e.DryRun, "dry-run", false, "print the planned changes, but change nothing")
 	f.BoolVar(&e.Force, "force", false, "replace the file even if the list shrinks or grows by more than half")
 	f.BoolVar(&e.OverLimit, "over-limit", false, "also list terms beyond the lookup limits of RFC 7208 section 4.6.4")

@@ -64,8 +64,8 @@ func TestNotesOnce(t *testing.T) {
 	w.same(func() { w.quiet(w.cron(0)) })
 }
 
-// If a domain's record authorizes no address, one line states this and the reason. It is printed once, not daily. This is not an error:
-// the record is valid and may be intended.
+// If a domain's record authorizes no address, one line states this and the reason. The line is printed once, not daily. This is not an
+// error: the record is valid and may be intended.
 func TestAuthorizesNone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, `a.test. TXT "v=spf1 ip4=192.0.2.1 -all"`, "a.test\n")
@@ -126,7 +126,7 @@ func TestLastGoodAnswer(t *testing.T) {
 	w.contains(w.entries(), "37.0.3.0/24")
 }
 
-// A domain without a record causes a warning immediately. Its last good answer is kept as long as after a failed lookup.
+// A domain without a record causes a warning immediately. Its last good answer is kept for the same time as after a failed lookup.
 func TestRecordGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
@@ -145,8 +145,8 @@ func TestNewDomainFails(t *testing.T) {
 	w.contains(w.entries(), "37.0.9.0/24")
 }
 
-// If a lookup fails after the domain's own record was read, the last good answer is used too. If there is none, or if it is too
-// old, the terms before the failure are listed.
+// If a lookup fails after the domain's own record was read, the last good answer is used too. If there is no such answer, or it is too old,
+// the terms before the failure are listed.
 func TestPartOfADomain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, records+";fault two.example. SERVFAIL\n", "one.example\n")

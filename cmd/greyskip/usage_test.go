@@ -36,7 +36,7 @@ func TestWrongUsage(t *testing.T) {
 	})
 }
 
-// A permission error names the user to run the command as.
+// A permission error states which user must run the command.
 func TestPermissionDenied(t *testing.T) {
 	testcli.Denied(t, "greyskip", 0o700, "example.org -o DIR/keys/list -c CONFIG")
 }

@@ -117,7 +117,7 @@ func (w *world) entries() string {
 	return strings.Join(all, "\n")
 }
 
-// same fails the test if what changes the contents or the time of the list.
+// same calls the function what, and fails the test if the contents or the time of the list has changed.
 func (w *world) same(what func()) {
 	w.t.Helper()
 	before, text := stat(w.t, w.list), w.text()

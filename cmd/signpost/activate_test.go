@@ -13,7 +13,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// asSignpost returns a link to the test program under a name that makes it run as signpost: see TestMain.
+// asSignpost returns a link to the test program. Under the link's name, the program runs as signpost (see TestMain).
 func asSignpost(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -27,7 +27,7 @@ func asSignpost(t *testing.T) string {
 	return name
 }
 
-// passing returns a signpost command that gets these files as descriptors from 3 on, as systemd passes sockets.
+// passing returns a signpost command that inherits these files as descriptors 3, 4 and so on. systemd passes sockets in the same way.
 func passing(t *testing.T, files ...*os.File) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", asSignpost(t))
 	cmd.Env = []string{fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES=signpost.socket:relay"}
@@ -52,7 +52,8 @@ func opened(t *testing.T, network, address string) (net.Addr, *os.File) {
 }
 
 // For an address in listen, the daemon uses the socket that systemd passes, and keeps its permissions. The daemon opens the other
-// sockets itself. A passed socket stays when the daemon stops: the next daemon answers a client that connected in between.
+// sockets itself. A passed socket stays open when the daemon stops. If a client connects before the next daemon starts, that daemon answers
+// it.
 func TestPassedSockets(t *testing.T) {
 	dir := t.TempDir()
 	passed, own := filepath.Join(dir, "passed.sock"), filepath.Join(dir, "own.sock")

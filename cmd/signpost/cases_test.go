@@ -116,7 +116,7 @@ func rewrite(t *testing.T, file, part, text string) {
 	}
 }
 
-// seal adds an ARC set at the top. Its argument words is DOMAIN SELECTOR RESULTS.
+// seal adds an ARC set at the top. The argument words has the form DOMAIN SELECTOR RESULTS.
 func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey, words string) ([]dkim.Field, []byte) {
 	t.Helper()
 	domain, rest, _ := strings.Cut(words, " ")
@@ -128,8 +128,8 @@ func seal(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey
 	return rewritten(t, fields, body, testdkim.Sealer{Domain: domain, Selector: selector, Signer: key, Results: results, Headers: headers}.Seal)
 }
 
-// signMessage adds a signature at the top. Its argument words is DOMAIN SELECTOR, followed by TAG=VALUE for each tag that Signpost's
-// signer does not write.
+// signMessage adds a signature at the top. The argument words has the form DOMAIN SELECTOR, followed by TAG=VALUE for each tag that
+// Signpost's signer does not write.
 func signMessage(t *testing.T, fields []dkim.Field, body []byte, key ed25519.PrivateKey, now time.Time, words []string) ([]dkim.Field, []byte) {
 	t.Helper()
 	domain, selector := words[0], words[1]
@@ -256,7 +256,7 @@ func judgeCaseWithin(t *testing.T, timeout time.Duration, parts map[string]strin
 		case "login":
 			e.Login = rest
 		case "hosted":
-			if !f.Keys().Hosted[rest] { // change may have set the keys of an earlier play
+			if !f.Keys().Hosted[rest] { // change may already have set the keys from an earlier play
 				f.Keys = hosting(t, rest, key)
 			}
 		case "queue":

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// check-config reads the TSIG secret of each publish table. A warning contains the key and the file. The configuration stays valid,
+// check-config reads the TSIG secret of each publish table. A warning contains the TSIG key and the file. The configuration stays valid,
 // because only dkimkey uses the secrets.
 func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 	dir := t.TempDir()
@@ -92,7 +92,7 @@ func TestCheckConfigReadsTSIGSecrets(t *testing.T) {
 }
 
 // When root runs check-config, it fails if the daemon's user, the owner of state_dir, cannot read a configuration file. The daemon
-// would not start. A draft in a directory of root is exempt.
+// would not start. A draft configuration in one of root's directories is exempt.
 func TestCheckConfigAsTheDaemonsUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can read what the owner of state_dir cannot")

@@ -213,8 +213,8 @@ func confinedForwarders(t *testing.T, file string) {
 	reload(strings.ReplaceAll(text, "accepted", "other"), "other/forwarders.toml: permission denied; check the owner and mode of the path")
 }
 
-// conf.d may be created after the start, or be a link that contains links. Each reload reads it. A restart is needed if a link was
-// created after the start and leads out of the known directories.
+// conf.d may be created after the start. It may be a link to a directory that contains links. Each reload reads it. A restart is needed if
+// a link was created after the start and leads out of the known directories.
 func confinedDropIns(t *testing.T, file string) {
 	const servers = "[dns]\nservers = [\"127.0.0.1:1\"]\n"
 	dir := t.TempDir()

@@ -19,7 +19,7 @@ import (
 	"signpost/keys"
 )
 
-// doctored runs doctor for a host that signs for example.org, with the DNS of a zone.
+// doctored runs doctor for a host that signs for example.org. A zone answers the DNS lookups.
 func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding, code int, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -121,7 +121,7 @@ func TestDoctorFlagsOfDomains(t *testing.T) {
 	}
 }
 
-// doctor must find these five faults of DNS. Each is red, and the fix contains the correct record.
+// doctor must find these five faults in DNS. Each finding is red, and its fix contains the correct record.
 func TestDoctorNamesFaultsOfDNS(t *testing.T) {
 	const dkimAt = `s1._domainkey.example.org. IN TXT "v=DKIM1; k=ed25519; h=sha256; p=O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="`
 	const spfAt, dmarcAt = `example.org. IN TXT "v=spf1 mx -all"`, `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:reports@example.org"`

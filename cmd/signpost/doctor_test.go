@@ -21,7 +21,7 @@ example.org. 60 IN TXT "v=spf1 ip4:192.0.2.1 -all"
 _dmarc.example.org. 60 IN TXT "v=DMARC1; p=reject; rua=mailto:dmarc@example.org"
 `
 
-// doctorHost writes the configuration of Postfix, and one of a daemon that queries a DNS server of the test. The daemon does not run.
+// doctorHost writes a configuration for Postfix and one for the daemon. The daemon queries the test's DNS server. The daemon does not run.
 func doctorHost(t *testing.T, toml string) (file, postfix string) {
 	t.Helper()
 	dns, err := testdns.Start(doctorZone)
@@ -57,7 +57,7 @@ func doctorSays(t *testing.T, args ...string) (code int, out, errs string) {
 	return code, stdout.String(), stderr.String()
 }
 
-// The exit code is 0 if no finding is red, 1 if one is, and 2 after a usage error.
+// The exit code is 0 if no finding is red, 1 if a finding is red, and 2 after a usage error.
 func TestDoctorExitCodes(t *testing.T) {
 	file, postfix := doctorHost(t, "")
 	broken, _ := doctorHost(t, "colour = 1\n")
@@ -104,7 +104,7 @@ func TestDoctorText(t *testing.T) {
 	}
 }
 
-// The first line counts the findings. Observe mode comes first, and then the worst findings.
+// The first line counts the findings. The finding about observe mode comes first. The worst findings follow.
 func TestDoctorOrder(t *testing.T) {
 	file, postfix := doctorHost(t, "")
 	text, err := os.ReadFile(file)

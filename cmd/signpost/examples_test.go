@@ -69,7 +69,7 @@ func shows(t *testing.T, page, command, printed string) {
 	}
 }
 
-// docs/journal.md shows the real output of verify, and README.md that of log and explain.
+// docs/journal.md shows the real output of verify. README.md shows the real output of log and explain.
 func TestExamples(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -151,7 +151,7 @@ func TestForwardersExample(t *testing.T) {
 	}
 }
 
-// docs/install.md shows the real output of check-config, for the files on that page and for those of a new installation.
+// docs/install.md shows the real output of check-config, for the files on that page and for the files of a new installation.
 func TestShownCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	minimal, err := os.ReadFile("../../dist/minimal.toml")

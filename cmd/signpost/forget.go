@@ -34,11 +34,11 @@ func forgetCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "forget ADDRESS",
 		Short: "Delete the messages of an address from the journal",
 		Long: "Delete the messages of an address from the journal: those with this MAIL FROM, recipient or login, and those whose\n" +
-			"record mentions the address, for example in the identity of a signature. With journal.addresses = \"hash\", they are found\n" +
-			"by the word that replaces the address. The files of the journal are overwritten, so that they no longer contain it.\n" +
+			"record mentions the address, for example in the identity of a signature. With journal.addresses = \"hash\", the messages are\n" +
+			"found by the word that replaces the address. The files of the journal are overwritten, so that they no longer contain it.\n" +
 			"The daemon may run. Later messages are recorded as before.\n\n" +
-			"What the journal cut cannot be found: it keeps at most 50 recipients of a message, and cuts long addresses. A message of which\n" +
-			"only the cut part could contain the address is not deleted, because it may be that of another person.\n\n" +
+			"Text that the journal cut cannot be found. The journal keeps at most 50 recipients of a message, and cuts long addresses. A\n" +
+			"message is not deleted if only the cut part could contain the address. The cut part may belong to another person.\n\n" +
 			"With journal.addresses = \"omit\", the default, the journal has no local part of an address. A Message-ID is always kept as it is. Log\n" +
 			"files and backups are not changed: docs/privacy.md. Exit code 0: these messages are deleted, or there were none; 1: failed.",
 		Example:           "  signpost journal forget ann@example.org --dry-run\n  signpost journal forget ann@example.org",

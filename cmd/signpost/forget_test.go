@@ -10,7 +10,7 @@ import (
 	"signpost/policy"
 )
 
-// signpost journal forget deletes the messages of one address, and no others. It names the files that it does not search.
+// signpost journal forget deletes the messages of one address, and no others. The command names the files that it does not search.
 func TestForgetCommand(t *testing.T) {
 	a := newArchive(t)
 	var all []*decision.Record

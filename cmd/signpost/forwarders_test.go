@@ -72,7 +72,7 @@ func (m mail) report() *decision.Record {
 }
 
 // twoMonths returns the mail of two months: a mailing list, a forwarder, the aliases of a university, and mail that must not be
-// proposed. The n-th message of each source has a different signature, unless its function sets another.
+// proposed. Each message of a source has a different signature, unless the source's function sets the signature.
 func twoMonths() []mail {
 	author := func(n, of int) string { return fmt.Sprintf("author%d.example", n%of) }
 	list, footer := []string{"List-Id", "List-Post"}, "sig%dsig%dsig%d"
@@ -91,7 +91,7 @@ func twoMonths() []mail {
 		func(n int) mail {
 			return mail{day: n * 2, client: fmt.Sprintf("2001:db8:7::%x", n), name: "relay.uni.example", author: author(n, 5), holds: n%4 > 0, sealer: "uni.example", saw: true, envelope: "uni.example", spf: spf.Pass, relayed: []string{"ARC-Seal"}}
 		},
-		// The software of a newsletter breaks its signature. The host that sends it also signs.
+		// The newsletter software breaks the author's signature. The host that sends the newsletter adds its own signature.
 		func(n int) mail {
 			return mail{day: n * 2, client: "198.51.100.1", name: "out.esp.example", author: "shop.example", holds: true, signer: "esp.example", envelope: "esp.example", spf: spf.Pass, relayed: []string{"List-Id"}}
 		},
@@ -194,7 +194,7 @@ func TestForwardersAreProposed(t *testing.T) {
 	for _, want := range []string{
 		"# 30 messages failed DMARC, on 30 days from ", ", of 7 organizations: author0.example 5, author1.example 5, author2.example 4",
 		"# 30 of these have a signature of their author's organization that a relay broke\n",
-		"# 18 more were relayed unchanged and passed DMARC\n# 18 of all are proved genuine", "# they came from 2 clients whose names are in isp.example and verified by DNS\n",
+		"# 18 more were relayed unchanged and passed DMARC\n# 18 of all these messages are proved genuine", "# they came from 2 clients whose names are in isp.example and verified by DNS\n",
 		"# each has an ARC chain that passes, last sealed by uni.example, which states that 30 had passed DMARC\n",
 		"[[forwarder]]\nsigner = \"lists.example.org\"\ncomment = \"mailing list: 30 failing messages of 7 organizations on 30 days; 20 proved genuine\"\nexpires = ",
 	} {
@@ -247,12 +247,12 @@ func TestTaggingListIsProposed(t *testing.T) {
 	}
 	keepMails(t, conf, all)
 	out, err := propose(t, conf, forwardersOptions{})
-	if err != nil || strings.Count(out, "[[forwarder]]") != 1 || !strings.Contains(out, "signer = \"tags.example\"") || !strings.Contains(out, "# 30 of all are proved genuine") {
+	if err != nil || strings.Count(out, "[[forwarder]]") != 1 || !strings.Contains(out, "signer = \"tags.example\"") || !strings.Contains(out, "# 30 of all these messages are proved genuine") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-// A footer does not change the header that a broken signature covers. The daemon detects this without further DNS queries.
+// A footer does not change the header that a broken signature covers. The daemon detects an unchanged header without further DNS queries.
 func TestHeaderHolds(t *testing.T) {
 	var record *decision.Record
 	runCase(t, map[string]string{
@@ -265,7 +265,7 @@ func TestHeaderHolds(t *testing.T) {
 	}
 }
 
-// The daemon also detects this if a list adds its name to Subject.
+// The daemon also detects a header in which a list only added its name to Subject.
 func TestHoldsUntagged(t *testing.T) {
 	var record *decision.Record
 	runCase(t, map[string]string{

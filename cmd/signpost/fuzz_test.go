@@ -24,7 +24,7 @@ func packets(data []byte) []byte {
 	return append(wire, data...) // a truncated packet
 }
 
-// script is the inverse of packets, for seeds.
+// script is the inverse of packets. It creates the seeds.
 func script(packets ...string) []byte {
 	var data []byte
 	for _, p := range packets {
@@ -34,7 +34,7 @@ func script(packets ...string) []byte {
 }
 
 // FuzzConnection sends arbitrary bytes to a daemon. The daemon continues to run, answers only well-formed packets, and no message fails
-// because of an internal error. No result is pass, because no name in its DNS allows one.
+// because of an internal error. No result is pass, because no record in the daemon's DNS allows that result.
 func FuzzConnection(f *testing.F) {
 	d := startDaemon(f, "example.com. TXT \"v=spf1 -all\"\n_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nk._domainkey.example.com. TXT \"v=DKIM1; p=\"\n", "timeout = \"1s\"\n")
 	f.Cleanup(d.stop)

@@ -88,8 +88,8 @@ func (d *testDaemon) until(what string, ok func() bool) {
 	}
 }
 
-// ownGoroutines returns the goroutines that run code of this project, except those of the test. Only function names, which start a line, count.
-// The paths of source files may contain the same text.
+// ownGoroutines returns the goroutines that run code of this project, except those of the test. Only function names at the start of a line
+// count. The paths of source files may contain the same text.
 func ownGoroutines() (all []string) {
 	function := regexp.MustCompile(`(?m)^(created by )?signpost/`)
 	buf := make([]byte, 8<<20)
@@ -107,7 +107,7 @@ func TestHostileConnections(t *testing.T) {
 	// Each message starts lookups that do not end before their timeout.
 	d := startDaemon(t, ";fault example.com TIMEOUT\n;fault _dmarc.example.com TIMEOUT\n;fault k._domainkey.example.com TIMEOUT\n", "timeout = \"15s\"\n")
 	idle, same := 0, 0
-	d.until("the daemon is at rest", func() bool { // goroutines of the start may still be running
+	d.until("the daemon is at rest", func() bool { // goroutines that the daemon started at first may still be running
 		n := len(ownGoroutines())
 		if same++; n != idle {
 			idle, same = n, 0
@@ -177,7 +177,7 @@ func TestHostileConnections(t *testing.T) {
 		times        int
 		want         string
 	}{
-		// Postfix cuts fields at header_size_limit, 100 KiB.
+		// Postfix truncates header fields to header_size_limit, which is 100 KiB.
 		{"2 MiB of header", "X-Long\x00 " + strings.Repeat("x", 100<<10) + "\x00", 21, "y552 5.3.4"},
 		{"NUL in every field", "Subject\x00 x\x00y\x00", 5, "y451 4.3.0"},
 		{"a field without a name", "\x00\x00", 1, "c"},

@@ -137,7 +137,7 @@ func keptCases(t *testing.T, cases []judgedCase, addresses journal.Addresses) (e
 }
 
 // Unless journal.addresses is "full", the journal contains no local part of an envelope address and no login. This applies to its files
-// and to the text of its entries. With "full", each entry contains them.
+// and to the text of its entries. With "full", each entry contains these values.
 func TestJournalPrivacy(t *testing.T) {
 	cases := judgedCases(t)
 	given := regexp.MustCompile(`(?i)zq[.]?local|local-part|part\.zq|zqlogin`)
@@ -198,7 +198,7 @@ func TestJournalHasNoBodyNorKey(t *testing.T) {
 }
 
 // Each decision can be repeated from the journal, whatever journal.addresses is. The only exception is a login that sign.login_domains
-// allows: its name is not recorded, except with "full".
+// allows, because the login is recorded only with "full".
 func TestJournalReplay(t *testing.T) {
 	cases := judgedCases(t)
 	for addresses, want := range map[journal.Addresses][]string{

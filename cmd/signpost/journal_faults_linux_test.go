@@ -59,7 +59,7 @@ func (j *journaled) connect() {
 	j.mta.ConnectFrom(netip.MustParseAddr("192.0.2.1"), "helo.example")
 }
 
-// mail sends messages. Each must be verified as usual, whatever happens to the journal.
+// mail sends messages. Each message must be verified as usual, whatever happens to the journal.
 func (j *journaled) mail(n int) {
 	j.t.Helper()
 	for range n {
@@ -97,7 +97,7 @@ func (j *journaled) lost() int {
 	return total
 }
 
-// again sends messages until one more is in the journal.
+// again sends messages until one more message is in the journal.
 func (j *journaled) again(before int) {
 	j.t.Helper()
 	j.until("the journal continues", func() bool { j.mail(1); return j.kept() > before })
@@ -171,7 +171,7 @@ func journalDeleted(t *testing.T, command string) {
 	j.says("the journal was deleted or replaced; a new one is created")
 }
 
-// SQLite does not read pages again that are in its memory, so the daemon detects the damage at its next start.
+// SQLite keeps pages in memory and does not read them again. The daemon therefore detects the damage at its next start.
 func journalOverwritten(t *testing.T, command string) {
 	j := startJournaled(t, command, 0)
 	j.mail(5)

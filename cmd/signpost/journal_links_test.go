@@ -39,15 +39,15 @@ func snapshot(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// estate is a state_dir of user nobody with a journal, next to a directory of root.
+// estate is a state_dir with a journal, which belongs to user nobody. A directory of root is next to it.
 type estate struct {
 	t                        *testing.T
 	program                  string
 	etc, state, file, accept string
 }
 
-// newEstate requires a program that was built without the race detector. In "make test", SQLite is built without it and shares generic
-// code with the program. The detector then misses the locks of sync.Map in a new process.
+// newEstate requires a program that was built without the race detector. In "make test", SQLite is built without the race detector and
+// shares generic code with the program. The detector then misses the locks of sync.Map in a new process.
 func newEstate(t *testing.T, program string) *estate {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -123,8 +123,8 @@ func TestRootReadsJournal(t *testing.T) {
 	}))
 }
 
-// Root starts the page, and its process acts as the owner of the journal from the start. The user must not change while requests are
-// served.
+// Root starts the web page. The process of the page acts as the owner of the journal from the start. The user must not change while
+// requests are served.
 func TestRootServesPage(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {

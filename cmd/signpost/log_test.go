@@ -23,7 +23,7 @@ import (
 	"signpost/policy"
 )
 
-// archive is a state directory with a journal, as commands find it.
+// archive is a state directory with a journal for the commands.
 type archive struct {
 	t    *testing.T
 	file string // the configuration
@@ -62,7 +62,7 @@ func (a *archive) run(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
-// caseReports returns the records of cases. The queue ID of each is the name of the case.
+// caseReports returns the records of cases. The queue ID of each record is the name of the case.
 func caseReports(t *testing.T, names ...string) (all []*decision.Record) {
 	t.Helper()
 	for _, name := range names {
@@ -141,8 +141,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// explain finds messages by queue ID and by Message-ID. If several have the same ID, all are shown, the newest first. An unknown ID is
-// an error that states which messages the journal has.
+// explain finds messages by queue ID and by Message-ID. If several messages have the same ID, all are shown, the newest first. An unknown
+// ID is an error that states which messages the journal has.
 func TestExplainCommand(t *testing.T) {
 	a := newArchive(t)
 	if code, _, stderr := a.run("explain", "4none"); code != 1 || !strings.Contains(stderr, a.journal()+": there is no journal here yet") {
@@ -172,8 +172,8 @@ func TestExplainCommand(t *testing.T) {
 	}
 }
 
-// log -f continues when a daemon stops or starts, and when the journal is new. It shows each message once, and an interrupt is not an
-// error.
+// log -f continues when a daemon stops or starts, and when the journal is replaced by a new one. It shows each message once, and an
+// interrupt is not an error.
 func TestLogFollows(t *testing.T) {
 	a := newArchive(t)
 	r := caseReports(t, "legitimate")[0]
@@ -233,7 +233,7 @@ func TestLogFollows(t *testing.T) {
 	}
 }
 
-// fill sets all texts below a value.
+// fill sets all strings in a value, including its nested values.
 func fill(v reflect.Value, text string) {
 	switch v.Kind() {
 	case reflect.String:
@@ -327,7 +327,7 @@ func TestHostileHistory(t *testing.T) {
 			if actions != len(all) {
 				t.Errorf("%d actions for %d messages", actions, len(all))
 			}
-			is := func(helo string) bool { // whole, or cut if it is too long for a name
+			is := func(helo string) bool { // the whole text, or its beginning if it is too long for a name
 				begin, cut := strings.CutSuffix(helo, "...(cut)")
 				return helo == text || cut && len(text) > len(helo) && strings.HasPrefix(text, begin)
 			}

@@ -38,7 +38,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	return r.StatusCode, string(b)
 }
 
-// measured starts a daemon with metrics that signs for example.org, and returns the URL of the metrics.
+// measured starts a daemon that signs for example.org and exports metrics. It returns the URL of the metrics.
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
 	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
@@ -74,8 +74,8 @@ func ownNames(text, pattern string) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// After it has signed, verified and rejected mail, the daemon exports the expected counts. It exports each metric that the alerts, the
-// dashboard and the manual name, and the manual names each metric.
+// After it has signed, verified and rejected mail, the daemon exports the expected counts. It exports each metric that is named in the
+// alerts, the dashboard or the manual. The manual names each exported metric.
 func TestMetrics(t *testing.T) {
 	d, url := measured(t)
 	defer d.stop()

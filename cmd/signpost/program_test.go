@@ -19,8 +19,8 @@ type program struct {
 	kill func() // sends SIGKILL
 }
 
-// built builds the program as it is released: static and without cgo. Its threads are therefore confined in another way than those of
-// the tests.
+// built builds the program as it is released: static and without cgo. Its threads are therefore not confined in the same way as the threads
+// of the tests.
 func built(t *testing.T) string {
 	if testing.Short() {
 		t.Skip("builds signpost")

@@ -12,8 +12,8 @@ import (
 )
 
 // In enforce mode, doctor is red and the daemon warns at each start and reload, until dmarc.quarantine_handled states that another
-// program acts on the tag. No warning is needed in observe mode, which tags nothing, or if quarantined mail goes to Postfix's hold
-// queue.
+// program acts on the tag. No warning is needed in observe mode, because nothing is tagged. The same is true if quarantined mail goes to
+// Postfix's hold queue.
 func TestQuarantineHandled(t *testing.T) {
 	const key = "dmarc.quarantine_handled is false"
 	for _, c := range []struct {

@@ -21,18 +21,18 @@ import (
 )
 
 const (
-	// walks is the maximum number of DNS queries for the tree walks of one message: section 6 of the design.
+	// walks is the maximum number of DNS queries for the tree walks of one message (section 6 of the design).
 	walks = 50
-	// spfQueries is the maximum number of queries that RFC 7208 section 4.6.4 allows for one check of an IPv4 client. They are the
-	// record, ten terms that need a lookup, and ten addresses for each of these terms if it is mx.
+	// spfQueries is the maximum number of queries that RFC 7208 section 4.6.4 allows for one check of an IPv4 client. It counts the record,
+	// ten terms that need a lookup, and ten addresses for each of these terms, because each may be mx.
 	spfQueries = 1 + 10 + 10*10
 )
 
-// A message that needs as many queries as possible stays within the limits. It has four authors with long names whose np must be
-// checked, eight valid signatures, and an SPF record at its limits. The names of the signatures and of MAIL FROM look aligned until
-// their tree walk is complete. Eight more queries are for the keys of the signatures.
+// A message that needs as many queries as possible stays within the limits. It has four authors, eight valid signatures, and an SPF record
+// at its limits. The authors' domains have long names, and np must be checked for each. The names of the signatures and of MAIL FROM look
+// aligned until their tree walk is complete. Eight more queries are for the keys of the signatures.
 func TestQueriesOfTheWorstMessage(t *testing.T) {
-	const long = "a.b.c.d.e.f." // before names of up to four labels
+	const long = "a.b.c.d.e.f." // the prefix of names that have up to four labels
 	key := ed25519.NewKeyFromSeed([]byte("a key for the cases, of 32 bytes"))
 	record, err := dkim.FormatKeyRecord(key.Public().(ed25519.PublicKey))
 	if err != nil {

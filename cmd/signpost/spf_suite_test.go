@@ -33,7 +33,7 @@ type spfScenario struct {
 	ZoneData map[string][]yaml.Node `yaml:"zonedata"`
 }
 
-// words is one word or a list of them.
+// words is one word or a list of words.
 type words []string
 
 func (w *words) UnmarshalYAML(n *yaml.Node) error {
@@ -63,7 +63,7 @@ func dotted(name string) string {
 	return name + ".test"
 }
 
-// dottedSender does the same for MAIL FROM, and dottedRecord for the names in a record.
+// dottedSender does the same for MAIL FROM, and dottedRecord does it for the names in a record.
 func dottedSender(sender string) string {
 	at := strings.LastIndexByte(sender, '@')
 	return sender[:at+1] + dotted(sender[at+1:])
@@ -73,8 +73,8 @@ func dottedRecord(txt string) string {
 	return regexp.MustCompile(`((?:include|a|mx|exists|ptr):|(?:redirect|exp)=)([A-Za-z0-9_-]+)(/[0-9/]*)?( |$)`).ReplaceAllString(txt, "${1}${2}.test${3}${4}")
 }
 
-// The suites are those of openspf.org, pyspf and blitiri.com.ar/go/spf. The module of the last contains all three. In each case, the
-// client sends a message with its HELO and MAIL FROM, and the daemon verifies it with the DNS of the case.
+// The suites are those of openspf.org, pyspf and blitiri.com.ar/go/spf. The Go module blitiri.com.ar/go/spf contains all three suites. In
+// each case, the client sends a message with its HELO and MAIL FROM, and the daemon verifies it with the DNS of the case.
 func TestSPFSuites(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "blitiri.com.ar/go/spf").Output()
 	if err != nil {

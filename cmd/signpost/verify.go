@@ -43,8 +43,8 @@ func verifyCommand(load func() (*config.Config, error)) *cobra.Command {
 			"Client, HELO name and envelope sender are read from the fields that Postfix adds at the top of a delivered message: the\n" +
 			"topmost Received field, and Return-Path above it. They are printed on standard error. --ip, with --name and --helo,\n" +
 			"overrides Received. --from overrides Return-Path. For a message without these fields, pass the flags.\n\n" +
-			"verify uses the present DNS records and keys. \"signpost explain\" shows those of the time when a message arrived. With\n" +
-			"--dns, a zone file answers all lookups, to try a record before it is published.",
+			"verify uses the present DNS records and keys. \"signpost explain\" shows the DNS records of the time when a message\n" +
+			"arrived. With --dns, a zone file answers all lookups, to try a record before it is published.",
 		Example: "  signpost verify mail.eml\n" +
 			"  signpost verify draft.eml --ip 192.0.2.1 --helo mail.example.com --from ann@example.com\n" +
 			"  signpost verify bounce.eml --ip 192.0.2.1 --helo mail.example.com --from '' --dns draft.zone",

@@ -9,7 +9,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// The page runs doctor in another process and gets its findings, even if one is red. If doctor cannot run, the page gets the error.
+// The web page runs doctor in another process and gets its findings, even if a finding is red. If doctor cannot run, the page gets the
+// error.
 func TestDoctorApart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "signpost.toml")
 	put(t, file, "state_dir = \"/nonexistent\"\n[dns]\nservers = [\"127.0.0.1:1\"]\n")

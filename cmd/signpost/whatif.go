@@ -33,10 +33,10 @@ func whatIfCommand(load func() (*config.Config, error), file *string) *cobra.Com
 			"change: by change, author, client and sender, with examples for \"signpost explain\". Nothing is changed. The journal is\n" +
 			"the one in the state_dir of FILE.\n\n" +
 			"The command assumes enforce mode. Without --config, it shows what enforce mode would have done with the messages that\n" +
-			"observe mode accepted. The domains that are hosted now and the present authserv_id are used. For mail that would be signed\n" +
-			"now, a key is assumed.\n\n" +
-			"Messages whose record is incomplete are counted separately: mail that was not verified then and would be now, logins that\n" +
-			"journal.addresses omitted, entries of an older version without relays, and evidence that was truncated.",
+			"observe mode accepted. The command uses the domains that are hosted now and the present authserv_id. It assumes a key\n" +
+			"for mail that would be signed now.\n\n" +
+			"Messages whose record is incomplete are counted separately: mail that was not verified then but would be verified now,\n" +
+			"logins that journal.addresses omitted, entries of an older version without relays, and evidence that was truncated.",
 		Example: "  signpost what-if --since 14d\n  signpost what-if --config NEW.toml --since 2026-11-20\n" +
 			"  signpost what-if --as-if-policy reject --domain example.org\n  signpost what-if --upgrade",
 		Args: cobra.NoArgs,

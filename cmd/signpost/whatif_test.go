@@ -117,7 +117,7 @@ func TestWhatIfIsTrue(t *testing.T) {
 			c.parts[f.Name] = string(f.Data)
 		}
 		if strings.Contains(c.parts["dns"], "TIMEOUT") {
-			continue // takes seconds, and the evidence is the same as with SERVFAIL
+			continue // this fault takes seconds, and its evidence is the same as with SERVFAIL
 		}
 		if strings.Contains(c.parts["dns"], "%FAULT%") {
 			c.fault = "SERVFAIL"
@@ -247,8 +247,8 @@ func failing(t *testing.T, author, policyWord string) *decision.Record {
 	return record
 }
 
-// what-if prints how many messages would have another action, from whom, and examples. Control characters in a message do not reach the
-// terminal.
+// what-if prints how many messages would get another action, who sent them, and some examples. Control characters in a message do not reach
+// the terminal.
 func TestWhatIfSays(t *testing.T) {
 	conf := stateIn(t)
 	observed := failing(t, "observed.example", "reject")

@@ -67,7 +67,7 @@ func (m *Maker) checkByPostfix(ctx context.Context, text string, set *netipx.IPS
 		return fmt.Errorf("%s cannot read the new list: %w", postmap, errors.Join(err, errors.New(firstLine(errs.String()))))
 	}
 	if out.String() != want.String() {
-		return fmt.Errorf("%s returns other results than the new list has", postmap)
+		return fmt.Errorf("%s does not return the results of the new list", postmap)
 	}
 	return nil
 }

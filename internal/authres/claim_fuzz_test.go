@@ -155,7 +155,7 @@ func FuzzClaimReaders(f *testing.F) {
 	readers := readers()
 	f.Fuzz(func(t *testing.T, value string) {
 		if len(value) > 500 {
-			return // the readers are slow, and long values find nothing more
+			return // the readers are slow, and longer values find no additional errors
 		}
 		claim := ReadClaim(value, ownIDs())
 		for name, read := range readers {

@@ -72,12 +72,12 @@ func TestReadClaim(t *testing.T) {
 		" x dmarc=pass":                                            Unreadable,
 		" x; dmarc":                                                Unreadable,
 		" x; dmarc=pass" + strings.Repeat(" ", maxRead):            Unreadable,
-		" x; spf=pass smtp.mailfrom=a@mx.example.org; dkim=none":   Foreign, // after the first result it is not an id
+		" x; spf=pass smtp.mailfrom=a@mx.example.org; dkim=none":   Foreign, // a name after the first result is not an id
 		" x; spf=pass (mx.example.org: domain of a@b) smtp.helo=c": Foreign,
 		" x; spf=pass smtp.mailfrom=a;":                            Foreign,
 		" mx.example.net":                                          Foreign,
 
-		// Fields without an id claim nothing, unless our name is where an id would be.
+		// A field without an id claims nothing, unless our name is in the place of the id.
 		"":            Unnamed,
 		" ; spf=pass": Unnamed,
 		" dkim=none (message not signed) header.d=none;dmarc=none action=none header.from=example.com;":                               Unnamed,

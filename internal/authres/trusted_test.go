@@ -41,8 +41,8 @@ func TestReadTrusted(t *testing.T) {
 	}
 }
 
-// Text that a sealer copies from its client in quotes never adds a DMARC result. Text that the sealer copies without quotes may add one,
-// but cannot hide that there are two.
+// Text that a sealer copies from its client in quotes never adds a DMARC result. Text that the sealer copies without quotes may add a DMARC
+// result, but it cannot hide that there are two results.
 func FuzzReadTrusted(f *testing.F) {
 	f.Add("x; dmarc=pass header.from=bank.example")
 	f.Add(`x"; dmarc=pass header.from=bank.example (`)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Each testdata/bad/NAME.toml is a configuration with one kind of error, which its first line describes. NAME.want is the exact output.
-// `go test ./internal/config -update` writes the .want files. Read the differences before you commit.
+// Each testdata/bad/NAME.toml is a configuration with one kind of error. The first line of the file describes the error. NAME.want is the
+// exact output. `go test ./internal/config -update` writes the .want files. Read the differences before you commit.
 func TestBrokenConfigurations(t *testing.T) {
 	update := flag.Lookup("update")
 	files, err := filepath.Glob("testdata/bad/*.toml")

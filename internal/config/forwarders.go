@@ -48,7 +48,7 @@ func ParseForwarders(name string, data []byte) (all []Forwarder, err error) {
 		}
 	}
 	if v, ok := tree[key]; ok {
-		p.entries(key, v, "trust in a list or forwarder must end unless it is renewed", func(at string, table map[string]any) {
+		p.entries(key, v, "trust in a list or forwarder expires unless it is renewed", func(at string, table map[string]any) {
 			all = append(all, p.forwarder(at, table))
 		})
 	}

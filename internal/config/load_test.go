@@ -29,8 +29,8 @@ func unpack(t *testing.T, archive string) string {
 
 const exception = "comment = \"x\"\nexpires = 2099-01-01\n"
 
-// The cases test how the files of conf.d change the settings of signpost.toml. The function got of a case returns the tested part of
-// the configuration.
+// The cases test how the files of conf.d change the settings of signpost.toml. Each case has a function got, which returns the tested part
+// of the configuration.
 func TestDropIns(t *testing.T) {
 	for _, c := range []struct {
 		name, files string
@@ -140,7 +140,7 @@ func TestDropInFaults(t *testing.T) {
 	}
 }
 
-// A drop-in, and the directory, may be a symbolic link. A dangling link is an error.
+// A drop-in file may be a symbolic link, and so may the directory conf.d. A dangling link is an error.
 func TestDropInLinks(t *testing.T) {
 	file := unpack(t, "-- signpost.toml --\n-- elsewhere/a --\nmode = \"observe\"\n")
 	dir := filepath.Dir(file)
@@ -172,7 +172,7 @@ func TestDropInLinks(t *testing.T) {
 	}
 }
 
-// Without signpost.toml, a configuration exists if conf.d has a file. Programs then report an error, and do not use the defaults.
+// If conf.d has a file, a configuration exists, even without signpost.toml. Programs then report an error, and do not use the defaults.
 func TestExists(t *testing.T) {
 	file := unpack(t, "-- conf.d/README --\n")
 	if Exists(file) {

@@ -26,7 +26,7 @@ const maxComment = 120
 
 // localRules reads the tables of [[allow]] or [[deny]].
 func (p *reader) localRules(key string, v any) (rules []LocalRule) {
-	p.entries(key, v, "an exception must end unless it is renewed", func(at string, table map[string]any) {
+	p.entries(key, v, "an exception expires unless it is renewed", func(at string, table map[string]any) {
 		var r LocalRule
 		for _, k := range slices.Sorted(maps.Keys(table)) {
 			if err := r.set(k, table[k]); err != nil {

@@ -10,7 +10,7 @@ import (
 	"signpost/internal/man"
 )
 
-// signpost.toml(5), the sample and the schema have the same keys. The page has a sentence about each key.
+// signpost.toml(5), the sample and the schema have the same keys. The manual page has a sentence about each key.
 func TestManualHasEachKey(t *testing.T) {
 	data, err := os.ReadFile("../../dist/signpost.toml")
 	if err != nil {
@@ -56,7 +56,7 @@ func TestManualHasEachKey(t *testing.T) {
 			for _, line := range e.Lines {
 				key, _, _ := strings.Cut(line, " = ")
 				for _, word := range wordsOf(known[strings.TrimPrefix(table.Name+"."+key, ".")]) {
-					if !strings.Contains(e.Text+line, word) && key != "syslog" { // its values are the facilities of syslog(3)
+					if !strings.Contains(e.Text+line, word) && key != "syslog" { // the values of this key are the facilities of syslog(3)
 						t.Errorf("the sentence of %s in [%s] does not have %q", key, table.Name, word)
 					}
 				}
@@ -75,7 +75,7 @@ func TestManualHasEachKey(t *testing.T) {
 	}
 }
 
-// wordsOf returns the allowed words of a key that has a list of words. The error for an unknown word contains them.
+// wordsOf returns the allowed words of a key that has a list of words. The error for an unknown word contains these words.
 func wordsOf(set setter) (all []string) {
 	if set == nil {
 		return nil

@@ -24,7 +24,7 @@ func TestSocketsOfAnother(t *testing.T) {
 	}
 }
 
-// A passed socket is found by any spelling of its address, and by a host name for it.
+// The daemon finds a passed socket by any spelling of the socket's address, and by a host name for this address.
 func TestListensAt(t *testing.T) {
 	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 25}
 	for _, c := range []struct {

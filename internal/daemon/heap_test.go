@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The larger the heap, the smaller the percentage of garbage: a full DNS cache must not double the memory of the daemon.
+// A larger heap gets a smaller percentage of garbage, because a full DNS cache must not double the memory of the daemon.
 func TestHeapRoom(t *testing.T) {
 	for _, c := range []struct {
 		live uint64

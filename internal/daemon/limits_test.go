@@ -2,7 +2,7 @@ package daemon
 
 import "testing"
 
-// For each limit on open files, all files of milter connections and DNS lookups are within the limit.
+// Whatever the limit on open files is, the files of all milter connections and DNS lookups together stay within the limit.
 func TestLimits(t *testing.T) {
 	for _, c := range []struct{ files, connections, slots int }{
 		{0, 8, 4}, {64, 8, 4}, {76, 8, 4}, {256, 128, 64}, {1024, 640, 320}, {4096, 2000, 1000}, {1 << 20, 2000, 1000},

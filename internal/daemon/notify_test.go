@@ -50,8 +50,8 @@ func TestNotify(t *testing.T) {
 	}
 }
 
-// A daemon notifies the service manager that started it, not one that is named later in its environment. A reload was once sent to the
-// socket of another test.
+// A daemon notifies the service manager that started it, not one that is named later in its environment. An earlier version sent a reload
+// notification to the socket of another test.
 func TestNotifyOwnManager(t *testing.T) {
 	r := start(t, "") // without a service manager
 	path := filepath.Join(t.TempDir(), "notify")
@@ -81,7 +81,7 @@ func TestNotifyOwnManager(t *testing.T) {
 // The probe succeeds while all connections are in use, so that the watchdog does not stop a busy daemon.
 func TestWatchdogUnderLoad(t *testing.T) {
 	r := start(t, "")
-	for full := false; !full; { // one more than the limit, because Serve accepts one more
+	for full := false; !full; { // opens one connection more than the limit, because Serve accepts that many
 		full = r.server.Full()
 		c, err := net.Dial("unix", filepath.Join(r.dir, "milter.sock"))
 		if errors.Is(err, syscall.EAGAIN) { // the queue of the socket is full

@@ -20,7 +20,7 @@ import (
 	"signpost/internal/testmilter"
 )
 
-// lines is a log. A test can wait for a text in it.
+// lines is a log. A test can wait for a text in this log.
 type lines struct {
 	mu   sync.Mutex
 	more *sync.Cond
@@ -88,7 +88,7 @@ func start(t *testing.T, text string) *running {
 	return r
 }
 
-// write writes the configuration: text, and the settings that each daemon in these tests needs, except those that text sets.
+// write writes the configuration. It contains text, and those settings that each daemon in these tests needs and that text does not set.
 func (r *running) write(text string) {
 	base := ""
 	for _, line := range []string{
@@ -177,7 +177,7 @@ func TestReloadBroken(t *testing.T) {
 	}
 }
 
-// A reload reads conf.d again, with new, changed and deleted files. If a file is invalid, the reload changes nothing.
+// A reload reads conf.d again after files were added, changed or deleted. If a file is invalid, the reload changes nothing.
 func TestReloadDropIns(t *testing.T) {
 	r := start(t, "[spf]\nfail = \"reject\"\n")
 	file := filepath.Join(r.dir, "conf.d", "a.toml")
@@ -276,8 +276,8 @@ func setting(key, value string) string {
 	return key + " = " + value + "\n"
 }
 
-// someValue returns a valid value of a key that is not its default. If the key has a list of words, they are in the error for an
-// unknown word.
+// someValue returns a valid value of a key other than the key's default. If the key has a list of words, the error for an unknown word
+// contains these words.
 func someValue(t *testing.T, key string) string {
 	t.Helper()
 	values := []string{`true`, `false`, `3`, `3000`, `"30s"`, `"2h"`, `"3d"`, `"40MiB"`, `"127.0.0.1:6"`, `"/nowhere"`, `["192.0.2.1"]`, `["a.example"]`, `"?"`}
@@ -294,7 +294,7 @@ func someValue(t *testing.T, key string) string {
 	return ""
 }
 
-// effect returns all values that can make two generations behave differently.
+// effect returns all values of a generation that affect the behaviour of the daemon.
 func effect(g *generation) []any {
 	f := *g.filter
 	f.Keys, f.Resolver, f.Now, f.Log, f.Finished = nil, nil, nil, nil, nil

@@ -51,7 +51,7 @@ func sealer(signer crypto.Signer) testdkim.Sealer {
 	return testdkim.Sealer{Domain: "list.example", Selector: "s", Signer: signer, Results: "list.example; dmarc=pass header.from=example.org"}
 }
 
-// RFC 8617 section 5.2.1: a DNS failure fails the chain, and is recorded as temporary. A changed body is found without DNS.
+// RFC 8617 section 5.2.1: a DNS failure fails the chain, and is recorded as temporary. A changed body is detected without a DNS lookup.
 func TestChainWithoutDNS(t *testing.T) {
 	k := newKeys(t)
 	records := zone(map[string]string{"s._domainkey.list.example": record(t, k.ed)})
@@ -97,8 +97,8 @@ func TestChainSealers(t *testing.T) {
 	}
 }
 
-// RFC 8617 section 5.2 step 5: OldestPass is 0 if every message signature verifies. Otherwise it is the oldest instance from which on all
-// of them verify.
+// RFC 8617 section 5.2 step 5: OldestPass is 0 if every message signature verifies. Otherwise, it is the lowest instance for which this
+// signature and all newer message signatures verify.
 func TestOldestPass(t *testing.T) {
 	k := newKeys(t)
 	records := zone(map[string]string{"s._domainkey.list.example": record(t, k.ed)})
@@ -138,7 +138,7 @@ func TestChainLookups(t *testing.T) {
 	}
 }
 
-// No content of a set causes a panic, and no chain passes without a key.
+// A set cannot cause a panic, whatever it contains. No chain passes without a key.
 func FuzzChain(f *testing.F) {
 	k := newKeys(f)
 	msg := string(sealed(f, 1, sealer(k.ed)))

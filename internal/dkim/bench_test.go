@@ -14,7 +14,7 @@ func perByte(b *testing.B, size int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(size), "ns/byte")
 }
 
-// bodies returns texts for measuring the canonicalizations, the ordinary ones first.
+// bodies returns texts for measuring the canonicalizations. The ordinary texts come first.
 func bodies() []struct{ name, text string } {
 	return []struct{ name, text string }{
 		{"attachment", strings.Repeat("A", 76) + "\r\n"},       // base64
@@ -25,7 +25,7 @@ func bodies() []struct{ name, text string } {
 		{"indented", "\t\t" + strings.Repeat("eight or ", 6) + "nine\r\n"}, // like source code
 		{"tabs", strings.Repeat("eight\tor\t", 8) + "nine\r\n"},            // like tables
 		{"spaces", " \t"}, // white space that may be trailing
-		{"blank", "\r\n"}, // go-msgauth needs 9 seconds for 4 MB of them
+		{"blank", "\r\n"}, // go-msgauth needs 9 seconds for 4 MB of such lines
 		{"gaps", strings.Repeat("\r\n", 511) + "x\n"}, // blank lines before text
 		{"short", "x\r\n"},
 		{"lone-cr", "x\r"},
@@ -58,7 +58,7 @@ func benchBody(b *testing.B, c canon) {
 func BenchmarkBodySimple(b *testing.B)  { benchBody(b, simple) }
 func BenchmarkBodyRelaxed(b *testing.B) { benchBody(b, relaxed) }
 
-// BenchmarkBodyHash measures SHA-256 alone, the lower limit on this machine.
+// BenchmarkBodyHash measures SHA-256 alone. Its time is the lower limit on this machine.
 func BenchmarkBodyHash(b *testing.B) {
 	data := bytes.Repeat([]byte("A"), 1<<20)
 	for b.Loop() {
@@ -70,7 +70,7 @@ func BenchmarkBodyHash(b *testing.B) {
 
 func noKey(name string) ([]string, error) { return nil, notFound(name) }
 
-// A header with as many fields as h= has names. Beyond 200 names the field is not parsed further.
+// The header has as many fields as h= has names. Beyond 200 names the field is not parsed further.
 func BenchmarkSignedFields(b *testing.B) {
 	key := "v=DKIM1; k=ed25519; p=" + strings.Repeat("A", 43) + "="
 	for _, n := range []int{100, 200, 1000, 2000, 4000, 8000} {
@@ -118,7 +118,7 @@ func BenchmarkLengths(b *testing.B) {
 	}
 }
 
-// Key records up to the maximum size and one above it, with the tags that take longest to parse.
+// Key records of up to the maximum size, and one larger record. They have the tags that take longest to parse.
 func BenchmarkKeyRecord(b *testing.B) {
 	for _, kb := range []int{2, 4, 8, 16, 32} {
 		for name, piece := range map[string]string{"notes": "n", "tags": "", "base64": "A"} {

@@ -36,7 +36,8 @@ func checkBody(t *testing.T, c canon, data []byte, s *sink) {
 	}
 }
 
-// All short bodies made of the bytes that the rules mention are tested, at each offset within the eight bytes that are checked at a time.
+// The test uses all short bodies that consist of bytes in the rules. The code checks eight bytes at a time, so each body starts at each
+// offset within eight bytes.
 func TestEveryShortBody(t *testing.T) {
 	const letters, length = "x \t\r\n", 5
 	for shift := range 9 {

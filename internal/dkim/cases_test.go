@@ -138,7 +138,7 @@ func causeWords(c Cause, detail string) string {
 	return strings.TrimSuffix(string(c)+" "+detail, " ")
 }
 
-// caseKeys are the keys that the cases sign with, and another RSA key that does not sign. short has 1024 bits.
+// caseKeys are the keys that the cases sign with, and another RSA key that does not sign. The key short has 1024 bits.
 type caseKeys struct {
 	testKeys
 	other, short *rsa.PrivateKey

@@ -100,7 +100,7 @@ func (failing) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 	return nil, errors.New("the device is broken")
 }
 
-// unsignable returns the errors of signing.
+// unsignable returns the errors that signing can return.
 func unsignable(t *testing.T) []error {
 	t.Helper()
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -135,7 +135,7 @@ func TestHeaderOpen(t *testing.T) {
 }
 
 // A signature identifies a message to its reader if it covers every From, Subject, To and Date field and lists each name at least once.
-// If it does not cover a second field of such a name, many mail programs show that field.
+// Many mail programs show a second field of such a name, even if the signature does not cover that field.
 func TestSignsIdentity(t *testing.T) {
 	const all = "from:to:subject:date"
 	for _, c := range []struct {
@@ -176,7 +176,7 @@ func TestSignsIdentity(t *testing.T) {
 	}
 }
 
-// The time of a signature is t= or, without t=, that of the only Date field.
+// The time of a signature is t=. Without t=, it is the time in the only Date field.
 func TestSignedAt(t *testing.T) {
 	date := Field{"Date", " Tue, 14 Nov 2023 22:00:00 +0000"}
 	for _, c := range []struct {

@@ -36,7 +36,7 @@ func knownDifference(ours Result, theirs error) string {
 	return ""
 }
 
-// Both libraries return the same status for messages that either of them signed and that were then changed, except for known
+// Each library signs messages, which are then changed. Both libraries return the same status for these messages, except for known
 // differences.
 func FuzzAgainstMsgauth(f *testing.F) {
 	k := newKeys(f)

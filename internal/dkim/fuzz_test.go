@@ -41,7 +41,7 @@ func FuzzParseKeyRecord(f *testing.F) {
 	})
 }
 
-// The canonical form of a body does not depend on how it was cut, and equals that of a literal implementation of the rules.
+// The canonical form of a body does not depend on how the body was cut. A literal implementation of the rules returns the same form.
 func FuzzBody(f *testing.F) {
 	f.Add([]byte(" C \r\nD \t E\r\n\r\n\r\n"), 3)
 	f.Add([]byte("\r\r\n \r"), 1)

@@ -75,7 +75,7 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
-// Measuring does not allocate for each line.
+// Measuring line lengths does not allocate memory for each line.
 func TestLongLinesAllocations(t *testing.T) {
 	body := []byte(strings.Repeat(strings.Repeat("x", 1200)+"\r\n", 100))
 	var m lineMeter

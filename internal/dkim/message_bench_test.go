@@ -125,7 +125,7 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// BenchmarkBareVerify measures the share of RSA in BenchmarkVerify, and BenchmarkBareSign that in BenchmarkSign.
+// BenchmarkBareVerify measures the share of RSA in BenchmarkVerify. BenchmarkBareSign measures the share of RSA in BenchmarkSign.
 func BenchmarkBareVerify(b *testing.B) {
 	_, _, keys := ordinary(b)
 	key := keys[0].Signer.(*rsa.PrivateKey)

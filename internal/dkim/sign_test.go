@@ -96,8 +96,8 @@ func TestSignedHeaderIsClosed(t *testing.T) {
 	}
 }
 
-// A missing field that a relay adds (RFC 6409 section 8) does not break the signature. A second field of that name does. So does any
-// field of a name that relays do not add. go-msgauth returns the same results.
+// A missing field that a relay adds (RFC 6409 section 8) does not break the signature. A second field of that name breaks it. A field whose
+// name relays do not add also breaks it. go-msgauth returns the same results.
 func TestFieldsThatRelaysAdd(t *testing.T) {
 	k := newKeys(t)
 	records := map[string]string{"r1._domainkey.example.org": record(t, k.rsa)}
@@ -153,7 +153,7 @@ func TestTooManyFieldsToSign(t *testing.T) {
 	}
 }
 
-// Signatures of the Author Domain are verified in any position. Signatures over the limit have the result policy.
+// Signatures of the Author Domain are verified in any position. The result of signatures over the limit is "policy".
 func TestSignatureCap(t *testing.T) {
 	k := newKeys(t)
 	msg := crlf(letter)
@@ -214,7 +214,7 @@ func TestInternationalNames(t *testing.T) {
 	}
 }
 
-// oddBodies are bodies for which canonicalizations are known to differ.
+// oddBodies are bodies for which implementations of canonicalization are known to differ.
 func oddBodies() map[string]string {
 	return map[string]string{
 		"empty":             "",

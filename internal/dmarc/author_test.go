@@ -112,7 +112,7 @@ func authorCases() []authorCase {
 		{"Acme, =?utf-8?q?=3D=3Futf-8=3Fq=3Fx=40y=3F=3D?= <news@example.org>", "", FromUnquotedComma},
 		{"\x1b$B<x@evil.example>\x1b(B <news@example.org>", "", FromControlCharacter},
 		{"\x1b$B=?utf-8?q?x=40evil.example?=\x1b(B <news@example.org>", "", FromControlCharacter},
-		{"\x1b$B4k <news@example.org>", "", FromControlCharacter}, // the bracket is half a character
+		{"\x1b$B4k <news@example.org>", "", FromControlCharacter}, // the bracket is the second byte of a character
 		{"\x1b <news@example.org>", "", FromControlCharacter},
 		{"Ann\x1b<news@example.org>", "", FromControlCharacter},
 		{"\x1b[2J <news@example.org>", "", FromControlCharacter},
@@ -209,8 +209,8 @@ func TestEachAuthorCauseOccurs(t *testing.T) {
 	}
 }
 
-// Every From field has either domains that are safe to look up or a cause. If net/mail, an independent parser, reads one address, that
-// address is not in another domain.
+// Every From field has either domains that are safe to look up or a cause. If net/mail, an independent parser, reads a single address, the
+// domain of that address is among these domains.
 func FuzzReadAuthor(f *testing.F) {
 	f.Add("Ann (x) <ann@example.org>, \"b\" <c@d.example>")
 	f.Add("g: a@b.example;")

@@ -68,7 +68,7 @@ func faultyZone() faulty {
 		"no-p.example": "v=DMARC1; sp=none"}
 }
 
-// A Result that is not a pass has its cause. For a failed lookup it has the DNS status, the name and the method.
+// A Result that is not a pass has a cause. After a failed lookup, the Result also has the DNS status, the name and the method.
 func TestCauses(t *testing.T) {
 	methods := map[dmarc.Cause]dmarc.Method{dmarc.PolicyLookupFailed: dmarc.DNS, dmarc.PolicyLookupUnusable: dmarc.DNS,
 		dmarc.OrganizationLookupFailed: dmarc.DNS, dmarc.KeyLookupFailed: dmarc.DKIM, dmarc.SPFLookupFailed: dmarc.SPF}

@@ -166,7 +166,8 @@ func stepCases() []stepCase {
 	}
 }
 
-// A record without effect or with a different effect has a cause. The cause shows a wrong value only if the value is harmless.
+// If a record has no effect, or another effect than its text suggests, the step has a cause. The cause shows a wrong value only if the
+// value is harmless.
 func TestRecordFaults(t *testing.T) {
 	for _, c := range stepCases() {
 		zone := texts{"_dmarc.example.org": c.txt}

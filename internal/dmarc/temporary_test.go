@@ -37,8 +37,8 @@ func (s *stub) Remembered(name string) []string {
 	return nil
 }
 
-// Two domains belong to one organization if they have the same Organizational Domain. If neither has a record, they do if one is below
-// the other. If a lookup fails, the result is unknown.
+// Two domains belong to one organization if they have the same Organizational Domain. If neither domain has a record, they belong to one
+// organization if one is below the other. If a lookup fails, the result is unknown.
 func TestSameOrganization(t *testing.T) {
 	const none, apart, suffix = "v=DMARC1; p=none", "v=DMARC1; p=none; psd=n", "v=DMARC1; p=none; psd=y"
 	for _, c := range []struct {
@@ -62,7 +62,7 @@ func TestSameOrganization(t *testing.T) {
 		{"a.one.co.example", "b.one.co.example", stub{records: map[string]string{"_dmarc.co.example": suffix}}, true, ""},
 		{"lists.example.net", "example.net", stub{broken: []string{"_dmarc.lists.example.net"}}, false, "_dmarc.lists.example.net"},
 		{"lists.example.net", "example.net", stub{broken: []string{"_dmarc.net"}}, false, "_dmarc.net"},
-		// Eight labels and more: the walk continues from seven, and names in between are not looked up.
+		// The name has eight labels or more: the walk continues with the last seven labels, and the names in between are not looked up.
 		{"a.b.c.d.e.f.g.example.net", "x.example.net", stub{records: map[string]string{"_dmarc.example.net": none}, broken: []string{"_dmarc.b.c.d.e.f.g.example.net"}}, true, ""},
 		{"a.b.c.d.e.f.example.net", "example.net", stub{broken: []string{"_dmarc.b.c.d.e.f.example.net"}}, false, "_dmarc.b.c.d.e.f.example.net"},
 	} {
@@ -74,8 +74,8 @@ func TestSameOrganization(t *testing.T) {
 	}
 }
 
-// If a lookup fails, the record of an earlier answer applies. The result is a temperror that assumes the status that this record causes.
-// The earlier record is never used if the lookup succeeds.
+// If a lookup fails, the record of an earlier answer applies. The result is a temperror. Its field Assumed has the status that the earlier
+// record causes. The earlier record is never used if the lookup succeeds.
 func TestRemembered(t *testing.T) {
 	const reject, none, long = "v=DMARC1; p=reject", "v=DMARC1; p=none", "a.b.c.d.e.f.example.com" // long has eight labels
 	pass := []dmarc.Identifier{{Method: dmarc.DKIM, Domain: "example.com"}}

@@ -13,7 +13,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The observer is called once for each question: with the outcome of the query, or as cached if no query was sent.
+// The observer is called once for each question. It gets the outcome of the query, or the outcome "cached" if no query was sent.
 func TestObserver(t *testing.T) {
 	z := zone(t, "a. 60 IN TXT a\na. 60 IN MX 1 b.")
 	told := make(chan string, 10)

@@ -26,7 +26,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(os.DevNull) // its number is about the number of open descriptors
+	file, err := os.Open(os.DevNull) // the number of a new descriptor is about the number of open descriptors
 	if err != nil {
 		t.Fatal(err)
 	}

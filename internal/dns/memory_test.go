@@ -14,8 +14,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A policy is remembered for 7 days beyond its TTL, even if lookups fail in any way. It is forgotten when the owner no longer publishes
-// one.
+// A policy is remembered for 7 days beyond its TTL, even if lookups fail in any way. It is forgotten when the owner no longer publishes a
+// policy.
 func TestRemembered(t *testing.T) {
 	const day = 24 * time.Hour
 	const policy = `_dmarc.a.example. 3600 IN TXT "v=DMARC1; p=reject"` + "\n"
@@ -103,7 +103,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
-// A lookup that the limit of the message prevented returns a temporary error, which OverLimit distinguishes from others.
+// If the limit of a message prevents a lookup, the lookup returns a temporary error. OverLimit distinguishes this error from others.
 func TestOverLimit(t *testing.T) {
 	v := zone(t, "a. 60 IN TXT a").Resolver(time.Now, slog.New(slog.DiscardHandler)).View(netip.Addr{})
 	_, err := v.Limit(0).LookupTXT(t.Context(), "a")

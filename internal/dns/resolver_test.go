@@ -17,7 +17,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// fake returns a resolver whose network is the function ask. Its time is that of the synctest bubble.
+// fake returns a resolver whose network is the function ask. The resolver uses the clock of the synctest bubble.
 func fake(ask func(ctx context.Context, q *dns.Msg) (*dns.Msg, error)) *Resolver {
 	return newResolver(ask, time.Minute, time.Now, slog.New(slog.DiscardHandler))
 }
@@ -94,7 +94,7 @@ func TestCacheSize(t *testing.T) {
 	}
 }
 
-// Many callers with the same question share one query. Each caller leaves when its own context ends. When the last one leaves, the query
+// Many callers with the same question share one query. Each caller leaves when its own context ends. When the last caller leaves, the query
 // ends.
 func TestSingleFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -157,7 +157,7 @@ func TestSingleFlight(t *testing.T) {
 func TestBudget(t *testing.T) {
 	z := zone(t, "a. 60 IN TXT a\nb. 60 IN TXT b\nc. 60 IN TXT c")
 	r := z.Resolver(time.Now, slog.New(slog.DiscardHandler))
-	for range 2 { // the second time from the cache
+	for range 2 { // the second answer is from the cache
 		v := r.View(netip.Addr{})
 		limited := v.Limit(2)
 		for _, name := range []string{"a", "a", "b", "b"} {
@@ -217,7 +217,7 @@ func TestAuthentic(t *testing.T) {
 	}
 }
 
-// No answer and no question causes a panic. Each answer has records or an error.
+// The code does not panic, whatever the question and the answer are. Each answer has records or an error.
 func FuzzAnswer(f *testing.F) {
 	m := new(dns.Msg).SetQuestion("a.example.", dns.TypeTXT)
 	rr, _ := dns.NewRR("a.example. 60 IN TXT \"x\"")

@@ -21,7 +21,7 @@ import (
 // clientAddr is the address of a client in 192.0.2.0/24.
 func clientAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
 
-// half returns a resolver whose servers never answer for names that begin with "dead". They answer at once for all others.
+// half returns a resolver whose servers never answer for names that begin with "dead". The servers answer at once for all other names.
 func half(slots int) *Resolver {
 	return New(Options{Timeout: 5 * time.Second, Slots: slots, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Ask: func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
@@ -35,8 +35,8 @@ func half(slots int) *Resolver {
 		}})
 }
 
-// Names that cannot be looked up in the mail of some clients do not delay the lookups of another client, even if there are more such
-// lookups than slots.
+// The mail of some clients contains names that cannot be looked up. The lookups of these names do not delay the lookups of another client,
+// even if there are more of them than slots.
 func TestDeadNamesDelayOnlyTheirClient(t *testing.T) {
 	const sessions, dead = 75, 20
 	for _, c := range []struct {
@@ -88,7 +88,7 @@ func TestDeadNamesDelayOnlyTheirClient(t *testing.T) {
 }
 
 // If no slot is free, the next free slot is assigned to the client with the fewest lookups in progress, even if others have waited
-// longer. Of the lookups of one client, the reserved ones are first.
+// longer. Among the lookups of one client, the reserved lookups come first.
 func TestFewestLookupsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := half(8) // two of them reserved
@@ -110,7 +110,7 @@ func TestFewestLookupsFirst(t *testing.T) {
 			return all
 		}
 		var leave []context.CancelFunc
-		for i := range 6 { // the six that are not reserved
+		for i := range 6 { // the six slots that are not reserved
 			busy, cancel := context.WithCancel(t.Context())
 			leave = append(leave, cancel)
 			r.View(clientAddr(i)).Prefetch(busy, TXT, fmt.Sprintf("dead-busy%d", i))
@@ -138,7 +138,7 @@ func TestFewestLookupsFirst(t *testing.T) {
 		b.Prefetch(t.Context(), TXT, "dead-b2")
 		r.View(clientAddr(10)).Prefetch(t.Context(), TXT, "dead-c")
 		started()
-		for i, want := range []string{"dead-c.", "", "dead-a1."} { // clients 0 and 9 have one lookup each, so one free slot is not sufficient for them
+		for i, want := range []string{"dead-c.", "", "dead-a1."} { // clients 0 and 9 have one lookup each, and one free slot serves only one
 			leave[i+1]()
 			if got := started(); got != want {
 				t.Errorf("slot %d: started %q, want %q", i, got, want)
@@ -147,8 +147,8 @@ func TestFewestLookupsFirst(t *testing.T) {
 	})
 }
 
-// A question that a client with many lookups asked first does not wait in that client's queue if another client asks the same question.
-// This is so before the lookup has a slot, and after it lost a slot.
+// Two clients may ask the same question. The question then does not wait in the queue of the first client, even if that client has many
+// lookups. This applies before the lookup has a slot, and also after the lookup lost its slot.
 func TestSharedQuestion(t *testing.T) {
 	for _, early := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -183,7 +183,8 @@ func TestSharedQuestion(t *testing.T) {
 			before := count()
 			r.View(clientAddr(2)).Prefetch(t.Context(), TXT, "dead-x")
 			time.Sleep(yieldAfter)
-			// After each of these lookups, the sixth slot is free again. The client that asked for dead-x first may not use it.
+			// After each of these lookups, the sixth slot is free again. The client that was the first to ask for dead-x may not use this
+			// slot.
 			for i := range 2 {
 				if _, err := r.View(clientAddr(3)).LookupTXT(t.Context(), fmt.Sprintf("well%d.example", i)); err != nil {
 					t.Error(err)
@@ -196,7 +197,7 @@ func TestSharedQuestion(t *testing.T) {
 	}
 }
 
-// If a reserved lookup gets no slot, the cause is a lack of resources on this host. A DNS failure is not such a lack.
+// If a reserved lookup gets no slot, the cause is a lack of resources on this host. A DNS failure is not a lack of resources.
 func TestExhausted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := half(4)
@@ -259,8 +260,8 @@ func TestLackOfResources(t *testing.T) {
 	}
 }
 
-// The length of the queue is limited. If it is full, a lookup of the client with the most lookups is dropped. Its reserved lookups are
-// dropped last.
+// The length of the queue is limited. If it is full, a lookup of the client with the most lookups is dropped. The reserved lookups of that
+// client are dropped last.
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 8

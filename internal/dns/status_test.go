@@ -61,7 +61,7 @@ func TestStatusOfErrors(t *testing.T) {
 	}
 }
 
-// A Lookup has the records, their TTL and the status. Its JSON has units and omits empty values.
+// A Lookup has the records, their TTL and the status. The field names in its JSON contain units, and empty values are omitted.
 func TestLookupJSON(t *testing.T) {
 	z := zone(t, `text.example. 300 TXT "say \"a\", b" c
 mail.example. 60 MX 10 mx.mail.example.

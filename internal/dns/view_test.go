@@ -15,8 +15,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A name that is converted without the wire format gets the same canonical form as with it. All other names are converted through the
-// wire format.
+// Some names are converted without the wire format. Their canonical form is the same as after a conversion through the wire format. All
+// other names are converted through the wire format.
 func TestCanonical(t *testing.T) {
 	label := strings.Repeat("x", 63)
 	long := strings.Repeat("abcdefg.", 31) + "abcde" // 253
@@ -116,7 +116,7 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
-// Known sends no queries and reports whether an answer was missing. Cached answers count as in other views.
+// Known sends no queries and reports whether an answer was missing. Cached answers count against the limit, as in other views.
 func TestKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate(t, "a. 60 TXT x\nb. 0 TXT x")
@@ -126,7 +126,7 @@ func TestKnown(t *testing.T) {
 		}
 		v := g.View(netip.Addr{})
 		known := v.Limit(1).Known()
-		for _, name := range []string{"a", "a", "b"} { // over the limit, a question does not count as missed
+		for _, name := range []string{"a", "a", "b"} { // a question over the limit does not count as missed
 			_, _ = known.LookupTXT(t.Context(), name)
 		}
 		if n, _ := v.Spent(); known.Missed() || n != 1 || !v.Answered().Lookups()[0].Cached {
@@ -153,7 +153,7 @@ func TestKnown(t *testing.T) {
 	})
 }
 
-// A cached lookup needs one allocation, for the canonical name. A message needs a few more for its view.
+// A cached lookup needs one allocation, for the canonical name. A message needs a few more allocations for its view.
 func TestWarmAllocations(t *testing.T) {
 	r := zone(t, "a.example. TXT x\nb.example. TXT x\nc.example. TXT x").Resolver(time.Now, slog.New(slog.DiscardHandler))
 	look := func() {
@@ -210,7 +210,7 @@ func TestPrefetch(t *testing.T) {
 	})
 }
 
-// A record that names a hundred hosts does not open a hundred sockets at a time. Names that were not prefetched are looked up when
+// A record that names a hundred hosts does not cause a hundred open sockets at a time. Names that were not prefetched are looked up when
 // needed.
 func TestPrefetchIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestPrefetchIsBounded(t *testing.T) {
 	})
 }
 
-// The conversion without the wire format has the same result as with it, for any name.
+// For any name, the conversion has the same result with and without the wire format.
 func FuzzCanonical(f *testing.F) {
 	for _, name := range []string{"example.com", "A-b_1.Example.", "a b\\;\"()@.x", "..", "\\046.a", "ü", ".a", "a.."} {
 		f.Add(name)

@@ -69,7 +69,7 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// If one of two servers sends wrong answers, a lookup takes its timeout longer, but succeeds.
+// If one of two servers sends wrong answers, a lookup succeeds after the timeout of that server.
 func TestWrongAnswersOfOneServer(t *testing.T) {
 	wrong := server(t, ";fault a.example WRONG-ID\n")
 	honest := server(t, "a.example. 60 IN TXT truth\n")

@@ -57,7 +57,8 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-// A thousand domains with one cause take a few lines of text. JSON contains each domain with its own record to publish.
+// If a fault of a thousand domains has a single cause, the text about it has only a few lines. JSON contains each domain with its own
+// record to publish.
 func TestArrangeThousandDomains(t *testing.T) {
 	var all []Finding
 	for i := range 1000 {

@@ -24,7 +24,7 @@ import (
 )
 
 // server is a complete mail server below ROOT: Postfix's configuration and queue, and a daemon with its configuration and keys. The daemon
-// answers at SOCKET or at 127.0.0.1:PORT. It runs as user daemon, because that user exists on every system.
+// answers at SOCKET or at 127.0.0.1:PORT. It runs as user "daemon", because that user exists on every system.
 type server struct {
 	root, port string
 	conf       *config.Config

@@ -26,7 +26,7 @@ func TestNotPermitted(t *testing.T) {
 		if f.Where != want {
 			t.Errorf("%+v", f)
 		}
-		if root := os.Geteuid() == 0; root != (f.Fix == "own") { // root is not asked to run doctor as root
+		if root := os.Geteuid() == 0; root != (f.Fix == "own") { // the advice to run doctor as root is omitted if root runs it
 			t.Errorf("%+v", f)
 		}
 	}

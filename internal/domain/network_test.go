@@ -2,8 +2,8 @@ package domain
 
 import "testing"
 
-// An address is a network of one address. A network of IPv4-mapped addresses becomes an IPv4 network, because client addresses are
-// compared as IPv4.
+// A single address is parsed as a network of one address. A network of IPv4-mapped addresses becomes an IPv4 network, because client
+// addresses are compared as IPv4.
 func TestParseNetwork(t *testing.T) {
 	for in, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1/32", "192.0.2.1/24": "192.0.2.1/24", "2001:db8::1": "2001:db8::1/128", "2001:db8::/32": "2001:db8::/32",

@@ -60,7 +60,7 @@ func TestDraft(t *testing.T) {
 	}
 }
 
-// A temporary file belongs to the file whose name precedes its last mark.
+// The name of a temporary file is the name of its file, followed by a mark and random characters.
 func TestTempOf(t *testing.T) {
 	random := strings.Repeat("A2", 13)
 	for name, want := range map[string]string{"f~" + random: "f", "a~b~" + random: "a~b", "f~": "", "f": "", "f~" + random + "~": ""} {
@@ -70,7 +70,8 @@ func TestTempOf(t *testing.T) {
 	}
 }
 
-// Only one process holds a lock, and others can read its process ID. TryLock refuses links, because another user could have created them.
+// Only one process holds a lock, and other processes can read the process ID of the holder. TryLock refuses links, because another user
+// could have created them.
 func TestLock(t *testing.T) {
 	dir, path := open(t)
 	lock, err := TryLock(dir, filepath.Join(path, "lock"))

@@ -18,7 +18,7 @@ import (
 	"signpost/policy"
 )
 
-// compareZone has senders for whose mail all filters have the same results, and senders for whose mail the results differ.
+// compareZone has senders for which all filters have the same results, and senders for which the results differ.
 const compareZone = `example.com. TXT "v=spf1 ip4:203.0.113.9 -all"
 _dmarc.example.com. TXT "v=DMARC1; p=none"
 example.com. MX 10 mail.example.com.
@@ -28,7 +28,7 @@ _dmarc.b.example.com. TXT "v=DMARC1; p=none; psd=n"
 a.b.example.com. A 203.0.113.9
 `
 
-// comparison is a message of an unauthenticated client and the expected compared= in the log.
+// comparison is a message of an unauthenticated client and the expected value of compared= in the log.
 type comparison struct {
 	name, from, sender string
 	sign               []string // d= of the signatures, top to bottom
@@ -91,7 +91,7 @@ func compare(t *testing.T, before []string, zone string, rsaKey *rsa.PrivateKey,
 }
 
 // compareCases returns the messages. organization is the DMARC result of the other filter if its Organizational Domain differs. nokey is
-// its result for a signature without a key.
+// the other filter's result for a signature without a key.
 func compareCases(organization, nokey policy.Side) []comparison {
 	same := policy.Comparison{Same: []string{"spf", "dkim", "dmarc"}}
 	walk := policy.Comparison{Same: []string{"spf", "dkim"}, Different: []policy.Difference{{Method: "dmarc", Name: "a.b.example.com", Theirs: organization,

@@ -28,7 +28,7 @@ k._domainkey.victim.example. CNAME k._domainkey.good.example.
 ;fault *.slow.example SLOW 900ms
 slow.example. TXT "v=spf1 include:i0.slow.example -all"
 `
-	for i := range 9 { // RFC 7208 section 4.6.4 allows ten
+	for i := range 9 { // RFC 7208 section 4.6.4 allows ten lookups
 		z += fmt.Sprintf("i%d.slow.example. TXT \"v=spf1 include:i%d.slow.example -all\"\n", i, i+1)
 	}
 	return z
@@ -37,7 +37,7 @@ slow.example. TXT "v=spf1 include:i0.slow.example -all"
 // letterBody is the body of all messages, because a signature over another body fails without a lookup.
 const letterBody = "Hello\r\n"
 
-// forgedSignature returns a complete signature field of a domain that was not made with the domain's key.
+// forgedSignature returns a complete signature field that names a domain, but was not made with the domain's key.
 func forgedSignature(domain string) string {
 	sum := sha256.Sum256([]byte(letterBody))
 	return "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=" + domain + "; s=k; h=from:to:subject:date;\r\n" +
@@ -105,7 +105,7 @@ func TestForgeriesThroughPostfix(t *testing.T) {
 		t.Fatal(err)
 	}
 	fastest := time.Hour
-	for n := 1; n <= 3 && fastest >= message; n++ { // a loaded machine may be slow once
+	for n := 1; n <= 3 && fastest >= message; n++ { // on a loaded machine, one attempt may be slow
 		code, took := w.deliver(stranger, "x@stranger.example", forgedSignature("one.dead.example")+honest.String())
 		if code != 250 {
 			t.Fatalf("legitimate mail with an unaligned signature whose key lookup fails: the reply is %d", code)

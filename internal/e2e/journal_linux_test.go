@@ -32,7 +32,7 @@ type journaled struct {
 	want             []outcome // the outcome of each round
 }
 
-// outcome is what the client and the recipient see of a message.
+// outcome is the result of a message, as the client and the recipient see it.
 type outcome struct{ reply, results, tag string }
 
 func newJournaled(t *testing.T) *journaled {
@@ -90,7 +90,7 @@ func (j *journaled) post(l posting, subject string) (reply string, err error) {
 	return "250 " + text, nil
 }
 
-// delivered waits for the mail with a subject.
+// delivered waits for the mail with the given Subject.
 func (j *journaled) delivered(subject string) (mail string) {
 	j.t.Helper()
 	j.until("the mail "+subject+" is delivered", func() bool {
@@ -237,7 +237,7 @@ func TestJournalFaults(t *testing.T) {
 	j := newJournaled(t)
 	first := j.goesOn()
 
-	// The disk is full, and space is freed.
+	// The disk is full, and later space is freed.
 	ballast := filepath.Join(j.journalDir, "ballast")
 	f, err := os.Create(ballast)
 	for b := make([]byte, 4<<10); err == nil; {

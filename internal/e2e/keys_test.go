@@ -94,7 +94,7 @@ func TestKeyGoneBounce(t *testing.T) {
 	w.logged("action=accept code=no_usable_key", "mail_from=\"\"", "smtp=false")
 }
 
-// If the keys directory disappears, a running daemon continues to sign, but a new one does not start.
+// If the keys directory disappears, a running daemon continues to sign, but a new daemon does not start.
 func TestKeysDirectoryGone(t *testing.T) {
 	w := newWorld(t, setup{})
 	if err := os.Rename(w.keysDir(), w.keysDir()+".away"); err != nil {
@@ -121,7 +121,7 @@ func TestKeysDirectoryGone(t *testing.T) {
 	w.start("signpost")
 }
 
-// A generated key does not sign. The running daemon uses it as soon as it is active.
+// A new key of dkimkey does not sign until it is active. From then on, the running daemon signs with this key.
 func TestNewKey(t *testing.T) {
 	w := newWorld(t, setup{keys: "none"})
 	w.swaks(w.SMTP, letter("ann@example.org")...)
@@ -173,7 +173,7 @@ func TestHandPlacedCredential(t *testing.T) {
 	if err := w.dns.SetZone(fmt.Sprintf("example.org. SOA ns1 hostmaster 1 3600 600 86400 60\nexample.org. NS ns1.example.org.\nns1.example.org. A 127.0.0.1\nhand._domainkey.example.org. TXT %q\n", record)); err != nil {
 		t.Fatal(err)
 	}
-	w.stop() // the next check is a minute away
+	w.stop() // the next check is in a minute
 	w.start("signpost")
 	w.logged("unmanaged key signs, its record is visible", "selector=hand")
 	w.swaks(w.SMTP, letter("ann@example.org")...)
@@ -247,7 +247,7 @@ func TestKeysChangeUnderMail(t *testing.T) {
 	go func() {
 		defer close(changed)
 		for n := range 3 {
-			// The daemon checks once a second. The next change follows when it has seen this one.
+			// The daemon checks once a second. The test makes the next change when the daemon has seen this one.
 			deadline := time.Now().Add(30 * time.Second)
 			for strings.Count(w.daemon.log.String(), "msg=\"key signs") <= n {
 				if time.Now().After(deadline) {

@@ -12,7 +12,7 @@ import (
 )
 
 // A list manager on this host receives inbound mail with our results and relays it by SMTP and by sendmail(1). With the list's own From,
-// the mail is signed. With the author's From it is not signed, especially not a forgery of a hosted domain.
+// the mail is signed. With the author's From, the mail is not signed. In particular, a forgery of a hosted domain is not signed.
 func TestListManager(t *testing.T) {
 	needRoot(t)
 	// This is the service in docs/lists.md, "Mailing lists on this server", for a list manager that removes our results.
@@ -48,7 +48,7 @@ func TestListManager(t *testing.T) {
 		if !strings.Contains(head(mail), "header.from="+author[strings.Index(author, "@")+1:]) {
 			t.Fatalf("no result about %s:\n%s", author, head(mail))
 		}
-		_, mail, _ = strings.Cut(mail, "\nDelivered-To: ") // virtual(8) adds it; a second one would be treated as a loop
+		_, mail, _ = strings.Cut(mail, "\nDelivered-To: ") // virtual(8) adds this field; Postfix would treat a second one as a mail loop
 		_, mail, _ = strings.Cut(mail, "\n")
 		return mail
 	}

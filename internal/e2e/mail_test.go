@@ -56,7 +56,7 @@ func (w *world) arrived(code int) {
 	}
 }
 
-// A message does not affect the next message in its session, even if it is rejected, aborted, or from another author.
+// A message that is rejected, aborted, or from another author does not affect the next message in its session.
 func TestSeveralMessagesInASession(t *testing.T) {
 	w := newWorld(t, setup{})
 	s := w.dial(w.SMTP, "ADDR=203.0.113.9 NAME=pc.stranger.example LOGIN=ann")
@@ -176,7 +176,7 @@ func TestHugeHeader(t *testing.T) {
 	w.signed(w.mail(1), "example.org")
 }
 
-// In observe mode, Signpost signs, deletes and rejects nothing, and logs the action that it would have taken.
+// In observe mode, Signpost does not sign or reject messages, and does not delete fields. It logs the action that it would have taken.
 func TestObserve(t *testing.T) {
 	w := newWorld(t, setup{config: "mode = \"observe\""})
 	w.swaks(w.SMTP, append(letter("ann@example.org"), "--add-header", "Authentication-Results: mx.example.org; dmarc=pass", "--xclient", "ADDR=203.0.113.9 LOGIN=ann")...)

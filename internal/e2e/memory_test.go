@@ -27,7 +27,7 @@ func (w *world) peak() int {
 	return n
 }
 
-// Memory does not grow with the size of a message: after messages of up to 1 MiB, one of 50 MiB adds less than 2 MiB to the daemon's
+// Memory does not grow with the size of a message. After messages of up to 1 MiB, a message of 50 MiB adds less than 2 MiB to the daemon's
 // peak.
 func TestMemory(t *testing.T) {
 	w := newWorld(t, setup{program: "plain/signpost", alone: true})

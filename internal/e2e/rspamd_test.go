@@ -70,7 +70,7 @@ func TestWeVerifyRspamd(t *testing.T) {
 }
 
 // With the rule of docs/from-rspamd.md, a rspamd after Signpost scores our results and not those of other hosts. Our signature still
-// verifies after rspamd.
+// verifies after rspamd has handled the message.
 func TestRspamdScoresOurResults(t *testing.T) {
 	needRoot(t)
 	page, err := os.ReadFile("../../docs/from-rspamd.md")

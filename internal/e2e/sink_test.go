@@ -16,7 +16,7 @@ import (
 type next struct {
 	addr       string
 	extensions []string
-	mails      chan string // with CRLF line ends, dot-stuffing undone
+	mails      chan string // with CRLF line ends and without dot-stuffing
 }
 
 func startNext(t *testing.T, extensions ...string) *next {

@@ -85,7 +85,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 		if got := w.verifies(mail); got != c.verifies {
 			t.Errorf("%s: verifies: %v, want %v\n%s", c.name, got, c.verifies, mail)
 		}
-		lines := strings.Split(strings.TrimSpace(w.daemon.log.String()), "\n") // Postfix sends a message only after it is logged
+		lines := strings.Split(strings.TrimSpace(w.daemon.log.String()), "\n") // the daemon logs a message before Postfix sends it
 		if line := lines[len(lines)-1]; !strings.Contains(line, "role=sign") || !strings.Contains(line, policy.LongLines(c.warning)) || c.warning == nil && strings.Contains(line, "reason=") {
 			t.Errorf("%s: the log has %s", c.name, line)
 		}
@@ -108,7 +108,7 @@ func TestMissingFieldsAreAdded(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		send   func()
-		signed []string // of the fields that may be missing, and how often
+		signed []string // the names in h= of those fields that may be missing, once for each occurrence
 	}{
 		// For sendmail(1) and for local_header_rewrite_clients, cleanup(8) adds the missing fields before the milters receive the message.
 		{"sendmail", func() {

@@ -25,7 +25,7 @@ import (
 	"signpost/keys"
 )
 
-// programs is the directory of signpost and dkimkey, which TestMain builds with the race detector, and in plain/ without it.
+// programs is the directory of the built programs. Its subdirectory plain has the same programs, built without the race detector.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -66,9 +66,9 @@ type world struct {
 	config string
 	daemon *daemon
 	dns    *testdns.Server
-	env    []string // of the daemon, in addition to that of the test
+	env    []string // environment of the daemon, in addition to the test's environment
 
-	accepted int // messages that were accepted in send
+	accepted int // number of messages that were accepted in the method send
 }
 
 type daemon struct {
@@ -96,7 +96,7 @@ func (b *buffer) String() string {
 }
 
 type setup struct {
-	config  string // TOML after the sockets and directories
+	config  string // TOML text that follows the settings for sockets and directories
 	keys    string // lines of arguments for dkimkey add; empty: an RSA key for example.org that signs
 	mta     testmta.Options
 	program string // in the directory programs; empty: signpost
@@ -375,7 +375,7 @@ func (w *world) refused(transcript, code string) {
 	}
 }
 
-// queueID returns the queue ID at the end of the reply that rejects a message, "(none)" if there is none.
+// queueID returns the queue ID at the end of the reply that rejects a message. It returns "(none)" if the reply has no queue ID.
 func queueID(transcript string) string {
 	if id := regexp.MustCompile(`(?m)^<\*\* [45].* (\w+)\)\r?$`).FindStringSubmatch(transcript); id != nil {
 		return id[1]

@@ -225,10 +225,10 @@ func (x *explainer) compared() []Row {
 	var l list
 	c := policy.Compare(*x.e)
 	if len(c.Same) > 0 {
-		l.row("compared", "the other filter found the same: %s", strings.Join(c.Same, ", "))
+		l.row("compared", "the other filter reported the same result for %s", strings.Join(c.Same, ", "))
 	}
 	if len(c.Missing) > 0 {
-		l.row("compared", "the other filter reported no result: %s", strings.Join(c.Missing, ", "))
+		l.row("compared", "the other filter reported no result for %s", strings.Join(c.Missing, ", "))
 	}
 	for _, d := range c.Different {
 		l.row("differs", "%s", d)

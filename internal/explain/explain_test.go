@@ -124,7 +124,7 @@ func examples() map[string]*decision.Record {
 }
 
 // testdata/golden.txt has the explanation of a message of each kind. UPDATE=1 writes the file; read the differences before you commit them.
-// A reworded text changes only golden texts.
+// If the wording of a text changes, only golden texts change.
 func TestGolden(t *testing.T) {
 	var b strings.Builder
 	examples := examples()

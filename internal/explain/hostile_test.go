@@ -13,13 +13,14 @@ import (
 	"signpost/policy"
 )
 
-// A sender's record is shown only as far as a bound, and no advice repeats it: the reader of the advice is told to act on it.
+// Only the beginning of a sender's record is shown, up to a limit. No advice repeats the record, because readers are asked to follow
+// advice.
 func TestLongHostileRecords(t *testing.T) {
 	const mark = "visit-evil.example/now,"
-	long := strings.Repeat(mark, 90) // a TXT record of some 2 KiB
+	long := strings.Repeat(mark, 90) // a TXT record of about 2 KiB
 	for _, c := range []struct {
 		name, record string
-		most         int // bytes of the record in an advice
+		most         int // the maximum number of bytes of the record in the advice
 	}{
 		{"example.org", "v=spf1; " + long, 0},
 		{"example.org", "v=spf1\u00a0" + long, 0},

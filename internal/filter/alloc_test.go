@@ -12,7 +12,7 @@ import (
 func TestHeaderAllocations(t *testing.T) {
 	f := newFilter(t, "")
 	fields := ordinaryMessage("ann@example.com").fields
-	want := 2.0 // for the slice of fields, and for that of From
+	want := 2.0 // one for the slice of all fields, one for the slice of From fields
 	for _, field := range fields {
 		if strings.Contains(field.Value, "\n") {
 			want++

@@ -57,7 +57,7 @@ func TestARCInTheLog(t *testing.T) {
 	}
 }
 
-// A set counts only if it has one DMARC result for one domain.
+// An ARC set counts only if it has exactly one DMARC result, for exactly one domain.
 func TestSealedDMARC(t *testing.T) {
 	for results, want := range map[string]policy.SealedDMARC{
 		" mx; dmarc=pass header.from=Example.COM":    {Instance: 1, Domain: "example.com", Result: "pass"},

@@ -28,7 +28,7 @@ import (
 	"signpost/policy"
 )
 
-// bodySize and fieldCount are those of an ordinary message.
+// bodySize and fieldCount are the body size and the number of fields of an ordinary message.
 const (
 	bodySize   = 4 << 10
 	fieldCount = 20
@@ -207,7 +207,7 @@ func BenchmarkVerify(b *testing.B) {
 	benchWay(b, f, ordinaryMessage("ann@example.com").signed(b, "example.com", key), "dmarc=pass")
 }
 
-// BenchmarkVerifyUnsigned measures the same message without its signature: the cost without RSA.
+// BenchmarkVerifyUnsigned measures the same message without its signature. The result is the cost without RSA.
 func BenchmarkVerifyUnsigned(b *testing.B) {
 	f, _ := served(b, zoneFor(b, rsaKey(b)))
 	benchWay(b, f, ordinaryMessage("ann@example.com"), "dmarc=pass")

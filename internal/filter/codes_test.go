@@ -14,7 +14,7 @@ import (
 	"signpost/policy"
 )
 
-// The log line of a message has its code. It also has the text of the code, unless action and role already state the same.
+// The log line of a message has its code. It also has the text of the code, unless action and role already contain this information.
 func TestEveryCodeIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	f := &Filter{Log: slog.New(slog.NewTextHandler(&out, nil))}

@@ -26,8 +26,8 @@ import (
 	"signpost/policy"
 )
 
-// lever is a part of a message that makes us look up names of the sender's DNS. Lookups of dead.evil.example, lame.victim.example, names
-// below them, and the client's reverse name fail or are slow.
+// lever is a part of a message that makes Signpost look up names in the sender's DNS. Lookups of dead.evil.example, lame.victim.example,
+// names below them, and the client's reverse name fail or are slow.
 type lever struct {
 	name   string
 	spf    string // terms of evil.example
@@ -44,7 +44,7 @@ const (
 	evilClient = "203.0.113.9"
 )
 
-// evilSignature returns a signature with the correct body hash that no key verifies.
+// evilSignature returns a signature that has the correct body hash, but that no key verifies.
 func evilSignature(domain, selector string) dkim.Field {
 	sum := sha256.Sum256([]byte(evilBody))
 	return dkim.Field{Name: dkim.SignatureField, Value: fmt.Sprintf(" v=1; a=rsa-sha256; c=relaxed/relaxed; d=%s; s=%s; h=from:subject:to:date; bh=%s; b=eHh4",
@@ -148,7 +148,7 @@ func TestSenderCannotEvadeByDNS(t *testing.T) {
 		for _, fault := range []string{"dead", "slow", "SERVFAIL", "a thousand records"} {
 			for _, honest := range []bool{false, true} {
 				if honest && l.author != "" {
-					continue // its author is a name that cannot be looked up
+					continue // its Author Domain is a name that cannot be looked up
 				}
 				name := fmt.Sprintf("%s/%s/forged", l.name, fault)
 				if honest {

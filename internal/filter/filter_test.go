@@ -33,7 +33,7 @@ func newFilter(t *testing.T, records string) *Filter {
 	}
 }
 
-// A slow body does not reduce the time for the lookups that are made at its end.
+// If a body arrives slowly, the lookups after its end still have the same time.
 func TestLongBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\nbounce.example.com. TXT \"v=spf1 +all\"\n")
@@ -70,7 +70,7 @@ func TestHidesField(t *testing.T) {
 	}
 }
 
-// Field names that a sender chooses do not appear in a field of ours, however many there are.
+// Our own fields never contain field names that a sender chooses, however many such names there are.
 func TestFieldNamesAreNotCopied(t *testing.T) {
 	f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n_dmarc.resender.example. TXT \"v=DMARC1; p=none\"\nresender.example. TXT \"v=spf1 +all\"\n")
 	m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "x@resender.example"})

@@ -16,8 +16,8 @@ import (
 	"signpost/milter"
 )
 
-// outage is a name server for a zone. Its answers for names at and below some others are SERVFAIL. "." stands for all names, including
-// the root.
+// outage is a name server for a zone. It answers SERVFAIL for certain names and for all names below them. "." stands for all names,
+// including the root.
 type outage struct {
 	zone  *dns.Zone
 	names []string

@@ -154,7 +154,7 @@ func hostileEvidence(random *rand.Rand) policy.Evidence {
 		e.SPF.Domain = name()
 	}
 	for range random.IntN(4) {
-		// Of a signature that cannot be parsed, the evidence may contain only b=.
+		// If a signature cannot be parsed, the evidence may contain only its b=.
 		s := dkim.Result{Status: dkim.PermError, Cause: dkim.MissingTag, Detail: hostileText(random), Signature: hostileText(random)}
 		if random.IntN(2) == 0 {
 			s.Status, s.Domain, s.Selector, s.Algorithm, s.Testing = dkim.Pass, name(), "key_1", "rsa-sha256", random.IntN(2) == 0

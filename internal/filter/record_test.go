@@ -33,7 +33,7 @@ func TestFinished(t *testing.T) {
 	}
 }
 
-// There is a record and a log line of a message whose handling failed, with its action.
+// If the handling of a message failed, the message still has a record and a log line, both with its action.
 func TestBrokenIsRecorded(t *testing.T) {
 	f := newFilter(t, "")
 	var log bytes.Buffer

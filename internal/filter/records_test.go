@@ -41,8 +41,8 @@ func hostileRecords(key string) []hostileRecord {
 	return all
 }
 
-// No record of a sender brings a result into our Authentication-Results field, not even in quotes: some readers search the field for
-// "dmarc=pass". In this test nothing passes.
+// No record of a sender brings a result into our Authentication-Results field, not even in quotes, because some readers search the field
+// for "dmarc=pass". In this test nothing passes.
 func TestRecordsPutNoResult(t *testing.T) {
 	public := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	record, err := dkim.FormatKeyRecord(public.Public())
@@ -51,7 +51,7 @@ func TestRecordsPutNoResult(t *testing.T) {
 	}
 	_, key, _ := strings.Cut(record, "p=")
 	passes := regexp.MustCompile(`(?i)\b(dkim|spf|dmarc|arc)\s*=\s*"?pass`)
-	another := ed25519.NewKeyFromSeed(append(make([]byte, ed25519.SeedSize-1), 1)) // no signature of it verifies with a record here
+	another := ed25519.NewKeyFromSeed(append(make([]byte, ed25519.SeedSize-1), 1)) // no record in this zone verifies a signature of this key
 	msg := ordinaryMessage("ann@evil.example").signed(t, "evil.example", another)
 	msg.envelope.Sender = "ann@evil.example"
 	sealedMessage := msg

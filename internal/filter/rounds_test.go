@@ -20,7 +20,7 @@ import (
 	"signpost/policy"
 )
 
-// rounds is a name server that answers all waiting queries together, when no goroutine can continue without an answer. So each round
+// rounds is a name server that answers all waiting queries together, when no goroutine can continue without an answer. Therefore each round
 // takes the time of one query.
 type rounds struct {
 	zone *dns.Zone
@@ -55,7 +55,7 @@ func (r *rounds) ask(ctx context.Context, q *miekg.Msg) (*miekg.Msg, error) {
 	}
 }
 
-// round answers all waiting queries, once no goroutine can continue without an answer. It reports whether there were any.
+// round answers all waiting queries, once no goroutine can continue without an answer. It reports whether any queries were waiting.
 func (r *rounds) round() (asked bool) {
 	synctest.Wait()
 	r.mu.Lock()
@@ -97,9 +97,9 @@ func (r *rounds) play(t *testing.T, f *Filter, o ordinary, early int) (edits mil
 	return edits
 }
 
-// The queries for a message, and the number of consecutive rounds. An ordinary message takes one round from the end of its header on,
-// whatever its names. SPF begins at the first recipient. The records to which an SPF record refers take further rounds. The next message
-// of the same kind needs no queries.
+// TestRounds checks the queries for a message, and the number of consecutive rounds. After the end of its header, an ordinary message takes
+// one round, whatever names it contains. SPF begins at the first recipient. The records to which an SPF record refers take further rounds.
+// The next message of the same kind needs no queries.
 func TestRounds(t *testing.T) {
 	const (
 		key   = "key._domainkey.example.com TXT"

@@ -28,8 +28,8 @@ func (c *counted) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) 
 	return c.Signer.Sign(random, digest, opts)
 }
 
-// A signature is by far the most expensive part of handling an outbound message. So each key makes one signature, at the end of the
-// message, and none for a message that is rejected or aborted.
+// A signature is by far the most expensive part of handling an outbound message. Each key therefore makes one signature, at the end of the
+// message. It makes none for a message that is rejected or aborted.
 func TestEachKeySignsOnce(t *testing.T) {
 	store := keys.Store{State: t.TempDir(), Now: time.Now}
 	store.Dir = filepath.Join(store.State, "keys")
@@ -96,7 +96,7 @@ func TestLongLineIsLogged(t *testing.T) {
 		observe                  bool
 		level                    string
 		noted                    bool // the line has a note on long lines
-		bytes                    int  // of the longest line that Postfix breaks
+		bytes                    int  // length of the longest line that Postfix breaks
 	}{
 		{"body", "ann", "", strings.Repeat("x", 2000), false, "level=WARN", true, 2000},
 		{"observe mode", "ann", "", strings.Repeat("x", 2000), true, "level=WARN", true, 2000},

@@ -168,7 +168,7 @@ func (p Proposal) Evidence() []string {
 	}
 	add(p.Broken, "%d of these have a signature of their author's organization that a relay broke", p.Broken)
 	add(p.Intact, "%d more were relayed unchanged and passed DMARC", p.Intact)
-	add(p.Genuine, "%d of all are proved genuine, by signatures that only their authors' organizations can have made", p.Genuine)
+	add(p.Genuine, "%d of all these messages are proved genuine, by signatures that only their authors' organizations can have made", p.Genuine)
 	switch p.Kind {
 	case Sealer:
 		lines = append(lines, fmt.Sprintf("each has an ARC chain that passes, last sealed by %s, which states that %d had passed DMARC", p.Name, p.Saw))

@@ -2,7 +2,7 @@ package hostheader
 
 import "testing"
 
-// Only hosts that no foreign DNS zone can point to this host are accepted.
+// A host name is accepted only if a foreign DNS zone cannot point it to this host.
 func TestOwn(t *testing.T) {
 	for host, want := range map[string]bool{
 		"127.0.0.1": true, "127.0.0.1:9890": true, "[::1]:9890": true, "[::1]": true, "::1": true, "192.0.2.1:80": true,

@@ -22,7 +22,7 @@ func (d *fixture) has() bool {
 	return err == nil && newest.Unix() > 0
 }
 
-// If two daemons use one journal, the second writes nothing and logs an error. It starts to write when the first has ended.
+// If two daemons use one journal, the second writes nothing and logs an error. The second starts to write when the first has ended.
 func TestTwice(t *testing.T) {
 	d, other := newFixture(t), newFixture(t)
 	other.Path = d.Path
@@ -135,8 +135,8 @@ const writerVar = "SIGNPOST_TEST_JOURNAL_WRITER"
 // nobody is an unprivileged user and group, like those of the daemon.
 const nobody = 65534
 
-// If root reads a journal while no daemon runs, even one that was not closed cleanly, the daemon's user can still write it. Other users
-// cannot read any of its files.
+// Root may read a journal while no daemon runs, even a journal that was not closed cleanly. The daemon's user can still write the journal
+// afterwards. Other users cannot read any file of the journal.
 func TestRootReads(t *testing.T) {
 	if path := os.Getenv(writerVar); path != "" {
 		d := newFixture(t)

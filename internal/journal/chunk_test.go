@@ -25,15 +25,15 @@ func (d *fixture) catalog(t *testing.T) (all []chunk) {
 	return all
 }
 
-// work has the journal do what is due, until nothing is left.
+// work runs the steps of the journal that are due, until none is left.
 func (j *Journal) work() {
 	for j.tidy(); j.more != nil; {
 		j.tidy()
 	}
 }
 
-// A chunk has at most so many messages, or so many bytes, and those of one UTC day. It is sealed, then gets its indexes, and its first
-// and last number do not change any more.
+// A chunk has a maximum number of messages and a maximum number of bytes. All its messages are of one UTC day. A chunk is sealed first, and
+// then gets its indexes. After that, its first and last number do not change.
 func TestChunkIsSealed(t *testing.T) {
 	d := newFixture(t)
 	d.chunk = 100
@@ -86,7 +86,8 @@ func TestChunkIsSealedBySize(t *testing.T) {
 	}
 }
 
-// keep is honoured to the day, also where there are few messages: about fifty a day for a month, kept for a week.
+// Messages are deleted on the day that journal.keep requires, even if there are few messages. The test writes about fifty messages a day
+// for a month and keeps them for a week.
 func TestKeepIsHonouredToTheDay(t *testing.T) {
 	d := newFixture(t)
 	d.Keep = 7 * 24 * time.Hour
@@ -137,8 +138,8 @@ func (d *fixture) copyTo(t *testing.T) *fixture {
 	return to
 }
 
-// A kill between any two steps of sealing, indexing and dropping loses nothing: the next start continues the work. A transaction that is
-// not finished is undone, which TestKilled checks.
+// A kill between any two steps of sealing, indexing and dropping loses nothing: the next start continues the work. An unfinished
+// transaction is rolled back. TestKilled checks this.
 func TestKilledBetweenSteps(t *testing.T) {
 	d := newFixture(t)
 	d.chunk = 50
@@ -193,7 +194,7 @@ func TestKilledBetweenSteps(t *testing.T) {
 	}
 }
 
-// brute returns what a filter should select, newest first.
+// brute returns the messages that a filter should select, newest first.
 func brute(all []Entry, f Filter) (ids []int64) {
 	lowest, highest := f.bounds()
 	for _, e := range slices.Backward(all) {
@@ -205,7 +206,7 @@ func brute(all []Entry, f Filter) (ids []int64) {
 	return ids
 }
 
-// A query finds the same in sealed chunks with all, some or no indexes, in the open one, and in the table of version 1.
+// A query finds the same messages in sealed chunks with all, some or no indexes, in the open chunk, and in the table of version 1.
 func TestFiltersOverChunks(t *testing.T) {
 	old := newFixture(t)
 	old.Path = testjournal.Version1(t)
@@ -269,7 +270,7 @@ func TestFiltersOverChunks(t *testing.T) {
 	}
 }
 
-// The table of version 1 is one sealed chunk whose messages expire by their age, and which is dropped with the last one.
+// The table of version 1 is one sealed chunk. Its messages expire by age, and the chunk is dropped with the last message.
 func TestOldTableExpires(t *testing.T) {
 	d := newFixture(t)
 	d.Path = testjournal.Version1(t)
@@ -320,7 +321,7 @@ func TestDamagedIndex(t *testing.T) {
 	}
 }
 
-// No index is created while many messages wait.
+// No index is created while many messages wait to be written.
 func TestIndexingWaitsForMail(t *testing.T) {
 	d := newFixture(t)
 	d.chunk = 50

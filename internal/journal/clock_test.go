@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// still returns a journal without a running goroutine. It does only what the test calls.
+// still returns a journal without a running goroutine. It performs only the operations that the test calls.
 func (d *fixture) still(t *testing.T) *Journal {
 	t.Helper()
 	j := newJournal(d.Options)
@@ -31,7 +31,7 @@ func (d *fixture) wait(j *Journal, long time.Duration) {
 	}
 }
 
-// writeSamples writes the samples first to last-1.
+// writeSamples writes the samples with the numbers first to last-1.
 func (j *Journal) writeSamples(first, last int) {
 	for i := first; i < last; i++ {
 		j.Add(sample(i))
@@ -100,7 +100,7 @@ func TestClockWasAhead(t *testing.T) {
 	}
 }
 
-// After the clock jumps years ahead, the journal deletes no message for its age for an hour, so that the clock can be corrected.
+// After the clock jumps years ahead, the journal pauses age-based deletion for an hour, so that the clock can be corrected.
 func TestClockLeaps(t *testing.T) {
 	d := newFixture(t)
 	j := d.still(t)
@@ -122,7 +122,7 @@ func TestClockLeaps(t *testing.T) {
 }
 
 // If the clock starts years in the past and stays wrong for days, the journal deletes and renumbers no message. After the clock is
-// corrected, all messages are there, in order.
+// corrected, the journal still has all messages, in order.
 func TestClockStartsYearsAgo(t *testing.T) {
 	d := newFixture(t)
 	d.keep(t, 0, 300)

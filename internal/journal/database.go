@@ -111,7 +111,7 @@ func create(ctx context.Context, path string) (*database, error) {
 }
 
 // errTaken is the error if another daemon writes the journal. Because a writer caches the state of the journal, only one writer is allowed.
-var errTaken = errors.New("another signpost serve writes this journal; give each its own state_dir")
+var errTaken = errors.New("another signpost daemon writes this journal; each daemon needs its own state_dir")
 
 // take locks the journal. The lock is a separate file, because a process that closes a file of SQLite loses its locks on that file.
 func take(path string) (*durable.Lock, error) {

@@ -66,7 +66,7 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// overwrite writes something else over a part of a file.
+// overwrite replaces a part of a file by other bytes.
 func overwrite(path string, at int64) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -86,8 +86,8 @@ func (d *fixture) rootPage(t *testing.T, name string) (page int64) {
 	return page
 }
 
-// A file that is damaged under the daemon, or whose damage shows only when it is written to, is put aside too; the next messages are
-// kept, and what was lost in between is counted and logged.
+// A file may be damaged while the daemon runs, or the daemon may notice the damage only when it writes. The daemon renames such a file too.
+// It keeps the next messages, and counts and logs the messages that were lost in between.
 func TestHarmed(t *testing.T) {
 	for name, c := range map[string]struct {
 		running bool // it is under the daemon
@@ -257,7 +257,8 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-// If very much is too old, it is deleted in steps, so that new messages are written in between; at the end the space is returned.
+// If many messages are too old, the journal deletes them in steps, so that new messages can be written in between. At the end, the space is
+// returned to the file system.
 func TestExpiredBitByBit(t *testing.T) {
 	d := newFixture(t)
 	d.chunk = 200
@@ -290,7 +291,7 @@ func TestExpiredBitByBit(t *testing.T) {
 	}
 }
 
-// If the bound was made much smaller, it is reached in steps, too.
+// If max_size was made much smaller, the journal shrinks in steps, too.
 func TestBoundBitByBit(t *testing.T) {
 	d := newFixture(t)
 	d.chunk = 200
@@ -362,7 +363,7 @@ func TestHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "after the end of the reader, the journal continues", func() bool {
-		d.ahead.Add(int64(retryInterval)) // a batch from before may still fail, and the journal then waits for retryInterval again
+		d.ahead.Add(int64(retryInterval)) // an earlier batch may still fail, and the journal then waits for retryInterval again
 		j.Add(sample(7777))
 		found, err := r.Find(t.Context(), sample(7777).Evidence.MessageID)
 		return err == nil && len(found) > 0

@@ -69,7 +69,7 @@ func hostile(n int) *decision.Record {
 	return r
 }
 
-// smallAnswers returns a message with many answers that are just large enough for a row of their own.
+// smallAnswers returns a message with many answers. Each is just large enough to get its own row.
 func smallAnswers(n int) *decision.Record {
 	random := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, "small", n)))
 	r := sample(n)
@@ -206,7 +206,7 @@ func TestBound(t *testing.T) {
 		t.Skip("writes a thousand large messages, which takes minutes under the race detector; make test runs it without")
 	}
 	d := newFixture(t)
-	d.MaxSize = 14 << 20 // most of it is reserved for the WAL
+	d.MaxSize = 14 << 20 // most of this size is reserved for the WAL
 	const n = 1000
 	files, _ := d.flood(t, n, hostile)
 	if files > d.MaxSize {

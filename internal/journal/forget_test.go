@@ -37,8 +37,8 @@ func (d *fixture) bytesIn(t *testing.T, texts ...string) (n int) {
 	return n
 }
 
-// person returns the n-th message from, or for, one of ten persons. The middle of the name is not in the dictionary, so a packed entry
-// contains it literally.
+// person returns the n-th message. Its sender or recipient is one of ten persons. The middle of the name is not in the dictionary, so a
+// packed entry contains it literally.
 func person(n int) *decision.Record {
 	name := fmt.Sprintf("qxz%dvwkj@sender%d.example", n%10, n%10)
 	r := sample(n)
@@ -231,8 +231,8 @@ func TestMentions(t *testing.T) {
 	}
 }
 
-// Forget deletes no message only because its list of recipients or an address was cut: what was cut may be that of another person. What was
-// kept of such a message is found.
+// A message may have a cut list of recipients or a cut address. Forget does not delete the message for this reason alone, because the
+// missing part may belong to another person. Forget still finds the address in the parts of such a message that were kept.
 func TestForgetCut(t *testing.T) {
 	const ann = "ann@example.org"
 	long := strings.Repeat("b", 2*maxWord) + "@example.org"
@@ -284,7 +284,7 @@ func TestForgetCut(t *testing.T) {
 	}
 }
 
-// There is an error if there is no journal, or a file that is none.
+// Forget returns an error if there is no journal, or if the file is not a journal.
 func TestForgetWithoutJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	if _, err := Forget(context.Background(), path, "ann@example.org", false); !errors.Is(err, ErrNone) {

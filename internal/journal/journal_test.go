@@ -20,7 +20,7 @@ type fixture struct {
 	log   *lockedBuffer
 	lost  atomic.Int64
 	ahead atomic.Int64 // of the clock, in nanoseconds
-	chunk int          // messages of a chunk, if not 0
+	chunk int          // maximum number of messages in a chunk, if not 0
 }
 
 // open opens the journal.
@@ -41,7 +41,7 @@ func newFixture(t testing.TB) *fixture {
 	return d
 }
 
-// keep writes the messages from first to before last.
+// keep writes the messages with the numbers first to last-1.
 func (d *fixture) keep(t *testing.T, first, last int) {
 	t.Helper()
 	j := d.open()

@@ -12,8 +12,8 @@ import (
 	"signpost/internal/dns"
 )
 
-// An ordinary entry must not become larger, because with larger entries the journal covers a shorter time. The times and TTLs vary like
-// those of a resolver.
+// An ordinary entry must not become larger, because with larger entries the journal covers a shorter time. The times and TTLs vary like the
+// values of a real resolver.
 func TestEntrySize(t *testing.T) {
 	const most, messages = 305, 1000
 	c, stored := newCodec(), newStoredTexts()

@@ -12,8 +12,8 @@ import (
 // perTick is the number of messages that arrive in each hundredth of a second while a large journal is reduced.
 const perTick = 10
 
-// shrink opens a copy of a large journal with other limits while messages arrive. It runs until done reports that enough is deleted and
-// returned to the file system. It measures the time and the longest queue, and checks that no message was lost.
+// shrink opens a copy of a large journal with other limits while messages arrive. It runs until done reports that enough messages are
+// deleted and enough space is returned to the file system. It measures the time and the longest queue, and checks that no message was lost.
 func shrink(b *testing.B, path string, limits Limits, done func(r *Reader) (bool, error)) {
 	d := newFixture(b)
 	d.Limits = limits
@@ -90,8 +90,8 @@ func copied(b *testing.B, path string) string {
 // shrunk is the number of messages to delete.
 const shrunk = 100_000
 
-// shrinks measures a shorter journal.keep, which has the same effect as a daemon that was stopped for a while, and a smaller
-// journal.max_size.
+// shrinks measures the effect of a shorter journal.keep and of a smaller journal.max_size. A shorter journal.keep has the same effect as a
+// daemon that was stopped for a while.
 func shrinks(b *testing.B, path string, rows int) {
 	if rows <= shrunk {
 		return

@@ -17,8 +17,8 @@ import (
 )
 
 // Entries of version 2 must stay readable. testdata/version2.txt has packed entries in base64, each followed by its JSON. The file was
-// written once. Changes of the dictionary, of names or of units must not change the result of reading it. UPDATE=1 writes the file if it
-// does not exist.
+// written once. Changes of the dictionary, of names or of units must not change the result of reading this file. UPDATE=1 writes the file
+// if it does not exist.
 func TestVersion2(t *testing.T) {
 	file := filepath.Join("testdata", "version2.txt")
 	if _, err := os.Stat(file); err != nil && os.Getenv("UPDATE") != "" {

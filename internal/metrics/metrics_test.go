@@ -56,7 +56,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// Each word that a message and a query can have is counted.
+// Each possible word of a message or a query has a counter.
 func TestEveryWordCounts(t *testing.T) {
 	m, n := New(false, "1.2"), 0.0
 	for _, role := range policy.Roles() {

@@ -139,7 +139,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// A FIFO with the name of a directory does not block.
+// A FIFO in place of a directory does not block the program.
 func TestOpenFIFO(t *testing.T) {
 	top := tree(t, "!state/")
 	path := filepath.Join(top, "state/journal")

@@ -8,7 +8,7 @@ import (
 
 // atTerminal is a zsh script that provides a terminal, because bash and zsh complete only there. Its arguments are the shell, the first
 // command of the shell, the input, and the expected output. A second TAB makes bash list the matches. The prompt shows that the shell
-// reads keys. It is set in two parts, so that the echo of the command differs from it.
+// reads keys. The command sets the prompt in two parts, so that the echo of the command differs from the prompt.
 const atTerminal = `zmodload zsh/zpty
 zpty -e shell TERM=dumb $1
 zpty -w shell "$2"'; PS1="rea""dy> "'

@@ -20,7 +20,7 @@ import (
 
 const docDir = "/usr/share/doc/signpost"
 
-// packageFiles returns the paths in the package, and those that its postinst creates.
+// packageFiles returns the paths in the package, and the paths that its postinst creates.
 func packageFiles(t *testing.T) []string {
 	t.Helper()
 	out, err := exec.Command("sh", "-c", "dpkg-deb --fsys-tarfile "+deb(t, 1)+" | tar -t").Output()
@@ -34,8 +34,8 @@ func packageFiles(t *testing.T) []string {
 	return files
 }
 
-// elsewhere matches paths in texts that are not in a Debian package. They are the paths of make install and FreeBSD, the paths of the
-// tests, and files that the administrator or a command creates.
+// elsewhere matches paths that texts contain, but that are not in a Debian package. They are the paths of make install and FreeBSD, the
+// paths of the tests, and files that the administrator or a command creates.
 var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|greyskip\.domains|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
 
 // These expressions match the names that are checked: absolute paths, paths of the repository, pages of documentation, manual pages and
@@ -48,7 +48,7 @@ var (
 	unit     = regexp.MustCompile(`(?:^|[^\w./-])((?:signpost|dkimkey|greyskip)[\w-]*\.(?:service|socket|timer))\b`)
 )
 
-// missing returns the names in text of files that are not in the package.
+// missing returns the names of files that text contains, but that are not in the package.
 func missing(files []string, text string) (lacks []string) {
 	need := func(name string, candidates ...string) {
 		if !elsewhere.MatchString(name) && !slices.ContainsFunc(candidates, func(c string) bool { return slices.Contains(files, c) }) {

@@ -10,7 +10,7 @@ import (
 const asSignpost = "setpriv --reuid signpost --regid signpost --clear-groups "
 
 // The package never follows links in directories that user signpost owns. With any links in them, an upgrade, systemd-tmpfiles at boot,
-// a removal and a purge succeed. None of these steps changes the directory of root.
+// a removal and a purge succeed. None of these steps changes root's directory.
 func TestLinksAreNotFollowed(t *testing.T) {
 	if !inside(t) {
 		return

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// These environment variables pass two directories from the outer process to the inner one: the directory of its machine, and that of
-// the packages and README.md.
+// These environment variables pass two directories from the outer process to the inner one: the directory of its machine, and the directory
+// of the packages and README.md.
 const (
 	machineVar  = "SIGNPOST_TEST_MACHINE"
 	packagesVar = "SIGNPOST_TEST_PACKAGES"
@@ -126,7 +126,7 @@ func inside(t *testing.T) bool {
 	return false
 }
 
-// boot makes this process the first of a machine, with a file system, devices, a name and loopback.
+// boot makes this process the first process of a machine. The machine has a file system, devices, a name and loopback.
 func boot(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making the mounts private: %w (in a chroot, / must be a mount point: mount --bind ROOT ROOT)", err)
@@ -299,7 +299,7 @@ func start(t *testing.T) (log string) {
 	return log
 }
 
-// stop stops the daemon of start, and waits for its end.
+// stop stops the daemon that start started, and waits until it has ended.
 func stop(t *testing.T) {
 	t.Helper()
 	pid := strings.TrimSpace(run(t, "cat /run/signpost.pid; kill $(cat /run/signpost.pid)"))

@@ -25,8 +25,8 @@ mail.stranger.example. 60 IN A 203.0.113.9
 9.113.0.203.in-addr.arpa. 60 IN PTR mail.stranger.example.
 `
 
-// The steps of README.md from the first key to the first signed message work when typed literally. Postfix is that of Debian for an
-// Internet site, with its chroot. Ann's mail is signed, inbound mail is verified, and a forgery is rejected. Quarantined mail goes to
+// The steps of README.md from the first key to the first signed message work when typed literally. Postfix has Debian's configuration for
+// an Internet site, with its chroot. Ann's mail is signed, inbound mail is verified, and a forgery is rejected. Quarantined mail goes to
 // the address of milter_header_checks.
 func TestREADME(t *testing.T) {
 	if !inside(t) {
@@ -130,8 +130,8 @@ func readmeSteps(t *testing.T, readme string) []string {
 	return steps
 }
 
-// stockPostfix lets Debian's package recreate /etc/postfix for an Internet site, and starts Postfix as its unit does. The unit of
-// Debian 12 copies files to the chroot; in Debian 13, postfix(1) does.
+// stockPostfix lets Debian's package recreate /etc/postfix for an Internet site, and starts Postfix as its unit does. In Debian 12, the
+// unit copies files to the chroot; in Debian 13, postfix(1) copies them.
 func stockPostfix(t *testing.T) {
 	t.Helper()
 	run(t, `rm -f /etc/postfix/main.cf /etc/postfix/master.cf

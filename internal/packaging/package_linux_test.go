@@ -67,7 +67,7 @@ func TestInstalled(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	// sysusers.d and tmpfiles.d match the result of the installation: they change nothing.
+	// After the installation, the files in sysusers.d and tmpfiles.d cause no further change.
 	before := run(t, "getent passwd signpost; getent group signpost")
 	run(t, "systemd-sysusers signpost.conf; systemd-tmpfiles --create signpost.conf")
 	if after := run(t, "getent passwd signpost; getent group signpost"); after != before || !strings.Contains(before, ":/var/lib/signpost:/usr/sbin/nologin\n") {
@@ -139,7 +139,7 @@ func TestAbortedIsRestarted(t *testing.T) {
 	}
 }
 
-// connectAs connects to the milter as a user in a chroot, as Postfix does: its programs open only the socket there.
+// connectAs connects to the milter as a user in a chroot. Postfix does the same: its programs open only the socket in the chroot.
 func connectAs(t *testing.T, name, root, socket string) (string, error) {
 	t.Helper()
 	u, err := user.Lookup(name)

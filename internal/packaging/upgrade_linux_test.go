@@ -107,7 +107,7 @@ func TestUpgradeFromOlder(t *testing.T) {
 		t.Fatalf("results under another name:\n%s", got)
 	}
 
-	// upgrade runs dpkg as an unattended upgrade does. It returns what dpkg and the package printed.
+	// upgrade runs dpkg as an unattended upgrade does. It returns the output of dpkg and of the package's scripts.
 	upgrade := func(file string) string {
 		t.Helper()
 		before := run(t, "sha256sum "+configFile)

@@ -94,7 +94,7 @@ func causeCases() []causeCase {
 	}
 }
 
-// If a check does not pass, its Result has the cause and the term that decided, at any depth.
+// If a check does not pass, its Result has the cause and the deciding term, which may be in an included record.
 func TestCauses(t *testing.T) {
 	zone := faultyZone
 	for i := range 11 {
@@ -114,7 +114,7 @@ func TestCauses(t *testing.T) {
 		if got.Status != spf.TempError && got.Status != spf.PermError {
 			continue
 		}
-		// The step that ended the check has the same cause. The steps that lead to it have the outcome EndedBelow.
+		// The step that ended the check has the same cause. The steps that lead to that step have the outcome EndedBelow.
 		ended := 0
 		for _, s := range path.Steps {
 			switch s.Outcome {

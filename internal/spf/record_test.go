@@ -79,7 +79,7 @@ func TestFaultError(t *testing.T) {
 	}
 }
 
-// A record that is accepted is the same when it is written again from its parsed form.
+// If an accepted record is parsed and then written again, the result is the same record.
 func FuzzParseRecord(f *testing.F) {
 	f.Add("v=spf1 a:%{d}/24//64 mx -ip4:192.0.2.0/24 ?ip6:2001:db8::/32 ~exists:%{ir}.%{v}._spf.%{d2} redirect=_spf.example.com")
 	f.Add("v=spf1 exp=e.example x=%{t} a:a:b/c.example ptr all")
@@ -116,7 +116,7 @@ func TestNearRecord(t *testing.T) {
 	}
 }
 
-// An unknown modifier with the name of a mechanism was probably meant to be one.
+// An unknown modifier with the name of a mechanism was probably meant to be that mechanism.
 func TestMeantMechanism(t *testing.T) {
 	for modifier, want := range map[string]string{"ip4=192.0.2.1": "ip4:192.0.2.1", "Include=a.example": "Include:a.example", "ra=postmaster": "", "all=": ""} {
 		if got := spf.MeantMechanism(modifier); got != want {

@@ -115,7 +115,7 @@ func TestCheck(t *testing.T) {
 		{"exists, IPv6 client", "2001:db8::9", "x", "ann@user.example.com", spf.Pass, spf.MailFrom, "user.example.com"},
 		{"macro %{h}", "203.0.113.9", "mail.example.com", "ann@helo.example.com", spf.Pass, spf.MailFrom, "helo.example.com"},
 		{"macro %{h}, no name", "203.0.113.9", "[203.0.113.9]", "ann@helo.example.com", spf.Fail, spf.MailFrom, "helo.example.com"},
-		// RFC 7208 section 5: A for an IPv4 client; a name with only AAAA records is a void lookup.
+		// RFC 7208 section 5: for an IPv4 client, only A is looked up, so a name with only AAAA records is a void lookup.
 		{"address family", "192.0.2.1", "x", "ann@a.example.com", spf.PermError, spf.MailFrom, "a.example.com"},
 		{"address family, IPv6", "2001:db8::1", "x", "ann@a.example.com", spf.Pass, spf.MailFrom, "a.example.com"},
 	} {

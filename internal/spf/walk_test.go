@@ -27,7 +27,7 @@ func (z *zone) LookupTXT(_ context.Context, name string) ([]string, error) {
 	}
 }
 
-// A walk visits each term with its depth, its count and its target. If it does not follow an include, it returns the cause.
+// A walk visits each term with its depth, its count and its target. If the walk does not follow an include, it returns the cause.
 func TestWalk(t *testing.T) {
 	records := map[string]string{
 		"example.com":   "v=spf1 ip4:192.0.2.0/24 include:A.example. mx a:%{i}.example ptr include:gone.example include:slow.example include:bad.example redirect=b.example",

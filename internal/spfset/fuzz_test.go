@@ -11,7 +11,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// Each address that Find returns passes in package spf. If there is no note, no other address passes.
+// Each address that Find returns passes the check of package spf. If there is no note, no other address passes.
 func FuzzFind(f *testing.F) {
 	f.Add("-ip4:37.0.3.0/24 ip4:37.0.0.0/16 ?include:b.example a:h.example/20 -all", "ip4:37.0.64.0/18 ~ip6:2a00::/32 redirect=a.example", uint32(0x25000000))
 	f.Add("include:b.example ?exists:%{i}.x.example ip4:37.0.0.0/16 ptr +all", "ip6:2a00::/28 mx:b.example -all exp=h.example", uint32(0x25004000))

@@ -127,10 +127,10 @@ func unlisted() map[string]*netipx.IPSet {
 		// A term that is too wide, and adjacent networks that together are too wide.
 		"wide.example":      of("38.0.0.0/11", "39.32.0.0/11", "2600::/27"),
 		"everybody.example": notTheirs,
-		// Addresses that exists: authorizes, and addresses of terms after -exists:.
+		// These are the addresses that the term exists: authorizes, and the addresses of terms after -exists:.
 		"macros.example": of("37.6.9.9/32", "37.6.3.0/24"),
-		// Addresses of terms after ?exists: in an included record. If ?exists: matches, the included record has the result neutral, and
-		// the including record has no other term that matches them.
+		// These are the addresses of terms after ?exists: in an included record. If ?exists: matches, the included record has the result
+		// neutral, and the including record has no other term that matches them.
 		"softly.example": of("38.8.2.0/24"),
 	}
 }

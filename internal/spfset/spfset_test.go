@@ -136,8 +136,8 @@ func TestWidest(t *testing.T) {
 	}
 }
 
-// A domain without a valid record returns a permanent error. A DNS failure at a name that a check reaches returns a temporary
-// error, and the addresses that match earlier terms. Names that no check reaches have no effect.
+// A domain without a valid record returns a permanent error. If DNS fails for a name that a check reaches, Find returns a temporary error
+// and the addresses that match earlier terms. Names that no check reaches have no effect.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	zone := `

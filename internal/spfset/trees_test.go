@@ -14,8 +14,8 @@ import (
 	"signpost/internal/spfset"
 )
 
-// On generated trees of records, Find returns exactly the addresses that pass. Many trees exceed the lookup limits only on some paths. If
-// a match depends on the message, a listed address passes in both cases.
+// On generated trees of records, Find returns exactly the addresses that pass. Many trees exceed the lookup limits only on some paths. If a
+// match depends on the message, a listed address passes with and without the match.
 func TestTrees(t *testing.T) {
 	t.Parallel()
 	const domains, trees = 8, 400
@@ -67,8 +67,8 @@ func TestTrees(t *testing.T) {
 	}
 }
 
-// generate writes a record for domain number d, which refers only to domains with larger numbers. With maybe, the record has terms with
-// macros of the client address.
+// generate writes a record for domain number d, which refers only to domains with larger numbers. If maybe is set, the record has terms
+// with macros of the client address.
 func generate(r *rand.Rand, d, domains int, maybe bool) string {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	deeper := func() string {

@@ -127,7 +127,7 @@ func (s *Server) Restart(ctx context.Context) error {
 // Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, fmt.Sprint(s.Port)) }
 
-// Dir returns the directory of the server. The file of a zone in it is NAMEzone.
+// Dir returns the directory of the server. The file of a zone there is named "example.org.zone", for example.
 func (s *Server) Dir() string { return s.dir }
 
 // Log returns the output of the server so far.

@@ -20,8 +20,8 @@ const (
 )
 
 // Denied runs commands of a program as a user who may not read the journal and the keys of another user. With keysMode 0700, the user may
-// not read the keys directory. With 0755, the user may not read only the directory of example.com in it. TestMain must pass the program to
-// testscript.Main. In a command, DIR is replaced by the state directory, and CONFIG by a configuration file with this directory.
+// not read the keys directory. With 0755, the user may read the keys directory, except its subdirectory example.com. TestMain must pass the
+// program to testscript.Main. In a command, DIR is replaced by the state directory, and CONFIG by a configuration file with this directory.
 func Denied(t *testing.T, program string, keysMode os.FileMode, commands ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -40,7 +40,7 @@ var goWords = regexp.MustCompile(`strconv|parsing |parse error|invalid argument|
 // runTime is the maximum time for which a command runs if its arguments are valid.
 const runTime = 200 * time.Millisecond
 
-// Walk runs each command with wrong values of each flag, with missing and with too many arguments, and interrupted.
+// Walk runs each command with wrong values of each flag, with missing arguments, and with too many arguments. It also interrupts commands.
 func Walk(t *testing.T, p Program) {
 	t.Helper()
 	t.Chdir(t.TempDir()) // a wrong value may be the name of a file

@@ -30,7 +30,7 @@ type SealOptions struct {
 	Domain     string `json:"domain"`
 	Selector   string `json:"selector"`
 	Key        string `json:"key"`         // PEM
-	AuthservID string `json:"authserv_id"` // of the Authentication-Results to seal, which contain arc= after the first hop
+	AuthservID string `json:"authserv_id"` // authserv-id of the Authentication-Results to seal; after the first hop, these contain arc=
 }
 
 // DKIMPySeal returns the message with an ARC set on top.

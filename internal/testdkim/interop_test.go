@@ -73,7 +73,8 @@ func newPair(t *testing.T) pair {
 	return p
 }
 
-// dkimpy verifies our signatures with both algorithms. OpenDKIM and Mail::DKIM verify those with RSA. With all three, a changed body fails.
+// dkimpy verifies our signatures with both algorithms. OpenDKIM and Mail::DKIM verify our RSA signatures. With all three implementations, a
+// changed body fails.
 func TestTheyVerifyOurs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Python, Perl and OpenDKIM")

@@ -24,7 +24,7 @@ func MailDKIMVerify(ctx context.Context, msg []byte, records map[string]string) 
 	return opinions, nil
 }
 
-// MailDKIMSign returns the message with a signature on top. The key is the base64 of a PKCS#1 RSA key; there is no l=.
+// MailDKIMSign returns the message with a signature on top. The key is a PKCS#1 RSA key in base64. The signature has no l=.
 func MailDKIMSign(ctx context.Context, msg []byte, o SignOptions) ([]byte, error) {
 	return runMailDKIM(ctx, msg, map[string]any{"sign": o})
 }

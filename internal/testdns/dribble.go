@@ -30,7 +30,7 @@ func (l dribbleListener) Accept() (net.Conn, error) {
 	return d, nil
 }
 
-// dribbleConn is a connection that sends an answer that never ends, if slow is set.
+// dribbleConn is a connection. If slow is set, it sends an answer that never ends.
 type dribbleConn struct {
 	net.Conn
 	server *Server

@@ -17,7 +17,7 @@ const (
 	thousand = 1000
 )
 
-// lie changes an answer according to its kind. WRONG-ID changes the ID, and WRONG-QUESTION the name in the question. OTHER-NAME and
+// lie changes an answer according to its kind. WRONG-ID changes the ID, and WRONG-QUESTION changes the name in the question. OTHER-NAME and
 // OTHER-TYPE change the name or the type of all records. LOOP is two CNAME records that point to each other. HUGE is almost 64 KiB of TXT.
 // THOUSAND is 1000 records of the type of the query: TXT, A, AAAA, MX or PTR. UPPER-CASE changes all names to upper case, which is allowed.
 func lie(m *dns.Msg, kind string) {
@@ -95,7 +95,7 @@ func rootServers(m *dns.Msg) {
 	}
 }
 
-// copies returns copies of records that may be changed. The records of the zone are used for other queries too.
+// copies returns copies of records. The caller may change the copies. The records of the zone are used for other queries too.
 func copies(records []dns.RR) []dns.RR {
 	all := make([]dns.RR, 0, len(records)+1)
 	for _, rr := range records {

@@ -32,12 +32,12 @@ type Server struct {
 
 // fault is a fault in the answers for a name, or for all names below it. The function kinds lists the kinds of faults.
 type fault struct {
-	name  string // with its final dot; it begins with "*." for all names below
+	name  string // with its final dot; "*." at its beginning stands for all names below
 	kind  string
 	delay time.Duration // of SLOW
 }
 
-// slowDelay is the delay of SLOW if the fault has none.
+// slowDelay is the delay of SLOW if the fault does not contain a delay.
 const slowDelay = 300 * time.Millisecond
 
 // kinds returns all kinds of faults: SERVFAIL, REFUSED, TIMEOUT (no answer), SLOW (the right answer after a delay), TRUNCATED (only the TC
@@ -53,7 +53,7 @@ func kinds() []string {
 // takes precedence. The root has name servers, so that the query `. NS` gets an answer.
 func Start(zone string) (*Server, error) { return StartAt("127.0.0.1:0", zone) }
 
-// StartAt serves a zone text at an address of loopback and a port, 0 for a free one.
+// StartAt serves a zone text at a loopback address and a port. If port is 0, it uses a free port.
 func StartAt(addr, zone string) (*Server, error) {
 	s := &Server{stopped: make(chan struct{}), conns: map[string]*dribbleConn{}}
 	if err := s.SetZone(zone); err != nil {
@@ -129,7 +129,7 @@ func parseFault(text string) (f fault, ok bool) {
 	return f, len(words) == 2
 }
 
-// faultOf returns the fault of a name. If there are several, it returns the last one.
+// faultOf returns the fault of a name. If a name has several faults, it returns the last one.
 func faultOf(faults []fault, name string) (found fault) {
 	for _, f := range faults {
 		below, subtree := strings.CutPrefix(f.name, "*")

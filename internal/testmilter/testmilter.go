@@ -15,13 +15,13 @@ import (
 	"github.com/emersion/go-milter"
 )
 
-// The client offers what Postfix offers: all actions and all events. The only timeout of a reply is that of the connection.
+// Like Postfix, the client offers all actions and all events. A reply has no timeout other than the timeout of the connection.
 const (
 	allActions = 0x1ff
 	allEvents  = 0x1fffff
 )
 
-// MTA is one connection. Its methods end the test if the connection fails; tests in which it may fail use Conn.
+// MTA is one connection. Its methods end the test if the connection fails. A test in which the connection may fail uses Conn.
 type MTA struct {
 	t testing.TB
 	net.Conn

@@ -60,7 +60,7 @@ func serve(ctx context.Context, c net.Conn) {
 	}
 }
 
-// plainUser returns the authcid of RFC 4616's authzid NUL authcid NUL password, which is the resp= parameter of a request.
+// plainUser returns the authcid in the resp= parameter of a request. The parameter contains authzid NUL authcid NUL password (RFC 4616).
 func plainUser(fields []string) string {
 	resp, ok := strings.CutPrefix(fields[len(fields)-1], "resp=") // always the last one
 	if !ok {

@@ -153,7 +153,7 @@ type Session struct {
 	text *textproto.Conn
 }
 
-// Dial connects to addr. The caller reads the greeting with Expect(220). The session's deadline is that of ctx.
+// Dial connects to addr. The caller reads the greeting with Expect(220). The session has the deadline of ctx.
 func Dial(ctx context.Context, addr string) (*Session, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -181,8 +181,8 @@ func (s *Session) Write(b []byte) error {
 	return s.text.W.Flush()
 }
 
-// Expect reads one reply and returns its text without the codes, its lines joined by LF. If the reply has another code, the error is a
-// *textproto.Error. As in net/textproto, one or two digits match all codes that begin with them.
+// Expect reads one reply. It returns the reply's text without the codes, with LF between lines. If the reply has another code, the error is
+// a *textproto.Error. As in net/textproto, one or two digits match all codes that begin with them.
 func (s *Session) Expect(code int) (string, error) {
 	_, text, err := s.text.ReadResponse(code)
 	return text, err

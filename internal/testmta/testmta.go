@@ -1,14 +1,15 @@
 // Package testmta runs a real, private Postfix on loopback for tests and for the demo. All its files are in one directory. It never
 // changes the system's Postfix, its configuration or its queue.
 //
-// Peculiarities of Postfix that this package handles: - virtual(8) quotes "From " lines in an mbox in a way that cannot be reversed, which
-// would break body hashes. Mail is therefore delivered to a maildir, byte for byte.
+// Peculiarities of Postfix that this package handles:
+//   - virtual(8) quotes "From " lines in an mbox in a way that cannot be reversed, which would break body hashes. Mail is
+//     therefore delivered to a maildir, byte for byte.
 //   - in_flow_delay makes cleanup(8) pause for a second when mail arrives faster than it is delivered, which is always the
 //     case for the first message after the start.
 //   - permit_sasl_authenticated ignores the name of XCLIENT LOGIN unless smtpd_sasl_auth_enable is on. smtpd(8) then needs a
 //     SASL server at the first connection: auth.go.
-//   - smtpd(8) itself rejects a recipient whose transport is error(8). Only a recipient that it does not check
-//     (smtpd_reject_unlisted_recipient = no) causes a bounce.
+//   - smtpd(8) itself rejects a recipient whose transport is error(8). A recipient causes a bounce only
+//     if smtpd(8) does not check it (smtpd_reject_unlisted_recipient = no).
 package testmta
 
 import (
@@ -42,7 +43,7 @@ const (
 type Options struct {
 	Milters         string            // smtpd_milters of every smtpd service, e.g. "unix:/path" or "inet:127.0.0.1:8891"
 	NonSMTPDMilters string            // non_smtpd_milters
-	Domains         []string          // delivered here, every local part; mail for any other domain bounces
+	Domains         []string          // domains whose mail is delivered here, for every local part; other mail bounces
 	Unknown         []string          // addresses in Domains that are accepted and then bounce with 5.1.1
 	MainCF          map[string]string // more main.cf settings; they take precedence
 	MasterCF        string            // more services of master.cf
@@ -130,7 +131,7 @@ func start(ctx context.Context, o Options) (m *MTA, err error) {
 }
 
 // launch runs master(8) as a child in its own session. When this process dies, even by SIGKILL, the kernel sends SIGTERM to master(8),
-// which passes it on to its children. The kernel sends the signal when the thread ends that started the child, so the goroutine is locked
+// which passes it on to its children. The kernel sends the signal when the thread that started the child ends, so the goroutine is locked
 // to its thread.
 func (m *MTA) launch(ctx context.Context) error {
 	daemons, err := m.Run(ctx, "postconf", "-h", "daemon_directory")

@@ -2,7 +2,7 @@
 // it again. Postfix and BIND set SO_REUSEPORT, so two servers with the same port would share it, and each would receive connections for the
 // other.
 //
-// It also prevents such servers from starting in go test -short.
+// The package also prevents tests from starting such servers in go test -short.
 package testport
 
 import (

@@ -119,7 +119,7 @@ func open(path string, now func() time.Time) *journal.Journal {
 	return journal.Open(journal.Options{Path: path, Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Full}, Now: now, Log: slog.New(slog.DiscardHandler)})
 }
 
-// oneMessage returns the Source of a journal with one message. Each field that a sender can choose contains evil.
+// oneMessage returns the Source of a journal with one message. Each field that a sender can choose contains the text evil.
 func oneMessage(t *testing.T, evil string) Source {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The number of lost messages is the sum of all causes. If a response does not contain it or is too large, the number is unknown.
+// The number of lost messages is the sum of all causes. If a response does not contain this number, or is too large, the number is unknown.
 func TestLosses(t *testing.T) {
 	const lost = "# HELP signpost_journal_lost_total Messages.\n# TYPE signpost_journal_lost_total counter\n" +
 		"signpost_journal_lost_total{cause=\"disk\"} 3\nsignpost_journal_lost_total{cause=\"} 7\"} 2\n"

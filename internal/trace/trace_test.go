@@ -68,7 +68,7 @@ func TestRead(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		fields []string
-		want   string // client, sender and the names of the rest
+		want   string // client, sender and the names of the remaining fields
 	}{
 		{"delivered by local(8)", []string{"Return-Path: <ann@example.com>", "X-Original-To: bob@example.org", "Delivered-To: bob@example.org", ours, other, "From: x"}, "192.0.2.1 <ann@example.com> Received From"},
 		{"a bounce", []string{"return-path: <>", ours, "From: x"}, "192.0.2.1 <> From"},
@@ -119,7 +119,7 @@ func FuzzReceived(f *testing.F) {
 	})
 }
 
-// FuzzForgedHELO: no HELO name, login name or recipient that a client chooses makes Postfix's field name another client.
+// FuzzForgedHELO: a client cannot choose a HELO name, login name or recipient such that Postfix's Received field contains another client.
 func FuzzForgedHELO(f *testing.F) {
 	f.Add("a (b.example [192.0.2.9]) by mx", "ann", "bob@example.org")
 	f.Add("[IPv6:2001:db8::9]", "ann) by x (Postfix) with SMTP id 1; Fri, 27 Nov 2026 10:00:00 +0000", "b> from a (b [192.0.2.9])")

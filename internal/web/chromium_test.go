@@ -22,7 +22,7 @@ import (
 	"signpost/policy"
 )
 
-// browser is a headless Chromium. The test controls it with the DevTools protocol over two pipes.
+// browser is a headless Chromium. The test controls the browser with the DevTools protocol over two pipes.
 type browser struct {
 	t       *testing.T
 	to      *os.File
@@ -296,7 +296,7 @@ func (b *browser) contrast(what string) {
 	}
 }
 
-// tabThrough presses the Tab key until each element has had the focus. The first is the link that skips the navigation, and the others
+// tabThrough presses the Tab key until each element has had the focus. The first element is the link that skips the navigation. The others
 // follow in the order of the page. The focus must always be visible.
 func (b *browser) tabThrough(what string) {
 	b.t.Helper()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// stuck is a response whose Write blocks until let is closed.
+// stuck is a response. Its Write blocks until the channel let is closed.
 type stuck struct {
 	*httptest.ResponseRecorder
 	writes chan bool
@@ -24,7 +24,7 @@ func (s stuck) Write(b []byte) (int, error) {
 // Slow browsers do not delay other requests, even if their number is the maximum of concurrent pages.
 func TestSlowBrowsers(t *testing.T) {
 	h := newSite(t, record(1)).Handler()
-	get(t, h, "/") // alone, because the race detector reports the sync.Map that reflect fills at the first call
+	get(t, h, "/") // without other requests, because the race detector reports the sync.Map that reflect fills at the first call
 	writes, let, done := make(chan bool, maxPages), make(chan bool), make(chan bool)
 	for range maxPages {
 		go func() {

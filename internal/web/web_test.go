@@ -301,7 +301,7 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// The overview counts each message once, and draws it.
+// The overview counts each message once, and shows it in the chart.
 func TestOverview(t *testing.T) {
 	var all []*decision.Record
 	for n := range 60 {
@@ -319,7 +319,7 @@ func TestOverview(t *testing.T) {
 	}
 }
 
-// The page runs doctor only when the user requests it, and only once at a time. The findings stay on the page.
+// The page runs doctor only at the request of the user, and never twice at the same time. The findings stay on the page.
 func TestDoctor(t *testing.T) {
 	site := newSite(t, record(1))
 	begun, end := make(chan bool, 2), make(chan bool)
@@ -353,7 +353,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// The findings that need action come first. The green ones follow in a few lines.
+// The findings that need action come first. The green findings follow in a few lines.
 func TestDoctorsOrder(t *testing.T) {
 	site := newSite(t, record(1))
 	site.Doctor = func(context.Context) ([]doctor.Finding, error) {

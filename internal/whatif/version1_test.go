@@ -16,8 +16,8 @@ import (
 	"signpost/policy"
 )
 
-// The version of Signpost that wrote journals of version 1 replayed one under four sets of rules. testdata/version1.want has its decisions.
-// A replay today must produce the same decisions.
+// An old version of Signpost wrote a journal of version 1 and replayed it under four sets of rules. testdata/version1.want has the
+// decisions of that version. A replay today must produce the same decisions.
 func TestVersion1(t *testing.T) {
 	r, err := journal.OpenReader(testjournal.Version1(t))
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Each misconfiguration of DNS is reported as the only finding. After the lines of its Fix are published, everything is green. The zone has
-// two domains, a.test and b.test, and the host mail.hoster.example.
+// Each misconfiguration of DNS causes exactly one finding. After the lines of its Fix are published, everything is green. The zone has two
+// domains, a.test and b.test, and the host mail.hoster.example.
 func TestPlantedFaults(t *testing.T) {
 	right, _ := hosted(t, "a.test", "b.test")
 	keyLine := func(domain string) string {

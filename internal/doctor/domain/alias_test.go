@@ -16,7 +16,7 @@ import (
 	"signpost/keys"
 )
 
-// failingAt returns a resolver of a zone some of whose name servers fail. The resolver answers SERVFAIL for each of the names, and for
+// failingAt returns a resolver for a zone in which some name servers fail. The resolver answers SERVFAIL for each of the names, and for
 // CNAME records that lead to them. A name that begins with "*." matches all names below it.
 func failingAt(t *testing.T, zone string, names ...string) *dns.Resolver {
 	t.Helper()
@@ -192,7 +192,7 @@ func TestNameThatFailed(t *testing.T) {
 	}
 }
 
-// mend changes a zone as an administrator does who publishes, or removes, the records of a Fix.
+// mend changes a zone like an administrator who publishes or removes the records of a Fix.
 func mend(t *testing.T, zone, fix string) string {
 	t.Helper()
 	for line := range strings.Lines(fix) {

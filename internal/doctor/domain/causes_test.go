@@ -29,7 +29,7 @@ mail.hoster.example. IN TXT "v=spf1 a -all"
 _spf.hoster.example. IN TXT "v=spf1 ip4:192.0.2.1 -all"
 `
 
-// hosted returns the zones of domains of the hoster, and the facts about them. Each has a key with a selector of its own.
+// hosted returns the zones of domains of the hoster, and the facts about them. Each domain has a key with its own selector.
 func hosted(t *testing.T, domains ...string) (zone string, all []Facts) {
 	t.Helper()
 	sender := Sender{HELO: "mail.hoster.example", Sends: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
@@ -56,7 +56,8 @@ func arranged(t *testing.T, r *dns.Resolver, all []Facts) []doctor.Finding {
 	return bad(doctor.Arrange(append(found, RunAll(t.Context(), all, func(string) {})...)))
 }
 
-// A problem with one cause in several domains is one finding with the names of the domains. Its Fix corrects the problem for all of them.
+// If several domains have a problem with a single cause, doctor reports one finding with the names of these domains. Its Fix corrects the
+// problem for all of them.
 func TestOneFindingForEachCause(t *testing.T) {
 	zone, _ := hosted(t, "a.test", "b.test", "c.test")
 	const more = "; the same for 2 more domains: b.test, c.test"
@@ -110,7 +111,7 @@ func TestOneFindingForEachCause(t *testing.T) {
 	}
 }
 
-// A lookup that fails for all domains is also only one finding.
+// A lookup that fails for all domains also causes only one finding.
 func TestOneFindingForEachFailure(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -183,9 +184,9 @@ func TestNoDNSServerAnswers(t *testing.T) {
 	}
 }
 
-// A thousand domains with one cause take as many lines as one domain.
+// If a fault of a thousand domains has a single cause, doctor prints as many lines as for one domain.
 func TestThousandDomains(t *testing.T) {
-	zones := map[string]*dns.Zone{} // one for each domain, since a zone searches all of its names
+	zones := map[string]*dns.Zone{} // one zone for each domain, because a lookup searches all names of a zone
 	var all []Facts
 	for i := range 1000 {
 		domain := fmt.Sprintf("d%d.test", i)

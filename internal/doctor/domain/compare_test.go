@@ -60,7 +60,7 @@ func TestSPFResultsDiffer(t *testing.T) {
 	}
 }
 
-// If the record does not allow this host, doctor reports it even if there is a yellow finding about the record.
+// If the record does not allow this host, doctor reports this even if there is a yellow finding about the record.
 func TestOwnAddressBesideYellow(t *testing.T) {
 	zone := strings.Replace(healthy, `"v=spf1 mx -all"`, `"v=spf1 ip4:198.51.100.1 ?all"`, 1)
 	found := spfOf(t, zone)

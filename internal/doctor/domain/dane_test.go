@@ -124,8 +124,8 @@ func daneOf(t *testing.T, d Facts) (all []doctor.Finding) {
 	return all
 }
 
-// validating returns a resolver of a zone that sets the AD bit for the names in signed. A name that begins with a dot matches all names
-// below it.
+// validating returns a resolver for a zone. The resolver sets the AD bit for the names in signed. A name that begins with a dot matches all
+// names below it.
 func validating(t *testing.T, zone string, signed []string) *dns.Resolver {
 	t.Helper()
 	z, err := dns.ParseZone(strings.NewReader(zone), "zone")

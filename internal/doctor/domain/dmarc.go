@@ -164,7 +164,7 @@ func (l *examination) checkDMARCRecord(ctx context.Context, name, text string) {
 	case err != nil:
 		l.unknown(ctx, name, err)
 	case !strings.Contains(org, ".") && len(met) > 1:
-		report(doctor.Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: receivers take the registry for your Organizational Domain", withTag(rest, "psd", "n"))
+		report(doctor.Yellow, "the registry "+org+" has a DMARC record without psd=y above "+l.domain, "RFC 9989 section 4.10.2: receivers treat the registry as your Organizational Domain", withTag(rest, "psd", "n"))
 	case len(l.all)+len(l.rua) == 0:
 		l.good(fmt.Sprintf("the DMARC record of %s is valid: p=%s", l.domain, r.P), record(name, text)+"\nOrganizational Domain: "+org+"\n"+below(r))
 	}

@@ -79,7 +79,7 @@ func bad(all []doctor.Finding) (found []doctor.Finding) {
 	return found
 }
 
-// publish adds a line to a zone, in place of the records with the same name and the same beginning.
+// publish adds a line to a zone. The line replaces the records with the same name and the same beginning.
 func publish(zone, line string) string {
 	start, _, _ := strings.Cut(line, "=")
 	name, _, _ := strings.Cut(line, " ")
@@ -232,7 +232,7 @@ func TestNoDomain(t *testing.T) {
 	}
 }
 
-// mendDMARC always returns a record without faults, which it does not change again.
+// mendDMARC always returns a record without faults. If it gets this record as input, it does not change the record.
 func FuzzMend(f *testing.F) {
 	for _, s := range []string{"v=DMARC1; p=rejct", "v=DMARC; p=none rua=mailto:a@b.example!10m", "p:reject, v=DMARC1", "", ";;=;v", "v=DMARC1; rua=a@b@c, d"} {
 		f.Add(s)

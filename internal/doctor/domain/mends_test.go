@@ -24,8 +24,8 @@ import (
 	"signpost/keys"
 )
 
-// apply changes a zone as an administrator does who publishes the records of a Fix. The records replace those with the same name and type.
-// At the domain itself, a TXT record replaces only those with the same version.
+// apply changes a zone like an administrator who publishes the records of a Fix. The records replace those with the same name and type. At
+// the domain itself, a TXT record replaces only TXT records with the same version tag.
 func apply(t *testing.T, zone, fix string) string {
 	t.Helper()
 	kind := func(rr miekg.RR) string {
@@ -108,7 +108,7 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 	}
 	right, wrong := keyRecord(t, signer), keyRecord(t, other)
 	for _, c := range []struct{ name, old, new, what string }{
-		// The five faults that the issue names.
+		// These are the five faults that the issue lists.
 		{"SPF missing", spfAt, "", "example.org has no SPF record"},
 		{"DMARC missing", dmarcAt, "", "example.org has no DMARC record"},
 		{"DKIM missing", right, "", "the record of the DKIM key s1 of example.org is missing"},
@@ -160,7 +160,7 @@ huge.example. IN TXT "v=spf1 ip4:192.0.2.0/24 ip4:10.0.0.0/8 -all"
 	}
 }
 
-// manyNetworks returns n terms of about 18 bytes each.
+// manyNetworks returns n SPF terms of about 18 bytes each.
 func manyNetworks(seed, n int) (s string) {
 	for i := range n {
 		s += fmt.Sprintf("ip4:203.0.%d.%d/32 ", 100+seed, 10+2*i)
@@ -182,7 +182,7 @@ func lookAt(t *testing.T, zone, domain string, change func(*Facts)) []doctor.Fin
 	return d.check(t.Context(), domain, nil)
 }
 
-// A domain without a DMARC record inherits that of the Organizational Domain. The finding shows the inherited record.
+// A domain without a DMARC record inherits the record of the Organizational Domain. The finding shows the inherited record.
 func TestDMARCFromAbove(t *testing.T) {
 	const deep = "a.b.c.d.e.f.g.example.org"
 	for _, c := range []struct {
@@ -222,7 +222,7 @@ func TestDMARCFromAbove(t *testing.T) {
 	}
 }
 
-// A domain that sends and accepts no mail should publish this.
+// A domain that sends and accepts no mail should publish these records.
 func TestNamesWithoutMail(t *testing.T) {
 	const null = "example.org. IN MX 0 .\n"
 	const closed = `_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:a@example.net"` + "\n" + `example.org._report._dmarc.example.net. IN TXT "v=DMARC1"` + "\n"
@@ -249,7 +249,7 @@ func TestNamesWithoutMail(t *testing.T) {
 	}
 }
 
-// If addresses of this host are not known, no proposed record makes receivers reject mail from them.
+// If doctor does not know some addresses of this host, no proposed record makes receivers reject mail from these addresses.
 func TestUnknownAddresses(t *testing.T) {
 	const mx = "example.org. IN MX 10 mail.example.org.\nmail.example.org. IN A 192.0.2.1\n"
 	for _, c := range []struct{ name, zone, fix string }{
@@ -340,7 +340,7 @@ func TestHostileNamesInCommands(t *testing.T) {
 	}
 }
 
-// Frequent mistakes are corrected as they were meant, and no line permits all hosts to send.
+// For frequent mistakes, the Fix is the record that was intended. No line of a Fix permits all hosts to send.
 func TestWhatWasMeant(t *testing.T) {
 	for text, want := range map[string]string{
 		"v=spf1 mx ip4: 192.0.2.1 -all":               "v=spf1 mx ip4:192.0.2.1 -all",

@@ -15,8 +15,8 @@ import (
 	"signpost/internal/doctor/postfix"
 )
 
-// The HELO name and the addresses of this host follow from Postfix's settings. If the settings leave an address open, the system chooses
-// it.
+// doctor determines the HELO name and the addresses of this host from Postfix's settings. If the settings do not determine an address, the
+// operating system chooses it.
 func TestHost(t *testing.T) {
 	const main = "smtp_helo_name = mail.example.org\nsmtp_bind_address =\nsmtp_bind_address6 =\ninet_interfaces = all\ninet_protocols = all\nrelayhost =\ndefault_transport = smtp\n"
 	for _, c := range []struct {
@@ -81,7 +81,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// The Fix for an invalid HELO name changes the setting that contains it. It uses a name that resolves to this host, if there is one.
+// The Fix for an invalid HELO name changes the setting that contains it. The Fix uses a name that resolves to this host, if such a name
+// exists.
 func TestHELOPlace(t *testing.T) {
 	for _, c := range []struct{ name, main, master, fix string }{
 		{"the host's", "myhostname = mail\nsmtp_helo_name = mail\n", "", "postconf -e 'myhostname = mx7.example.org'"},
@@ -104,7 +105,7 @@ func TestHELOPlace(t *testing.T) {
 	}
 }
 
-// The real postconf prints the parameters as they are parsed, with its own defaults and master.cf.
+// The output of the real postconf can be parsed. It contains postconf's own defaults and the settings in master.cf.
 func TestHostOfPostfix(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.cf": "compatibility_level = 3.6\nmyhostname = mail.example.org\ninet_protocols = ipv4\n", "master.cf": "smtp unix - - y - - smtp\n  -o smtp_bind_address=5.9.0.4\n"} {

@@ -14,7 +14,7 @@ import (
 	"signpost/internal/spf"
 )
 
-// A record with fewer lookups allows the same hosts as the original record was intended to allow, and no others.
+// The proposed record with fewer lookups allows exactly those hosts that the original record was intended to allow.
 func TestSmallerRecordMeansTheSame(t *testing.T) {
 	zone := `mail.example.org. IN A 192.0.2.1
 mail.example.org. IN AAAA 2001:db8::1

@@ -17,7 +17,7 @@ import (
 	"signpost/internal/setup"
 )
 
-// machine has the files of a daemon that runs as user daemon, because that user exists on every system.
+// machine has the files of a Signpost daemon. The daemon runs as user "daemon", because that user exists on every system.
 type machine struct {
 	root, file string
 	conf       *config.Config
@@ -127,7 +127,7 @@ func TestMachine(t *testing.T) {
 	}
 }
 
-// An error in a drop-in file is a finding with that file's line.
+// An error in a drop-in file causes a finding with the name of that file and the line.
 func TestFaultyDropIn(t *testing.T) {
 	h := newMachine(t)
 	h.sh(t, `mkdir etc/conf.d; printf 'mode = "observe"\n' >etc/conf.d/a.toml; printf '\nmode = "on"\n' >etc/conf.d/b.toml`)

@@ -96,10 +96,10 @@ func TestGateway(t *testing.T) {
 	}
 }
 
-// If the journal cannot be read, doctor reports this and no client.
+// If the journal cannot be read, doctor reports this error, but no client.
 func TestGatewayWithoutJournal(t *testing.T) {
 	denied := "cannot check this"
-	if os.Geteuid() == 0 { // root is not asked to run doctor as root
+	if os.Geteuid() == 0 { // the advice to run doctor as root is omitted if root runs it
 		denied = "cannot read the journal"
 	}
 	for _, c := range []struct {

@@ -49,7 +49,7 @@ func TestPostfixListManagers(t *testing.T) {
 	})
 }
 
-// Databases of postalias(1) and postmap(1) are listed, also through proxymap(8). Two list managers are two findings.
+// Databases of postalias(1) and postmap(1) are listed, also through proxymap(8). Two list managers cause two findings.
 func TestPostfixListManagersInDatabases(t *testing.T) {
 	p := postfixCase{main: "transport_maps = proxy:hash:DIR/transport\nalias_maps = hash:DIR/aliases\n" +
 		"-- transport --\nlists.example.org mailman:\n-- aliases --\nlist: bob,\n  \"|/usr/bin/schleuder work list@example.org\"\n"}.site(t)

@@ -29,7 +29,7 @@ func TestSocketNames(t *testing.T) {
 		listen, name string
 		main         string
 		fix          string // the new value of smtpd_milters, or the line for signpost.toml; empty: the entry is correct
-		missing      bool   // the entry is not one of our sockets: smtpd-milters reports it
+		missing      bool   // the entry is not one of our sockets: the check smtpd-milters reports it
 	}{
 		{listen: "inet:127.0.0.1:8891", name: "inet:127.0.0.1:8891"},
 		{listen: "inet:127.0.0.1:8891", name: "inet:localhost:8891"},
@@ -203,8 +203,8 @@ func TestSocketAnswersAtPostfixsName(t *testing.T) {
 	red("inet:"+at, "inet:"+closed+", inet:"+at, "nothing listens at inet:"+closed+", a milter in smtpd_milters of smtp/inet", "main.cf: smtpd_milters")
 }
 
-// A daemon that was not restarted after a change of listen still listens on the old address. Starting it has no effect, so the Fix restarts
-// it.
+// A daemon that was not restarted after a change of listen still listens on the old address. The daemon is already running, so the Fix
+// restarts it.
 func TestListenChanged(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -218,8 +218,8 @@ func TestListenChanged(t *testing.T) {
 	}
 }
 
-// If a milter in Postfix's list is not running, Postfix applies milter_default_action to all mail. The Fix contains Signpost, even if the
-// list does not.
+// If a milter in Postfix's list is not running, Postfix applies milter_default_action to all mail. The list in the Fix contains Signpost,
+// even if Postfix's list does not.
 func TestDeadMilterFix(t *testing.T) {
 	dead := "unix:" + filepath.Join(t.TempDir(), "none")
 	at := listening(t, "127.0.0.1:0", signpost(t))

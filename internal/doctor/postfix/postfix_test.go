@@ -44,7 +44,7 @@ type postfixCase struct {
 
 // site is the configuration of a Postfix and of a daemon.
 type site struct {
-	Dir    string // of Postfix's configuration, and the root for the configuration of other programs
+	Dir    string // Postfix's configuration directory, also the root directory for the configuration of other programs
 	Config *config.Config
 }
 
@@ -110,8 +110,8 @@ func shell(t *testing.T, line string) {
 	}
 }
 
-// hold tests each case. Exactly the named check reports the misconfiguration. The Fix corrects it: hold runs a command with sh, and parses
-// a line with trusted_networks as the daemon's configuration.
+// hold tests each case. Exactly the named check reports the misconfiguration. The Fix corrects it: if the Fix is a command, hold runs it
+// with sh; if it is a line with trusted_networks, hold parses it as the daemon's configuration.
 func hold(t *testing.T, cases []postfixCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestPostfix(t *testing.T) {
 	})
 }
 
-// If Postfix cannot parse main.cf, the Fix is not to install Postfix.
+// If Postfix cannot parse main.cf, the Fix does not propose to install Postfix.
 func TestPostfixUnreadable(t *testing.T) {
 	p := postfixCase{main: "no equals sign\n"}.site(t)
 	found := notGreen(t, p)
@@ -250,8 +250,8 @@ func TestPostfixOriginating(t *testing.T) {
 	})
 }
 
-// A milter that can sign is reported only if it is configured to sign. One of our own ports is never taken for another program's. A milter
-// after Signpost may break the signature.
+// A milter that can sign is reported only if it is configured to sign. One of our own ports is never reported as a port of another program.
+// A milter after Signpost may break the signature.
 func TestPostfixSigners(t *testing.T) {
 	before := func(other string) string {
 		return "smtpd_milters = " + other + ", unix:signpost/milter.sock\nnon_smtpd_milters = unix:signpost/milter.sock\n"
@@ -277,7 +277,8 @@ func TestPostfixSigners(t *testing.T) {
 	})
 }
 
-// A setting in the list itself, { ADDRESS, SETTING }, counts like the parameter in main.cf. An override of a service counts too.
+// A setting in the list itself, { ADDRESS, SETTING }, counts like the parameter in main.cf. An override for a service in master.cf counts
+// too.
 func TestPostfixSettings(t *testing.T) {
 	const ours = "unix:signpost/milter.sock"
 	own := func(setting string) string {

@@ -6,7 +6,7 @@ import (
 	"signpost/internal/doctor"
 )
 
-// Conversions and rewriting between signing and verification are reported. Those before Signpost signs are not reported.
+// Conversions and rewriting between signing and verification are reported. Changes before Signpost signs are not reported.
 func TestPostfixRewrite(t *testing.T) {
 	const closed = "2525 inet n - y - - smtpd\n  -o smtpd_client_restrictions=permit_sasl_authenticated,reject\n"
 	checks := func(parameter, rules string) string {

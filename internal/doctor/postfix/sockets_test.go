@@ -24,7 +24,7 @@ import (
 	"signpost/milter"
 )
 
-// queue is a queue directory with a socket, with the same permissions as in the package. The socket belongs to user daemon, because that
+// queue is a queue directory with a socket, with the same permissions as in the package. The socket belongs to user "daemon", because that
 // user exists on every system.
 type queue struct {
 	root, dir, socket string
@@ -131,7 +131,7 @@ func (q *queue) connects(t *testing.T, address string, chroot bool) bool {
 func TestConnectAsPostfix(t *testing.T) {
 	dir := os.Getenv("CONNECT_DIR")
 	if dir == "" {
-		return // it is run by the other tests
+		return // the other tests run this test
 	}
 	who, err := doctor.LookupAccount("postfix")
 	if err != nil {
