@@ -94,7 +94,7 @@ func TestQuotedMessagesExist(t *testing.T) {
 	}
 	// Examples of a format, and quotations of others.
 	others := []string{"fail here, pass there", "same: spf dmarc; not reported there: dkim", "tell a friend", "the number of terms for which DNS queries return",
-		"mailing list: 30 failing messages of 7 organisations on 30 days; 20 proved genuine",
+		"mailing list: 30 failing messages of 7 organizations on 30 days; 20 proved genuine",
 		"a line of 2000 bytes in the body: Postfix breaks lines over 998 bytes when it sends the message, which breaks the signature",
 		"same: spf dkim; dmarc a.b.example.com: fail (no aligned identifier passed; Organizational Domain b.example.com) here, pass there"}
 	commands := []string{"signpost", "dkimkey", "greyskip", "systemctl", "dpkg", "ulimit", "exec", "runuser", "rspamadm"}
