@@ -32,7 +32,7 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	return edits, reply
 }
 
-// record returns the record of the message. edits are those of enforce mode.
+// record returns the record of the message. The parameter edits has the edits of enforce mode.
 func (m *message) record(edits milter.Edits) *decision.Record {
 	r := &decision.Record{Version: decision.Version, Code: cmp.Or(m.verdict.Code(), m.assignment.Reason.Code), Assignment: m.assignment,
 		Verdict: m.verdict, Evidence: m.evidence, Observe: m.filter.Observe, Selectors: m.selectors, HandlerMS: milliseconds(m.spent)}
@@ -91,7 +91,7 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 	return edits, milter.Reply{}
 }
 
-// signingFailed returns the reason for an error of the signer.
+// signingFailed returns the reason that describes an error of the signer.
 func signingFailed(err error) policy.Reason {
 	var fault *dkim.Fault
 	if !errors.As(err, &fault) {
