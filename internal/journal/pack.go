@@ -16,7 +16,7 @@ const (
 	// thousand hostile messages do not displace the mail of a day.
 	maxMessage = 20 << 10
 	// maxEntry is the maximum size of a packed entry, in bytes. An ordinary entry has about 300 bytes. An entry with a dozen signatures and
-	// ARC sets has less than 3,000.
+	// ARC sets has less than 3,000 bytes.
 	maxEntry = 6 << 10
 	// indexRoom is the space for the index rows of a message, in bytes. Two of these rows contain the domain.
 	indexRoom = 1 << 10
@@ -26,7 +26,7 @@ const (
 	maxPooled = 64 << 10
 )
 
-// row is a message in the form of the database. It shares no memory with the record.
+// row is a message in the form in which the database stores it. It shares no memory with the record.
 type row struct {
 	at         time.Time
 	queue, mid int64
@@ -38,7 +38,7 @@ type row struct {
 	textBytes  int
 }
 
-// bytes returns the memory of a row.
+// bytes returns how many bytes of memory a row takes.
 func (r *row) bytes() int64 { return int64(rowBytes + len(r.entry) + len(r.domain) + r.textBytes) }
 
 // textCost returns the space in the files for a text of size bytes. It includes the row of the index, and the free space in pages after
@@ -47,7 +47,7 @@ func textCost(size int) int { return size*5/4 + textRow }
 
 const textRow = 72
 
-// pack packs an entry. While the result is larger than maxEntry, it cuts the entry at the next level.
+// pack packs an entry. If the result is larger than maxEntry, it cuts the entry to the next level and packs it again.
 func pack(e *Entry, c *codec, stored *storedTexts) (*row, error) {
 	r := &row{at: e.Time, queue: hash(e.QueueID), mid: hash(e.MessageID), domain: strings.Clone(cut(e.Domain(), maxDomain)),
 		client: address(e.Client), outcome: e.Outcome()}

@@ -27,7 +27,7 @@ const (
 // leftOut replaces a text that is omitted.
 const leftOut = "(left out)"
 
-// redact returns a copy of a record without the parts that keep excludes. It does not change the slices of r.
+// redact returns a copy of a record without the parts that the setting keep excludes. It does not change the slices of r.
 func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 	if keep == Full {
 		return r
@@ -117,10 +117,10 @@ func cutAddress(address string) (local, domain string, ok bool) {
 type hider struct {
 	hash   bool
 	secret []byte
-	pieces []string // parts of the local part that DNS names may contain
+	pieces []string // pieces of the local part that DNS names may contain
 }
 
-// detail hides addresses in the detail of a reason or cause: a DNS name, or text from a sender or the operator.
+// detail hides addresses in the detail of a reason or a cause. Such a detail is a DNS name, or a text from a sender or the operator.
 func (h hider) detail(s string) string { return h.text(h.name(s)) }
 
 // name hides a DNS name that may contain the local part. An SPF macro can also produce an invalid name, which was never looked up.
@@ -169,7 +169,7 @@ func (h hider) address(address string) string {
 		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
 	}
 	if !ok {
-		return cmp.Or(word, leftOut) // not "", which would mean a bounce, or a client without a login
+		return cmp.Or(word, leftOut) // an empty text would mean a bounce, or a client without a login
 	}
 	return word + "@" + domain
 }
@@ -213,7 +213,7 @@ func quotedPrefix(s string) int {
 	return 0
 }
 
-// word hides the local part of an address in a word. It keeps the name of a property or a key before the address.
+// word hides the local part of an address in a word. If a property name or a key precedes the address, word keeps it.
 func (h hider) word(word string) string {
 	name := keyName(word)
 	value := word[len(name):]
@@ -245,8 +245,8 @@ func keyName(word string) string {
 	return word[:len(name)+1]
 }
 
-// hideNames replaces the names of lookups that may contain the sender's local part because of the macros s and l (RFC 7208 section 7.2). It
-// returns the pieces of the local part. If no record has such a macro, it returns no pieces.
+// hideNames replaces the names of lookups that may contain the sender's local part. A record can copy it into a name by the macros s and l
+// (RFC 7208 section 7.2). It returns the pieces of the local part. If no record has such a macro, it returns no pieces.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
 		has := func(macro string) bool {
@@ -269,5 +269,5 @@ func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []stri
 	return kept, pieces
 }
 
-// escape returns a text in the URL escaping of macros in upper case: RFC 7208 section 7.3.
+// escape returns a text with URL escaping, as an SPF macro in upper case produces it: RFC 7208 section 7.3.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
