@@ -12,20 +12,20 @@ type Path struct {
 	Voids int    `json:"voids"` // number of void lookups, at most MaxVoids
 
 	depth int
-	ended bool // by an error, which is recorded at its step
+	ended bool // an error ended the check; its step records the error
 }
 
 // Outcome is the result of a Step.
 type Outcome string
 
-// The outcomes. The first two are those of a record, Redirected is that of redirect=.
+// The outcomes. The first two are outcomes of a record. Redirected is the outcome of redirect=.
 const (
 	RecordFound Outcome = "record"
 	RecordNone  Outcome = "no_record"
 	Match       Outcome = "match"
 	NoMatch     Outcome = "no_match"
-	Redirected  Outcome = "redirected"  // Status is the result of the record to which it redirects
-	Ended       Outcome = "ended"       // the check ends here, with Cause
+	Redirected  Outcome = "redirected"  // Status is the result of the record that redirect= names
+	Ended       Outcome = "ended"       // the check ends at this step, for the reason in Cause
 	EndedBelow  Outcome = "ended_below" // the check ends at a later step, to which this step leads
 )
 
@@ -93,8 +93,8 @@ func (p *Path) found(at int, e *evaluation, record string, err error) {
 	p.end(at, e, RecordFound, err)
 }
 
-// note adds to the step of a record what the check ignores: unknown modifiers, or a TXT record that is almost an SPF record. It looks up
-// the TXT records again. The resolver returns the same answer as to the check.
+// note completes the step of a record. It adds the parts that the check ignores: unknown modifiers, or a TXT record that is almost an SPF
+// record. It looks up the TXT records again. The resolver returns the answer that it gave to the check.
 func (p *Path) note(ctx context.Context, at int, r Resolver, record *Record) {
 	if p == nil {
 		return

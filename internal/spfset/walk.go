@@ -31,7 +31,8 @@ type walk struct {
 	path     []string    // the domains of the records that are being evaluated
 }
 
-// maxWork limits the number of directives that are evaluated for one domain. The records of the largest senders have about a hundred.
+// maxWork limits the number of directives that are evaluated for one domain. The records of the largest senders have about a hundred
+// directives.
 const maxWork = 20_000
 
 // stream is a set of addresses whose checks have taken the same path so far. If the path of an address depends on the message, the
@@ -113,7 +114,7 @@ func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, a
 	return err
 }
 
-// follow evaluates another record. An error there is a permerror for the addresses that reach the record.
+// follow evaluates another record. If that record has an error, the result of the addresses that reach it is permerror.
 func (w *walk) follow(ctx context.Context, name, where string, at []stream) (ends, error) {
 	if w.options.OverLimit && slices.Contains(w.path, name) {
 		w.note("%s is a loop: this term and later terms authorize nothing", where)

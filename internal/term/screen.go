@@ -60,7 +60,7 @@ func (s *Screen) Leave() (err error) {
 	return err
 }
 
-// Keys reads keys until an error occurs or key returns false.
+// Keys reads keys until an error occurs or the function key returns false.
 func (s *Screen) Keys(key func(byte) bool) {
 	var b [1]byte
 	for s.in != nil {

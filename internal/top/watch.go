@@ -20,7 +20,7 @@ const (
 	// If there are more messages, the period is shorter at first. The display states the period.
 	window  = 10 * time.Minute
 	backlog = 2000
-	// slow is the duration of a slow lookup.
+	// slow is the duration from which a lookup counts as slow.
 	slow = time.Second
 	// topSources is the number of domains and clients listed.
 	topSources = 5

@@ -41,7 +41,7 @@ type Example struct {
 	Client  string    `json:"client,omitempty"`
 }
 
-// names counts the messages of each name, up to maxNames; the others are counted together.
+// names counts the messages of each name, for at most maxNames names. It counts the messages of all other names together.
 type names struct {
 	n    map[string]int
 	rest int
