@@ -13,8 +13,9 @@ import (
 	"signpost/internal/domain"
 )
 
-// STATE_DIR/hosted/DOMAIN records that a domain is hosted, from just before its first key is activated until `dkimkey remove DOMAIN`.
-// Without this record, the domain of a lost key would look like one that was never signed, and its mail would be sent unsigned.
+// The file STATE_DIR/hosted/DOMAIN records that a domain is hosted. It is created just before the first key of the domain is activated, and
+// `dkimkey remove DOMAIN` deletes it. Without this record, a domain whose key was lost would look like a domain that never had a key. Its
+// mail would be sent unsigned.
 
 func (s Store) hostedPath(domain string) string { return filepath.Join(s.State, "hosted", domain) }
 
@@ -111,12 +112,12 @@ func (s Store) rememberSelectors(domain string) error {
 	return s.writeJSON(s.pastPath(domain), past, s.State)
 }
 
-// MayBePublished reports whether the record of a key may be in DNS now or may have been.
+// MayBePublished reports whether the record of a key may be in DNS now, or may have been in DNS before.
 func (k *Key) MayBePublished() bool {
 	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual"
 }
 
-// WithPast returns keys, together with the keys that the domain had before it was removed. Rules.FreeSelector needs both.
+// WithPast returns the given keys, and the keys that the domain had before it was removed. Rules.FreeSelector needs both.
 func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	past, err := s.past(domain)
 	if err != nil {
