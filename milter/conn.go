@@ -20,14 +20,14 @@ type conn struct {
 	cancel  func() // ends the connection's context
 	buffers buffers
 
-	lent     *[bufferSize]byte // from buffers; nil if there are no unread bytes, or if buf is larger
-	buf      []byte            // lent, or a larger buffer of its own
+	lent     *[bufferSize]byte // a buffer from the pool; nil if there are no unread bytes, or if buf is a larger buffer
+	buf      []byte            // the memory of lent, or a larger buffer of this connection
 	from, to int               // the unread bytes are buf[from:to]
 	got      int               // number of bytes that the last read returned
 	gotErr   error             // error of the last read
 	readFD   func(fd uintptr) bool
 	deadline time.Time // of reads, as last set
-	out      []byte    // empty; its memory is reused for the next answer
+	out      []byte    // empty between answers; the next answer reuses its memory
 
 	mu       sync.Mutex
 	busy     bool // a message is in progress
@@ -49,7 +49,7 @@ func newConn(nc net.Conn, buffers buffers, cancel context.CancelFunc) (*conn, er
 	return c, nil
 }
 
-// next reads the head of a packet: its code and the size of its data. The caller must read the data before the next call, with
+// next reads the head of a packet, and returns the code and the size of the data. The caller must read the data before the next call, with
 // take or piece.
 func (c *conn) next() (code byte, size int, err error) {
 	if err := c.need(packetHead); err != nil {
@@ -182,7 +182,7 @@ func (c *conn) send(answer []byte) error {
 	return err
 }
 
-// maxKept is how many bytes of memory for answers a connection keeps between messages.
+// maxKept limits the memory for answers, in bytes, that a connection keeps between messages.
 const maxKept = 4 << 10
 
 // handshake negotiates version, actions and events. If the client sends nothing, handshake returns io.EOF, which is not logged: port

@@ -23,7 +23,7 @@ func Listen(network, address string, mode fs.FileMode, group string) (net.Listen
 	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
 	defer cancel()
 	if network != "unix" {
-		// Keep-alive is off, because it takes four system calls for each connection. readTimeout detects a dead peer.
+		// TCP keep-alive is off, because it takes four system calls for each connection. A dead peer is detected by readTimeout.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, network, address)
 		if err != nil {
 			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)
