@@ -23,14 +23,14 @@ func Roles() []Role { return []Role{RoleSign, RoleVerify, RoleBypass} }
 
 // Assignment is the role of a message and the reason for it.
 type Assignment struct {
-	Role        Role   `json:"role,omitempty"`         // empty: processing did not reach the role
+	Role        Role   `json:"role,omitempty"`         // empty: processing ended before the role was assigned
 	Reason      Reason `json:"role_reason,omitzero"`   // zero for inbound mail from a client
 	ResultsOnly bool   `json:"results_only,omitempty"` // RoleVerify: the message is neither rejected nor held, whatever the results
 	Domain      string `json:"sign_domain,omitempty"`  // RoleSign: the hosted domain whose key signs
 }
 
-// AssignRole returns the role of the first matching row of the table of roles in README.md. A verdict with an Action is the decision
-// about the message; otherwise the caller decides.
+// AssignRole returns the role of a message. It is the role in the first matching row of the table of roles in README.md. A verdict with an
+// Action is the decision about the message; otherwise the caller decides.
 func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 	c := e.Connection
 	if !c.SMTP && !c.Client.IsLoopback() {
@@ -67,8 +67,8 @@ func bypass(why Reason) Assignment { return Assignment{Role: RoleBypass, Reason:
 
 func rejectFor(why Reason) Verdict { return refuse(replyTo(why), why) }
 
-// Unauthenticated reports whether SPF must be checked for a client. This is so if the client neither submits outbound mail nor is
-// bypassed. The header is not known yet, so AssignRole decides later.
+// Unauthenticated reports whether SPF must be checked for a client. It returns false if the client submits outbound mail or is bypassed.
+// The header is not known yet, so AssignRole decides later.
 func Unauthenticated(c Connection, e Envelope, r Rules) bool {
 	if !c.SMTP && !c.Client.IsLoopback() {
 		return true

@@ -121,7 +121,7 @@ func (r Reason) inbound() string {
 	return ""
 }
 
-// failed returns the name whose lookup failed, and what the lookup was for.
+// failed returns a phrase with the name whose lookup failed and the purpose of the lookup.
 func failed(r Reason) string {
 	text := "lookup of " + r.Detail + " failed"
 	if purpose := phrase(r.Cause); purpose != "" {
@@ -152,7 +152,7 @@ func (r Reason) Exempts() bool {
 	return false
 }
 
-// Fact returns a reason about relays as a phrase, without the effect on the verdict.
+// Fact returns a reason about relays as a phrase. The phrase does not mention the effect on the verdict.
 func (r Reason) Fact() string {
 	verified := fmt.Sprintf(" %s (verified by %s)", r.Domain, strings.ToUpper(r.Detail))
 	switch r.Code {
