@@ -168,12 +168,13 @@ func lost(s Observation) (gone, shown bool) {
 	return gone, shown
 }
 
-// canReplace reports whether a key may sign instead of one whose record is missing.
+// canReplace reports whether a key may replace a key whose record is missing.
 func (k *Key) canReplace() bool {
 	return (k.State == Active || k.State == Retiring || k.State == Verified) && (k.Metadata == nil || !k.Metadata.Compromised)
 }
 
-// successor returns the selector of the newest other key of the same algorithm whose record every name server has, or "".
+// successor returns the selector of another key of the same algorithm. It selects the newest key whose record is at every name server, and
+// returns "" if there is none.
 func (g *Guard) successor(ctx context.Context, set *Set, k *Key) string {
 	others := slices.Clone(set.Of(k.Domain))
 	slices.SortFunc(others, func(a, b *Key) int { return b.Since.Compare(a.Since) })

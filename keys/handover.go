@@ -147,9 +147,9 @@ func together(changes []handover) []Step {
 }
 
 // RotateNow requests a rotation of a domain's keys and reports whether it started one. Plan then returns steps that create a successor for
-// each active key that has none. Each successor is activated as soon as it may sign. RotateNow does not start a rotation while another one
-// is in progress. It does not start one if no key signs, either. If dry is true, only the keys in memory change, so that Plan returns the
-// steps that a request would cause.
+// each active key that has none. Each successor is activated as soon as it may sign. RotateNow starts no rotation in two cases: another one
+// is in progress, or no key signs. If dry is true, only the keys in memory change, so that Plan returns the steps that a request would
+// cause.
 func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
 	all := keyrings(keys, nil)
 	at, started := r.Store.Now().UTC(), false

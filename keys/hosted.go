@@ -32,7 +32,7 @@ func (s Store) Host(domain string) error {
 	return nil
 }
 
-// Unhost deletes the record that a domain is hosted. The caller holds the domain's lock.
+// Unhost deletes the file that records a domain as hosted. The caller holds the domain's lock.
 func (s Store) Unhost(domain string) error {
 	if err := s.tree().Remove(s.hostedPath(domain)); err != nil {
 		return fmt.Errorf("deleting the record of the hosted domain %s: %w", domain, err)
@@ -130,9 +130,9 @@ func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	return all, nil
 }
 
-// RemoveDomain deletes the keys of a domain, and then the record that the domain is hosted. The domain counts as hosted until its keys are
-// deleted, so that no message is signed by only one key of a pair. It returns the keys before the removal and the keys that could not be
-// removed.
+// RemoveDomain deletes the keys of a domain, and then the file that records the domain as hosted. The domain counts as hosted until its
+// keys are deleted, so that no message is signed by only one key of a pair. It returns the keys before the removal and the keys that could
+// not be removed.
 func (s Store) RemoveDomain(ctx context.Context, domain string) (before, left []*Key, err error) {
 	unlock, err := s.Lock(ctx, domain)
 	if err != nil {

@@ -140,7 +140,7 @@ func (r *Rotator) Leaked(ctx context.Context, domain, selector string) (before K
 	return before, r.Compromised(k)
 }
 
-// SignNothing deletes the record that a domain is hosted, so that its mail is sent unsigned. It does nothing if another command has
+// SignNothing deletes the file that records a domain as hosted, so that its mail is sent unsigned. It does nothing if another command has
 // activated a key in the meantime. The next activation records the domain as hosted again.
 func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
 	unlock, err := r.Store.TakeOver(ctx, domain)

@@ -59,8 +59,8 @@ func (r *Rotator) recordRun(now time.Time) error {
 	return r.Store.WriteState(lastRunFile, append(data, '\n'))
 }
 
-// RunAll calls Run for several domains concurrently. It calls begin before each domain and failed for each error, possibly from several
-// goroutines at the same time.
+// RunAll calls Run for several domains concurrently. It calls the function begin before each domain, and the function failed for each
+// error. These calls may come from several goroutines at the same time.
 func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int), failed func(error)) {
 	now := r.Store.Now()
 	r.checkClock(now)
@@ -147,7 +147,7 @@ func (r *Rotator) NeedSelectors(domain string) error {
 	return nil
 }
 
-// Waiting returns a text about the next key of a domain: what must happen before the key signs. It returns "" if no key waits.
+// Waiting returns a text that states what must happen before the next key of a domain signs. It returns "" if no key waits.
 func (r *Rotator) Waiting(domain string) (string, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {

@@ -206,7 +206,7 @@ func (d *domainDir) readStable(before *Set) (keys []*Key, stamp string, err erro
 	return keys, "", nil
 }
 
-// withError returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
+// withError returns the keys of a domain whose directory cannot be read. It adds the error to them. Keys that were read before stay in use.
 func (s *Set) withError(domain string, err error) []*Key {
 	if s == nil || len(s.keys[domain]) == 0 {
 		return []*Key{{Domain: domain, State: Unusable, Err: err}}

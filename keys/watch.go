@@ -26,7 +26,7 @@ type Watcher struct {
 
 	mu    sync.Mutex // one reload at a time
 	fault string     // the last error that was logged, so that each error is logged once
-	// Each Set gets this map in its field instead. It is replaced, never changed.
+	// This map becomes the instead field of each Set. It is replaced, never changed.
 	instead map[string]string
 }
 

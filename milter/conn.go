@@ -77,7 +77,7 @@ func (c *conn) take(size int) ([]byte, error) {
 	return data, nil
 }
 
-// piece returns the data that has arrived, at least one byte and at most size. It is valid until the next read.
+// piece returns the data that has arrived, at least one byte and at most size bytes. It is valid until the next read.
 func (c *conn) piece(size int) ([]byte, error) {
 	if err := c.need(min(size, 1)); err != nil {
 		return nil, cut(err)

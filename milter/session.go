@@ -211,7 +211,7 @@ func (s *session) broken() {
 	s.message.broken = true
 }
 
-// guard calls f, which handles an event, unless the message is broken. If f panics, only the message is marked as broken.
+// guard calls f to handle an event. It does not call f if the message is broken. If f panics, only the message is marked as broken.
 func (s *session) guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -67,7 +67,7 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 			if long := m.signer.LongLines(); long.Found() {
 				m.evidence.LongLines = &long
 			}
-			// The RSA signature is inserted last, so that it is the topmost: some receivers check only that one.
+			// The RSA signature is inserted last, so that it is the topmost. Some receivers check only the topmost signature.
 			for i := len(signatures) - 1; i >= 0; i-- {
 				edits.Insert = append(edits.Insert, milter.Insertion{Name: signatures[i].Name, Value: signatures[i].Value})
 			}

@@ -116,7 +116,7 @@ type line struct {
 	left  int
 }
 
-// text adds a value unless it is empty. most is the maximum length of the value in bytes.
+// text adds a value unless it is empty. The parameter most is the maximum length of the value in bytes.
 func (l *line) text(key, value string, most int) {
 	if value == "" {
 		return

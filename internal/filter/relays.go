@@ -27,8 +27,8 @@ const (
 	relayTimeout = 2 * time.Second
 )
 
-// traces holds the header fields that lists and forwarders add. If there are several of one name, it holds the topmost. Anyone can add such
-// fields. If DMARC does not authenticate the message, their claims are verified.
+// traces holds the header fields that lists and forwarders add. If several fields have the same name, it holds the topmost one. Anyone can
+// add such fields. If DMARC does not authenticate the message, their claims are verified.
 type traces struct {
 	listID, listPost, resentFrom string
 }

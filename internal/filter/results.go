@@ -125,8 +125,8 @@ func dmarcReason(d dmarc.Result) string {
 	return policy.DMARCText(d)
 }
 
-// foreignReasons returns a copy of the reasons. In DNS names, it replaces the same characters as foreign. SPF macros can copy the sender's
-// local part into such names.
+// foreignReasons returns a copy of the reasons. In DNS names, it replaces the same characters as the function foreign. SPF macros can copy
+// the sender's local part into such names.
 func foreignReasons(all []policy.Reason) []policy.Reason {
 	all = slices.Clone(all)
 	for i := range all {
@@ -166,8 +166,7 @@ func dkimResults(signatures []dkim.Result) []authres.Result {
 	return all
 }
 
-// shorten returns the beginning of a signature's b=, long enough to distinguish it from those of the other signatures: RFC 6008 section
-// 3.
+// shorten returns the beginning of a signature's b=, long enough to distinguish this signature from the others: RFC 6008 section 3.
 func shorten(signatures []dkim.Result, i int) string {
 	b := signatures[i].Signature
 	n := min(shortB, len(b))

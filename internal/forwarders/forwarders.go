@@ -19,8 +19,8 @@ import (
 	"signpost/policy"
 )
 
-// Conditions for a proposal. To meet them, a forger would have to relay genuine messages of several domains for days, and at least one of
-// these for each forged message.
+// Conditions for a proposal. To meet them, a forger would have to relay genuine messages of several domains for days. For each forged
+// message, the forger would need at least one genuine message.
 const (
 	MinMessages = 12 // that failed
 	MinDays     = 5  // number of days with failed messages, and with messages proved genuine

@@ -38,9 +38,9 @@ const (
 )
 
 // bound deletes data until the files have at most as many bytes as the parameter most. It first deletes the least recently used answers,
-// until these are within their share, and then the oldest chunks. If there is much to delete, because max_size was reduced, one call
-// deletes only a part. One call makes at least as many steps as the parameter least, and continues until the database is smaller than after
-// the last call. If there is more to delete, bound sets over.
+// until the answers are within their share. Then it deletes the oldest chunks. If there is much to delete, because max_size was reduced,
+// one call deletes only a part. One call makes at least as many steps as the parameter least, and continues until the database is smaller
+// than after the last call. If there is more to delete, bound sets over.
 func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
 	for n := range maxSteps {

@@ -132,8 +132,8 @@ type renumbered struct{ from, to, outcome int64 }
 // renumberChunk is the maximum number of messages that one transaction renumbers.
 const renumberChunk = 1000
 
-// newNumbers returns the first messages of a chunk whose numbers are in the future, with their new numbers. The new numbers are greater
-// than the parameter at, and all are of the same day.
+// newNumbers returns the first messages of a chunk whose numbers are in the future, with their new numbers. The parameter at is the lower
+// limit of the new numbers, which are all of the same day.
 func (d *database) newNumbers(ctx context.Context, tx *sql.Tx, source chunk, at, now, future int64) (all []renumbered, err error) {
 	rows, err := tx.QueryContext(ctx, "SELECT id, outcome, entry FROM "+source.table()+" WHERE id > ? ORDER BY id LIMIT ?", future, renumberChunk)
 	err = each(rows, err, func() error {

@@ -79,8 +79,8 @@ const (
 	busyTimeout = time.Second
 	// writeTimeout limits a batch, or one round of deletions. A slower disk cannot keep up with mail.
 	writeTimeout = time.Minute
-	// createTimeout limits the time to open the journal for writing. This may take long: after a crash, SQLite recovers the WAL, and after
-	// an upgrade, the journal of the earlier version is read completely once.
+	// createTimeout limits the time to open the journal for writing. This may take a long time: after a crash, SQLite recovers the WAL, and
+	// after an upgrade, the journal of the earlier version is read completely once.
 	createTimeout = 10 * time.Minute
 )
 

@@ -22,7 +22,7 @@ import (
 
 // Entry is one message in the journal.
 type Entry struct {
-	ID   int64     `json:"id"` // unique, and greater than those of earlier messages
+	ID   int64     `json:"id"` // unique, and greater than the IDs of earlier messages
 	Time time.Time `json:"time"`
 	Cut  bool      `json:"cut,omitempty"` // the evidence was too large and was cut
 	decision.Record

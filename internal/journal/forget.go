@@ -25,8 +25,8 @@ const forgetChunk = deleteChunk
 // Forget finds the address, or the word that replaces it, in MAIL FROM, in the recipients and in the login. A login may have no domain. It
 // also finds the address in other texts, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
 //
-// Forget cannot find an address in a part that was cut, and such a message may be about another person. Therefore it does not delete a
-// message because of recipients that were cut from a list, or because of an address that was cut at its maximum length.
+// Forget does not find an address that the journal has cut. The journal omits recipients from a long list, and cuts the end of a long
+// address. A message with a cut address may be about another person, so Forget does not delete it.
 func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err error) {
 	if missing(path) {
 		return 0, fmt.Errorf("%s: %w", path, ErrNone)
@@ -157,8 +157,8 @@ func anyText(v any, f func(string) bool) bool {
 	return false
 }
 
-// hasAddress reports whether a text contains an address, and not only as part of a longer one. An address at the end of a text that was cut
-// does not count, because it may be the beginning of a longer one.
+// hasAddress reports whether a text contains an address. The address does not count where it is a part of a longer one. An address at the
+// end of a text that was cut does not count, because it may be the beginning of a longer one.
 func hasAddress(text, address string) bool {
 	for {
 		before, after, ok := strings.Cut(text, address)

@@ -40,8 +40,8 @@ type Limits struct {
 // Limits of the writer.
 const (
 	// queueMessages limits the number of packed messages that wait for the writer, and queueBytes limits their bytes. An ordinary message
-	// has about 700 bytes, and a hostile one at most maxMessage. The queue has room for the mail of a very busy server in one second. A
-	// message counts until it is written or lost.
+	// has about 700 bytes, and a hostile message has at most maxMessage. The queue has room for the mail of a very busy server in one
+	// second. A message counts until it is written or lost.
 	queueMessages = 8192
 	queueBytes    = 8 << 20
 	// batchMessages limits the messages of one transaction, and batchBytes limits the bytes that they add to the WAL. batchDelay is the

@@ -34,7 +34,7 @@ type row struct {
 	client     []byte
 	outcome    Outcome
 	entry      []byte
-	texts      []text // to be stored before the row
+	texts      []text // the texts that must be stored before the row
 	textBytes  int
 }
 

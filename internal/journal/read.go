@@ -131,8 +131,9 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	return slices.DeleteFunc(found, func(e Entry) bool { return !isID(e.Evidence.MessageID, id) && !isID(e.Evidence.MessageID, "<"+id+">") }), err
 }
 
-// candidates looks for the newest messages with an ID. It returns the numbers of messages whose queue ID has the hash of the ID, and of
-// messages whose Message-ID has it. It looks for both at once, because it has to read all of a chunk that is not indexed yet.
+// candidates looks for the newest messages with an ID. It compares hashes. The result queue has the numbers of the messages whose queue ID
+// matches, and mid those of the messages whose Message-ID matches. It looks for both at once, because it has to read all of a chunk that is
+// not indexed yet.
 func (r *Reader) candidates(ctx context.Context, id string) (queue, mid []int64, err error) {
 	wanted := hash(id)
 	err = r.snapshot(ctx, func(s *snapshot) error {

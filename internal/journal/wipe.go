@@ -141,7 +141,7 @@ func wipePage(n int64, page []byte) bool {
 		return false // damaged
 	}
 	wipe(cells, content)
-	// The free blocks have ascending positions. Each begins with the position of the next one and its own size.
+	// The free blocks have ascending positions. Each free block begins with the position of the next block and with its own size.
 	for at, last := number(1), content-1; at > last && at+4 <= len(page); at, last = number(at), at {
 		if size := number(at + 2); at+size <= len(page) {
 			wipe(at+4, at+size)

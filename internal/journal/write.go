@@ -223,8 +223,9 @@ func (d *database) insert(ctx context.Context, rows []*row) (written int, err er
 	return written, nil
 }
 
-// insertSome writes the first rows of a batch in one transaction: those for which a chunk has room. If the open chunk is full, it is sealed and
-// a new one is created. The statements do not use ctx. Each statement takes microseconds, and a context would cost a goroutine for each.
+// insertSome writes the first rows of a batch in one transaction. It writes as many as fit into the open chunk. If the open chunk is full,
+// it is sealed and a new one is created. The statements do not use ctx. Each statement takes microseconds, and a context would cost a
+// goroutine for each.
 func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err error) {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -295,7 +296,7 @@ func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err erro
 	return n, nil
 }
 
-// chunkFor returns the open chunk if it has room for a row. Otherwise it seals it in tx, and returns a new one.
+// chunkFor returns the open chunk if it has room for a row. Otherwise it seals the open chunk in tx, and returns a new chunk.
 func (d *database) chunkFor(ctx context.Context, tx *sql.Tx, r *row) (open openChunk, sealed []chunk, err error) {
 	id := max(d.last+1, r.at.UnixMicro())
 	if d.open != nil {

@@ -19,8 +19,8 @@ import (
 	"signpost/policy"
 )
 
-// pair has the values of the two labels of a counter. New creates all counters. To count a message, it is therefore sufficient to look up
-// counters in constant maps and to add to them atomically.
+// pair has the values of the two labels of a counter. New creates all counters. Counting a message then needs only lookups in constant maps
+// and atomic additions.
 type pair struct{ a, b string }
 
 // Metrics are all metrics of one daemon.

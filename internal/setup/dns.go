@@ -15,8 +15,8 @@ const ResolvConf = "/etc/resolv.conf"
 // dnsPort is the port of authoritative name servers.
 const dnsPort = 53
 
-// ResolverOptions returns the options of a resolver, with the timeout of a query. Its DNS servers are those of the configuration or, if the
-// configuration has none, those of this host.
+// ResolverOptions returns the options of a resolver: the DNS servers and the timeout of a query. If the configuration has no DNS servers,
+// it returns the servers that this host uses.
 func ResolverOptions(conf *config.Config, now func() time.Time, log *slog.Logger) (dns.Options, error) {
 	o := dns.Options{Servers: conf.DNS.Servers, Timeout: conf.DNS.Timeout, Now: now, Log: log}
 	var err error

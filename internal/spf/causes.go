@@ -12,7 +12,7 @@ type Cause string
 // The causes of a Result. Unless stated otherwise, Detail is empty.
 const (
 	NoDomain            Cause = "no_domain"               // MAIL FROM or HELO contains no domain that could have a record
-	ClientUnknown       Cause = "client_unknown"          // the client has no IP address, as in mail by sendmail(1)
+	ClientUnknown       Cause = "client_unknown"          // the client has no IP address, because the mail is from sendmail(1)
 	NoRecord            Cause = "no_record"               // the domain has no SPF record
 	TermMatched         Cause = "term_matched"            // Term matched; its qualifier is the Status
 	NoTermMatched       Cause = "no_term_matched"         // the record of RecordDomain has neither all nor redirect=

@@ -52,7 +52,7 @@ type Result struct {
 	Domain   string   `json:"domain,omitempty"` // lower-case A-labels; empty if the name is not a domain
 
 	// Cause states why the Status is not pass. Term is the term that decided the result or has the error, as written in the record.
-	// RecordDomain is the domain whose record contains it.
+	// RecordDomain is the domain whose record contains Term.
 	Cause        Cause  `json:"cause,omitempty"`
 	Detail       string `json:"detail,omitempty"` // described at the Cause
 	Term         string `json:"term,omitempty"`

@@ -34,7 +34,7 @@ func Outcomes() []Outcome {
 	return []Outcome{RecordFound, RecordNone, Match, NoMatch, Redirected, Ended, EndedBelow}
 }
 
-// Step is a record that was looked up, or one term of it that was evaluated.
+// Step is a record that was looked up, or a term that was evaluated.
 type Step struct {
 	Depth   int      `json:"depth"` // number of include and redirect terms that lead here
 	Domain  string   `json:"domain"`

@@ -69,7 +69,7 @@ func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer
 // emptyNotes returns the notes of a domain without any listed address. The first note states that no address is listed. It adds the reason
 // if no other note states it.
 func (w *walk) emptyNotes() []string {
-	const most = 150 // maximum bytes of the record in the note; the reason fits into the same line
+	const most = 150 // maximum bytes of the record, so that the reason fits into the same line
 	record := w.text
 	if len(record) > most {
 		record = record[:most] + " ..."

@@ -43,7 +43,7 @@ type stream struct {
 	refused      int // after a pass: the number of the refusal, or 0 if there is none
 }
 
-// ends are the streams whose check ended in a record, by result: pass or other.
+// ends holds the streams whose check ended in a record, those with result pass and the others.
 type ends struct{ pass, other []stream }
 
 var (

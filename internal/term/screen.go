@@ -23,7 +23,7 @@ const (
 
 // Screen is a terminal that a program uses exclusively between Enter and Leave.
 type Screen struct {
-	in, out *os.File // in: nil if it is not a terminal
+	in, out *os.File // in is nil if the input is not a terminal
 	state   *term.State
 }
 

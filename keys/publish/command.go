@@ -75,7 +75,7 @@ const publishLock = "publish~"
 // Publish waits for other publications to finish, and then publishes.
 func (p OneAtATime) Publish(ctx context.Context, c keys.Change) error {
 	store := p.Store
-	store.Lease, store.LockTimeout = nil, p.Timeout // this copy gets its own lease; that of the domain stays in p.Store
+	store.Lease, store.LockTimeout = nil, p.Timeout // this copy gets its own lease; p.Store keeps the lease of the domain
 	unlock, err := store.Lock(ctx, publishLock)
 	if busy := (*keys.Busy)(nil); errors.As(err, &busy) {
 		return fmt.Errorf("%s is still publishing after %v (publish.timeout)", busy.Holder(), p.Timeout)
