@@ -9,7 +9,8 @@ import (
 // may sign.
 func (k *Key) requested() bool { return k.Metadata != nil && k.Metadata.Requested != nil }
 
-// created returns when a key was created. For an unmanaged key it returns the zero time, so that every managed key counts as newer.
+// created returns the time at which a key was created. For an unmanaged key it returns the zero time, so that every managed key counts as
+// newer.
 func (k *Key) created() time.Time {
 	if k.Metadata == nil {
 		return time.Time{}

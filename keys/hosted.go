@@ -19,7 +19,7 @@ import (
 
 func (s Store) hostedPath(domain string) string { return filepath.Join(s.State, "hosted", domain) }
 
-// Host records that a domain is hosted. The caller holds the domain's lock.
+// Host marks a domain as hosted. The caller holds the domain's lock.
 func (s Store) Host(domain string) error {
 	path := s.hostedPath(domain)
 	err := s.tree().MakeDir(filepath.Dir(path))
@@ -72,7 +72,7 @@ const reuseAfter = 14 * 24 * time.Hour
 
 func (s Store) pastPath(domain string) string { return filepath.Join(s.State, "removed", domain) }
 
-// past returns when each selector of a domain was removed. It returns an empty map if the domain was never removed.
+// past returns the time at which each selector of a domain was removed. It returns an empty map if the domain was never removed.
 func (s Store) past(domain string) (map[string]time.Time, error) {
 	past := map[string]time.Time{}
 	data, err := s.tree().Read(s.pastPath(domain))

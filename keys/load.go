@@ -75,7 +75,7 @@ func (d domainDir) keys(before *Set) []*Key {
 		}
 		name, isPEM := strings.CutSuffix(fi.Name(), ".pem")
 		if !isPEM {
-			// Metadata without a private key: the key was revoked or removed, or its file is missing.
+			// There is metadata without a private key: the key was revoked or removed, or its file is missing.
 			var isMetadata bool
 			if name, isMetadata = strings.CutSuffix(fi.Name(), ".json"); !isMetadata || d.has(name+".pem") {
 				continue
@@ -139,7 +139,7 @@ func (d domainDir) key(name string) *Key {
 			k.Since = fi.ModTime()
 		}
 	default:
-		// Without the metadata it is unknown whether the key may sign.
+		// Without the metadata, it is unknown whether the key may sign.
 		k.Err = err
 		return k
 	}

@@ -16,14 +16,14 @@ const (
 	Generated State = "generated" // created; its record is not published
 	Published State = "published" // its record is published, but not every server has it yet
 	Verified  State = "verified"  // every server has the record and a probe verifies; caches may have an older answer
-	Active    State = "active"    // signs if it is the newest of its algorithm
+	Active    State = "active"    // signs if it is the newest active key of its algorithm
 	Retiring  State = "retiring"  // no longer signs; its record stays in DNS for the mail that it signed
 	Revoked   State = "revoked"   // the record's p= is empty; the private key is deleted
 	Removed   State = "removed"   // the record is removed; the metadata reserves the selector
 	Unusable  State = "unusable"  // the file cannot be used, and there is no sign that the key was ever active
 )
 
-// Metadata is the content of SELECTOR.json. The state of a key follows from the times in it.
+// Metadata is the content of SELECTOR.json. The times in it determine the state of the key.
 type Metadata struct {
 	Domain    string    `json:"domain"`
 	Selector  string    `json:"selector"`

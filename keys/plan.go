@@ -136,7 +136,8 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	return steps
 }
 
-// createAt returns when the next key of an algorithm must be created. ok is false if none is needed, or if the domain was never added.
+// createAt returns the time at which the next key of an algorithm must be created. ok is false if none is needed, or if the domain was
+// never added.
 func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	switch {
 	case !known, len(l.pending) > 0, l.active == nil && l.unmanaged:

@@ -36,7 +36,8 @@ const (
 	Remove  = "remove"
 )
 
-// Publisher publishes records in DNS. Publish returns when the primary has the change. Other name servers may receive the change later.
+// Publisher publishes records in DNS. Publish returns as soon as the primary has the change. Other name servers may receive the change
+// later.
 type Publisher interface {
 	Publish(ctx context.Context, c Change) error
 }

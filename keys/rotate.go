@@ -114,7 +114,7 @@ func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Obs
 	return s, now != nil && now.State == k.State && reflect.DeepEqual(now.Metadata, k.Metadata), nil
 }
 
-// host records the domain as hosted if it has an active key and is not recorded yet. This can happen after a partial restore from a backup.
+// host marks the domain as hosted if it has an active key and is not marked yet. This can happen after a partial restore from a backup.
 func (r *Rotator) host(domain string, set *Set) error {
 	if len(set.Domains()) == 0 || r.Store.tree().Exists(r.Store.hostedPath(domain)) {
 		return nil

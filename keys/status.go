@@ -34,7 +34,7 @@ const (
 	timeFormat = "2006-01-02 15:04"
 )
 
-// Status returns every key, by domain and selector.
+// Status returns every key, sorted by domain and selector.
 func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 	var all []Status
 	for _, domain := range s.Known() {

@@ -1,7 +1,7 @@
 // Package keys stores, rotates and checks the DKIM keys.
 //
-// KEYS_DIR/DOMAIN/SELECTOR.pem is a private key and KEYS_DIR/DOMAIN/SELECTOR.json its [Metadata]. The JSON file is written before the
-// PEM file and deleted after it, so that a managed key always has metadata. A PEM file without a JSON file is an unmanaged key.
+// KEYS_DIR/DOMAIN/SELECTOR.pem is a private key. KEYS_DIR/DOMAIN/SELECTOR.json is its [Metadata]. The JSON file is written before the PEM
+// file and deleted after it, so that a managed key always has metadata. A PEM file without a JSON file is an unmanaged key.
 //
 // [Store] reads and writes these files. [Plan] returns the steps that are due for a domain, and a [Rotator] does them. A [Checker]
 // compares the records in DNS with the keys. The daemon signs with the [Snapshot] of a [Watcher]:

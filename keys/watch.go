@@ -149,8 +149,8 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	return &Snapshot{Set: set, Hosted: hosted}, nil
 }
 
-// adopt records a domain as hosted if it has an active key and is not recorded yet. This can happen after a partial restore from a backup.
-// The lock ensures that dkimkey is not removing the domain. If another process holds the lock, the next reload tries again.
+// adopt marks a domain as hosted if it has an active key and is not marked yet. This can happen after a partial restore from a backup. The
+// lock ensures that dkimkey is not removing the domain. If another process holds the lock, the next reload tries again.
 func (w *Watcher) adopt(domain string) error {
 	unlock, err := w.store.TryLock(domain)
 	if busy := (*Busy)(nil); errors.As(err, &busy) {

@@ -93,7 +93,7 @@ func cut(err error) error {
 	return err
 }
 
-// need reads until at least n bytes are unread.
+// need reads until buf has at least n unread bytes.
 func (c *conn) need(n int) error {
 	for c.to-c.from < n {
 		if err := c.read(n); err != nil {
@@ -218,14 +218,14 @@ func (c *conn) handshake() error {
 	return c.send(appendOptions(c.out))
 }
 
-// begin records that a message is in progress.
+// begin notes that a message is in progress.
 func (c *conn) begin() {
 	c.mu.Lock()
 	c.busy = true
 	c.mu.Unlock()
 }
 
-// idle records that no message is in progress. It reports whether the connection must be closed now.
+// idle notes that no message is in progress. It reports whether the connection must be closed now.
 func (c *conn) idle() (end bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

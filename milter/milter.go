@@ -84,7 +84,7 @@ type Reply struct {
 
 // Options configure a Server. Begin, Broken and Log are required.
 type Options struct {
-	// Begin is called for each message, at the first recipient that Postfix accepted. ctx ends with the message, also if the message is
+	// Begin is called for each message, at the first recipient that Postfix accepted. ctx ends with the message, even if the message is
 	// aborted.
 	Begin func(ctx context.Context, s Session, e Envelope) Message
 	// Broken returns the reply to a message whose handler panicked, or whose packets were malformed. The reply must not accept the

@@ -203,7 +203,7 @@ func (s *session) handler() Message {
 	return s.message.handler
 }
 
-// broken marks the current message as broken. Its handler gets no more events, and Options.Broken returns its reply.
+// broken marks the current message as broken. Its handler gets no more events, and Options.Broken returns the reply.
 func (s *session) broken() {
 	if s.message == nil {
 		s.start(Envelope{})

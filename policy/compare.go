@@ -28,7 +28,7 @@ type Comparison struct {
 	Different []Difference `json:"different,omitempty"` // each result that differs
 }
 
-// Difference is a result that differs from the other filter's.
+// Difference is a result that differs from the result of the other filter.
 type Difference struct {
 	Method string `json:"method"`
 	Name   string `json:"name,omitempty"` // a domain, with /selector for DKIM

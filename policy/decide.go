@@ -48,7 +48,7 @@ type Rules struct {
 // Decide returns the verdict on a message whose role is RoleVerify.
 func Decide(e Evidence, r Rules) Verdict {
 	if !e.Connection.SMTP {
-		return accept() // results only: there is no client that could be sent a reply
+		return accept() // ResultsOnly: there is no client that could receive a reply
 	}
 	v := decide(e, r)
 	v.Override = override(v.Reasons)

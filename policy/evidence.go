@@ -1,7 +1,7 @@
 // Package policy decides what is done with a message. It uses no socket, DNS, clock or file. A decision depends only on [Evidence] and
 // [Rules], so it can be repeated from a record of both. [AssignRole] returns the [Role] of a message: sign, verify or bypass. [Decide]
-// returns the [Verdict] on a message to verify: an [Action], and a [Reason] for it with a [Code] that programs match. The English texts
-// are in text.go and causes.go.
+// returns the [Verdict] on a message whose role is verify. A Verdict has an [Action] and a [Reason] for it. Programs match the [Code] of
+// the Reason. The English texts are in text.go and causes.go.
 //
 //	assignment, verdict := policy.AssignRole(evidence, rules)
 //	if verdict.Action == "" && assignment.Role == policy.RoleVerify {

@@ -17,7 +17,7 @@ const (
 	Originating     Code = "originating"      // daemon_name is ORIGINATING
 	TrustedNetwork  Code = "trusted_network"  // the client is in trusted_networks
 	LocalSubmission Code = "local_submission" // sendmail(1)
-	Requeued        Code = "requeued"         // inbound mail from the queue: results only
+	Requeued        Code = "requeued"         // inbound mail from the queue, which gets results only
 
 	SkipNetwork       Code = "skip_network"        // bypass: the client is in verify.skip_networks
 	OwnResults        Code = "own_results"         // bypass: the message has results of ours; Domain: all Author Domains, with commas; Detail: a ResultsAbout

@@ -58,7 +58,7 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 		return bypass(Reason{Code: OwnResults, Domain: strings.Join(e.Author.Domains, ", "), Detail: string(e.ResultsAbout)}), Verdict{}
 	}
 	if rejected.Action != "" && !c.SMTP {
-		return bypass(rejected.Reasons[0]), Verdict{} // local submission has no client that could be sent a reply
+		return bypass(rejected.Reasons[0]), Verdict{} // in local submission, there is no client that could receive a reply
 	}
 	return a, rejected
 }

@@ -125,8 +125,8 @@ func MissingKey(e Evidence, r Rules, why Reason) Verdict {
 	return refuse(replyCannotSign(), why)
 }
 
-// Broken returns the verdict on a message that could not be processed because of a defect or an overload on our side. If it were
-// accepted, forged results could be delivered, or an unsigned message sent.
+// Broken returns the verdict on a message that could not be processed because of a defect or an overload on our side. If such a message
+// were accepted, it could be delivered with forged results, or sent without a signature.
 func Broken(e Evidence) Verdict {
 	why := Reason{Code: InternalError}
 	if bounce(e) {

@@ -102,7 +102,7 @@ func (p *spfPrefetcher) LookupTXT(ctx context.Context, name string) ([]string, e
 	return all, err
 }
 
-// LookupMX returns the MX records of a name, and prefetches the addresses of all of them.
+// LookupMX returns the MX records of a name, and prefetches the addresses of all mail exchanges.
 func (p *spfPrefetcher) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	hosts, err := p.View.LookupMX(ctx, name)
 	if len(hosts) <= spf.MaxHosts {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// maxHeaderAge is the maximum age of a signature of the author's organization that counts as a sign of a relay. Lists and forwarders
+	// maxHeaderAge is the age up to which a signature of the author's organization counts as a sign of a relay. Lists and forwarders
 	// deliver within days. An older message is more likely to be a replay with another body.
 	maxHeaderAge = 7 * 24 * time.Hour
 	// maxHeaderSkew is how far in the future the time of such a signature may be.
@@ -130,7 +130,7 @@ func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 	}
 }
 
-// srs adds the forwarder that rewrote MAIL FROM if the embedded domain belongs to the author's organization and SPF passes.
+// srs adds a forwarder that rewrote MAIL FROM. The embedded domain must belong to the author's organization, and SPF must pass.
 func (r *relays) srs(d dmarc.Result) {
 	s := r.e.SPF
 	embedded := spf.SRSDomain(r.e.Envelope.Sender)
@@ -171,8 +171,8 @@ func (r *relays) resent(t traces) {
 	}
 }
 
-// passing adds a relay if the organization of domain passes DKIM, or SPF for MAIL FROM. If the organization does not pass, but a lookup
-// failed without which it might have passed, passing adds the failed lookup.
+// passing adds a relay if the organization of domain passes DKIM, or SPF for MAIL FROM. If the organization does not pass, but a failed
+// lookup could have led to a pass, passing adds the failure.
 func (r *relays) passing(kind policy.RelayKind, domain string) {
 	open := ""
 	try := func(of string, passed bool, method, failed string) bool {

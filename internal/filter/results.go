@@ -183,8 +183,8 @@ func shorten(signatures []dkim.Result, i int) string {
 	return foreign(value) + b[len(value):]
 }
 
-// arcResult returns the result of ARC. It has the properties of RFC 8617 section 10.2: the client's address and, if the chain passes, the
-// oldest set whose message signature verifies.
+// arcResult returns the result of ARC. It has the properties of RFC 8617 section 10.2. These are the client's address and, if the chain
+// passes, the number of the oldest set whose message signature verifies.
 func arcResult(c *dkim.Chain, from policy.Connection) authres.Result {
 	r := authres.Result{Method: "arc", Value: string(c.Status), Reason: policy.ChainText(c)}
 	if from.Client.IsValid() {

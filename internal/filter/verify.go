@@ -48,7 +48,7 @@ func (m *message) startSPF() {
 }
 
 // startVerifying starts the lookups of all keys and policies that the header names, while the body arrives. Names that could be aligned
-// have their own slots and prefetch limit. Otherwise, the sender could use these up with other names.
+// have their own slots and prefetch limit. Otherwise, the sender could use up the slots and the limit with other names.
 func (m *message) startVerifying() {
 	if m.verification == nil {
 		m.startSPF()

@@ -159,8 +159,8 @@ func hostDomain(name string) string {
 	return ""
 }
 
-// Proposals returns the proposals, those with the most messages first. Each message counts for only one kind of proposal: for its sealer,
-// otherwise for its signers, otherwise for its network.
+// Proposals returns the proposals, those with the most messages first. Each message counts for only one kind of proposal. It counts for its
+// sealer, if there is none for its signers, and if there are none for its network.
 func (l *Learner) Proposals() []Proposal {
 	var all []Proposal
 	left := l.seen

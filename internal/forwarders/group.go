@@ -12,7 +12,7 @@ import (
 	"signpost/internal/term"
 )
 
-// Kind is how a list or a forwarder is identified.
+// Kind is the way in which a list or a forwarder is identified.
 type Kind string
 
 // The kinds, as they are named in the file of accepted forwarders.
@@ -27,7 +27,7 @@ type Proposal struct {
 	Kind    Kind      `json:"kind"`
 	Name    string    `json:"name"`           // a domain or a network
 	Host    string    `json:"host,omitempty"` // for a Network: the domain that the names of its clients share
-	List    bool      `json:"list"`           // a mailing list, by its fields
+	List    bool      `json:"list"`           // its header fields are those of a mailing list
 	Failed  int       `json:"failed"`         // messages that failed DMARC
 	Intact  int       `json:"intact"`         // relayed messages that passed
 	Genuine int       `json:"genuine"`        // distinct messages, failed or intact, with a signature that only the author's organization can have made

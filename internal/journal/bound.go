@@ -14,8 +14,8 @@ const (
 	// from a table of version 1. Such a transaction takes some milliseconds.
 	deleteChunk = 200
 	// deleteSteps is the number of transactions that delete something before new messages are written. morePause is the time between two
-	// rounds of background work. After journal.keep or max_size was reduced, there may be much to delete, and after a busy time much to
-	// index. New messages are written in between, so the queue does not fill up even if the disk is slow.
+	// rounds of background work. There may be much to delete after journal.keep or max_size was reduced, and much to index after a busy
+	// time. New messages are written in between, so the queue does not fill up even if the disk is slow.
 	deleteSteps = 8
 	morePause   = 100 * time.Millisecond
 	// maxSteps limits the transactions that delete something after a batch.
@@ -26,7 +26,7 @@ const (
 	// max_size/spareShare is left free for the writes between two checks.
 	spareShare = 16
 	// max_size/answerShare is the limit for answers. It is enough for the recent answers of ordinary mail. Answers beyond this limit are
-	// deleted before messages, because they are probably from a sender who tries to fill the journal.
+	// deleted before any message, because such answers are probably from a sender who tries to fill the journal.
 	answerShare = 8
 	// walRoom is the maximum size of the write-ahead log (WAL) and the shared memory file at a checkpoint. This is enough for the pages
 	// that are written before the checkpoint is due, and for one more transaction.
@@ -37,10 +37,10 @@ const (
 	maxRowLog = (pagesOfRow + maxMessage/(large*5/4+textRow)*pagesOfText) * pageSize
 )
 
-// bound deletes data until the files have at most as many bytes as the parameter most. It first deletes the least recently used answers,
-// until the answers are within their share. Then it deletes the oldest chunks. If there is much to delete, because max_size was reduced,
-// one call deletes only a part. One call makes at least as many steps as the parameter least, and continues until the database is smaller
-// than after the last call. If there is more to delete, bound sets over.
+// bound deletes data until the size of the files, in bytes, is at most the parameter most. It first deletes the least recently used
+// answers, until the answers are within their share. Then it deletes the oldest chunks. If there is much to delete, because max_size was
+// reduced, one call deletes only a part. One call makes at least as many steps as the parameter least, and continues until the database is
+// smaller than after the last call. If there is more to delete, bound sets the field over.
 func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
 	for n := range maxSteps {
@@ -108,7 +108,7 @@ func used(ctx context.Context, db *sql.DB) (int64, error) {
 }
 
 // expire deletes the messages before a time, and the answers that no remaining message uses. Then it returns the free pages to the file
-// system. If there is much to delete, one call deletes only a part and sets behind.
+// system. If there is much to delete, one call deletes only a part and sets the field behind.
 func (d *database) expire(ctx context.Context, before time.Time) error {
 	d.behind = true
 	for range deleteSteps {
@@ -126,7 +126,7 @@ func (d *database) expire(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// vacuum returns free pages to the file system, in steps. It resets behind after the last step.
+// vacuum returns free pages to the file system, in steps. After the last step, it resets the field behind.
 func (d *database) vacuum(ctx context.Context) error {
 	for range vacuumSteps {
 		var free int64

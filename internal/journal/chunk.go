@@ -15,8 +15,8 @@ import (
 const (
 	// chunkMessages is the maximum number of messages of a chunk. A query may read the whole open chunk, which takes about 10 ms.
 	chunkMessages = 32_000
-	// chunkBytes is the maximum size of a chunk's rows. If max_size/chunkShare is less than chunkBytes, it is the maximum. A chunk must not
-	// be too large, because the journal deletes the whole oldest chunk when it reaches max_size.
+	// chunkBytes is the maximum size of a chunk's rows. If max_size/chunkShare is less than chunkBytes, the maximum is max_size/chunkShare.
+	// A chunk must not be too large, because the journal deletes the whole oldest chunk when it reaches max_size.
 	chunkBytes = 16 << 20
 	chunkShare = 16
 	// rowRoom is the approximate size of a row without its entry, in bytes.

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// Messages are numbered, found and deleted by the clock of the machine. This clock may be wrong: with an empty battery, it starts years in
-// the past, and an operator may set it years into the future. Later, NTP or the operator corrects it.
+// The journal numbers, finds and deletes messages by the time of the machine's clock. This clock may be wrong. With an empty battery, it
+// starts years in the past. An operator may set it years into the future. Later, NTP or the operator corrects it.
 
 const (
-	// maxClockStep is the largest difference between two readings, a minute apart, that does not count as a jump.
+	// maxClockStep is the largest difference between two readings of the clock that does not count as a jump. The clock is read once a
+	// minute.
 	maxClockStep = time.Hour
 	// minStable is how long the clock must run without a jump before the journal deletes messages older than journal.keep. After a jump
 	// into the future, all messages seem to have expired. The error is usually corrected within this time.
@@ -37,9 +38,9 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 
 // renumber assigns new numbers to messages whose numbers are in the future, and keeps their order. The new number is the time in the
 // entry if that time is in the past. Otherwise the new number is one more than the number of the previous message. The messages move to new
-// chunks. If there are many such messages, one call renumbers a part and sets behind. If no message is in the past, the clock is probably
-// wrong, and renumber changes nothing. If these messages were not renumbered, they would expire years late and match every search by time:
-// TestClockWasAhead.
+// chunks. If there are many such messages, one call renumbers a part and sets the field behind. If no message is in the past, the clock is
+// probably wrong, and renumber changes nothing. If these messages were not renumbered, they would expire years late and match every search
+// by time: TestClockWasAhead.
 func (d *database) renumber(ctx context.Context, now time.Time) error {
 	future := now.Add(maxClockStep).UnixMicro()
 	if d.last <= future {

@@ -24,8 +24,8 @@ import (
 const version = 2
 
 // schema creates all tables except those of the messages, which createChunk creates. The id of a message is its time in microseconds, made
-// unique. An outcome is stored once for each combination of words, so that a filter becomes a short list of numbers. The column verdict has
-// the action.
+// unique. An outcome is stored once for each combination of words, so that a filter becomes a short list of numbers. The column "verdict"
+// contains the action.
 const schema = chunkSchema + `
 CREATE TABLE outcome (
 	id INTEGER PRIMARY KEY,
@@ -260,7 +260,7 @@ func each(rows *sql.Rows, err error, f func() error) error {
 	return rows.Err()
 }
 
-// close removes the mark of begin and closes the database.
+// close removes the mark that begin made, and closes the database.
 func (d *database) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()

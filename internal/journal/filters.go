@@ -78,8 +78,8 @@ func (r *Reader) snapshot(ctx context.Context, f func(*snapshot) error) error {
 	return f(s)
 }
 
-// query starts a query of one chunk. It checks ctx only before the query, and does not pass ctx to SQLite. That would cost a goroutine for
-// each chunk, and a query of one chunk takes little time.
+// query starts a query of one chunk. It checks ctx only before the query, and does not pass ctx to SQLite. Passing it would cost a
+// goroutine for each chunk, and a query of one chunk takes little time.
 func (s *snapshot) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

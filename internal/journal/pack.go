@@ -41,8 +41,8 @@ type row struct {
 // bytes returns how many bytes of memory a row takes.
 func (r *row) bytes() int64 { return int64(rowBytes + len(r.entry) + len(r.domain) + r.textBytes) }
 
-// textCost returns the space in the files for a text of size bytes. It includes the row of the index, and the free space in pages after
-// inserts in random order.
+// textCost returns how many bytes a text takes in the files. The parameter size is the length of the text. The result includes the row of
+// the index, and the free space in pages after inserts in random order.
 func textCost(size int) int { return size*5/4 + textRow }
 
 const textRow = 72

@@ -132,8 +132,8 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 }
 
 // candidates looks for the newest messages with an ID. It compares hashes. The result queue has the numbers of the messages whose queue ID
-// matches, and mid those of the messages whose Message-ID matches. It looks for both at once, because it has to read all of a chunk that is
-// not indexed yet.
+// matches. The result mid has the numbers of the messages whose Message-ID matches. It looks for both at once, because it has to read all
+// of a chunk that is not indexed yet.
 func (r *Reader) candidates(ctx context.Context, id string) (queue, mid []int64, err error) {
 	wanted := hash(id)
 	err = r.snapshot(ctx, func(s *snapshot) error {
@@ -167,7 +167,7 @@ type packedEntry struct {
 	entry []byte
 }
 
-// decode returns the entries of rows. It decodes them on all processors, because that takes most of the time.
+// decode returns the entries of rows. It decodes them on all processors, because decoding takes most of the time.
 func (r *Reader) decode(ctx context.Context, all []packedEntry) []Entry {
 	decoded, errs := make([]Entry, len(all)), make([]error, len(all))
 	var next atomic.Int64

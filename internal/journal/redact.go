@@ -100,7 +100,7 @@ func failedNames(e *policy.Evidence) []string {
 	return all
 }
 
-// Hidden reports whether the local part of an address or a login in an entry was omitted, or replaced by a hash.
+// Hidden reports whether an entry has an address or a login whose local part was omitted or replaced by a hash.
 func Hidden(address string) bool {
 	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
 }
@@ -245,8 +245,8 @@ func keyName(word string) string {
 	return word[:len(name)+1]
 }
 
-// hideNames replaces the names of lookups that may contain the sender's local part. A record can copy it into a name by the macros s and l
-// (RFC 7208 section 7.2). It returns the pieces of the local part. If no record has such a macro, it returns no pieces.
+// hideNames replaces the names of lookups that may contain the sender's local part. An SPF record can copy the local part into a name by
+// the macros s and l (RFC 7208 section 7.2). It returns the pieces of the local part. If no record has such a macro, it returns no pieces.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
 		has := func(macro string) bool {

@@ -52,8 +52,8 @@ type lookup1 struct {
 	Took      time.Duration `json:"took"`
 }
 
-// current returns the lookup in the form of version 2. If the answer is in the table answer, Records has its mark until restore calls
-// answer1.
+// current returns the lookup in the form of version 2. If the answer is stored in the table answer, Records contains the mark of the answer
+// until restore calls answer1.
 func (l lookup1) current() dns.Lookup {
 	now := dns.Lookup{Name: l.Name, Type: l.Type, Authentic: l.Authentic, Cached: l.Cached, Took: dns.Millis(l.Took), Records: []string{l.Answer}}
 	if !strings.HasPrefix(l.Answer, mark) {

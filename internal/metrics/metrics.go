@@ -163,7 +163,7 @@ func number(b bool) float64 {
 	return 0
 }
 
-// Asked counts a DNS lookup. It is the function for dns.Resolver.SetObserver.
+// Asked counts a DNS lookup. Pass it to dns.Resolver.SetObserver.
 func (m *Metrics) Asked(a dns.Asked) {
 	add(m.queries, a.Type, string(a.Outcome))
 	if a.Outcome == dns.Panicked {
@@ -174,7 +174,7 @@ func (m *Metrics) Asked(a dns.Asked) {
 	}
 }
 
-// NameServerFailedOver counts a change of the preferred name server. It is the function for dns.Options.FailedOver.
+// NameServerFailedOver counts a change of the preferred name server. Assign it to dns.Options.FailedOver.
 func (m *Metrics) NameServerFailedOver() { m.failovers.Inc() }
 
 // add increments the counter of a pair, if there is one. A test checks that each word has a counter.

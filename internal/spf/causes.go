@@ -34,13 +34,13 @@ const (
 	InvalidPrefixLength Cause = "invalid_prefix_length"   // Detail: the length
 	InvalidDomainName   Cause = "invalid_domain_name"     // Detail: the name
 	InvalidCharacter    Cause = "invalid_character"       // not printable ASCII
-	InvalidMacro        Cause = "invalid_macro"           // a macro that is malformed or not allowed there. Detail: the text that begins with the %
+	InvalidMacro        Cause = "invalid_macro"           // a macro that is malformed or not allowed at its place. Detail: the text that begins with the %
 	StrayPercent        Cause = "stray_percent"           // a % that does not begin a macro. Detail: the text that begins with the %
 )
 
 // The causes of a Node. A Result never has one of them.
 const (
-	RecordLoop   Cause = "record_loop"           // an include or redirect leads to a record that contains it
+	RecordLoop   Cause = "record_loop"           // a loop: an include or redirect leads back to a record that contains it
 	TreeTooLarge Cause = "record_tree_too_large" // the walk ends at maxWalk terms
 )
 
@@ -65,7 +65,7 @@ type Fault struct {
 	err error // LookupFailed, LookupUnusable: the error of the Resolver
 }
 
-// Error returns the cause as a phrase and the detail, and in parentheses the term and its domain.
+// Error returns the cause as a phrase, the detail, and in parentheses the term and its domain.
 func (f *Fault) Error() string {
 	s, detail := strings.ReplaceAll(string(f.Cause), "_", " "), f.Detail
 	if f.Name != "" {
@@ -89,7 +89,7 @@ func (f *Fault) Error() string {
 // Unwrap returns the error of the lookup that failed, or nil if none failed.
 func (f *Fault) Unwrap() error { return f.err }
 
-// plain returns a text unchanged if a terminal would show it unchanged, and quoted otherwise.
+// plain returns a text unchanged if a terminal would show it unchanged. Otherwise it returns the text in quotes.
 func plain(s string) string {
 	if q := strconv.Quote(s); q != `"`+s+`"` {
 		return q

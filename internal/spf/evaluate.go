@@ -193,7 +193,7 @@ func (e *evaluation) answered(err error) error {
 	return nil
 }
 
-// Failure returns the *Fault for an error of a Resolver that is not IsNotFound.
+// Failure returns the *Fault for an error of a Resolver for which IsNotFound is false.
 func Failure(err error) error {
 	var dns *net.DNSError
 	if !errors.As(err, &dns) {

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Path is the steps of a check, for signpost spf and explain. A nil *Path records nothing.
+// Path has the steps of a check, for signpost spf and explain. A nil *Path records nothing.
 type Path struct {
 	Steps []Step `json:"steps"`
 	Terms int    `json:"terms"` // number of terms with DNS lookups, at most MaxTerms
@@ -44,11 +44,11 @@ type Step struct {
 	Record  string   `json:"record,omitempty"`  // RecordFound; Ended: the record that has an error; RecordNone with VersionMissing: see NearRecord
 	Ignored []string `json:"ignored,omitempty"` // RecordFound: the unknown modifiers of the record, as written
 	Status  Status   `json:"status,omitempty"`  // Redirected
-	Cause   Cause    `json:"cause,omitempty"`   // Ended: with Detail, Wrong and Failed. RecordNone: VersionMissing or empty
+	Cause   Cause    `json:"cause,omitempty"`   // Ended: the cause, which Detail, Wrong and Failed complete. RecordNone: VersionMissing or empty
 	Detail  string   `json:"detail,omitempty"`
 	Wrong   string   `json:"wrong_term,omitempty"` // the wrong term of Record
 	Failed  string   `json:"failed,omitempty"`     // the DNS name whose lookup failed
-	Terms   int      `json:"terms"`                // Terms of Path after this step
+	Terms   int      `json:"terms"`                // the value of Path.Terms after this step
 	Voids   int      `json:"voids"`
 }
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// maxWalk is the number of terms with DNS lookups after which a walk ends. It is far above MaxTerms, so that the owner of a record
-// sees by how much it exceeds the limit.
+// maxWalk is the number of terms with DNS lookups after which a walk ends. It is far above MaxTerms, so that the owner of a record sees by
+// how much the record exceeds the limit.
 const maxWalk = 60
 
 // Node is a term of an SPF record, with its place in the tree of records.
@@ -18,7 +18,7 @@ type Node struct {
 	Lookups   int    // number of terms with DNS lookups so far, including this one
 	Target    string // the name that the term looks up, as written; empty if there is no name, or if the name depends on the message
 	Record    string // include and redirect: the record of Target
-	Err       error  // a *Fault. TreeTooLarge: the walk skips the rest of this record. include and redirect: why the record of Target is not visited
+	Err       error  // a *Fault. TreeTooLarge: the walk skips the rest of this record. Other causes: why the record of Target is not visited
 }
 
 // AsksDNS reports whether a mechanism counts toward the limit on terms with DNS lookups (RFC 7208 section 4.6.4).

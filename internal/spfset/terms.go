@@ -58,7 +58,7 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 	return matched, nil, nil
 }
 
-// unknown handles a term that matches or not depending on the message.
+// unknown handles a term whose match depends on the message.
 func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, rest []stream) {
 	switch {
 	case d.Mechanism == spf.Include:

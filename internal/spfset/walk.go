@@ -51,8 +51,8 @@ var (
 	errTooLong  = errors.New("the records have too many terms")
 )
 
-// host evaluates check_host() for all addresses of the streams. An error is an error of the record of domain, which the caller handles.
-// errTooLong ends the walk.
+// host evaluates check_host() for all addresses of the streams. It returns an error if the record of domain has an error, which the caller
+// handles. errTooLong ends the walk.
 func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
 	var out ends
 	record, text, err := spf.Find(ctx, w.resolver, domain)

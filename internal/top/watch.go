@@ -49,7 +49,7 @@ type watch struct {
 	Source
 	last    int64 // number of the newest message read
 	recent  []seen
-	whole   time.Time // recent has each message since this time; zero: since the start of window
+	whole   time.Time // the list recent has all messages since this time; zero: since the start of window
 	sources time.Time // when the following were read
 	domains []journal.Count
 	clients []journal.Count

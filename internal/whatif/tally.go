@@ -109,7 +109,7 @@ type Result struct {
 	Unknown  []Count   `json:"unknown"`
 }
 
-// Change is a different decision, and its messages.
+// Change is a changed decision, with the messages to which it applies.
 type Change struct {
 	From     Fate      `json:"from"`
 	To       Fate      `json:"to"`

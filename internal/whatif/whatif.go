@@ -191,7 +191,7 @@ func Replay(ctx context.Context, past *journal.Reader, which journal.Filter, o O
 	return tally, errors.Join(err, ctx.Err())
 }
 
-// AsIf returns the entry with p instead of each published p=none.
+// AsIf returns the entry in which the policy p replaces each published p=none.
 func AsIf(e *journal.Entry, p dmarc.Policy) *journal.Entry {
 	if p == "" {
 		return e

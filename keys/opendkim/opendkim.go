@@ -118,7 +118,7 @@ func (o *tables) sign(n int, pattern, names string) {
 	}
 }
 
-// add adds a key that signs mail from the domain author; "" means all domains.
+// add adds a key. The parameter author is the domain whose mail the key signs; "" means all domains.
 func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
 	if strings.Contains(e.domain+e.file, "%") && (author == "" || strings.Contains(author, "*")) {
 		o.skip(n, pattern, "KeyTable entry %s has %% for the domain, but the pattern has no domain; replace the line by one for each domain, "+
@@ -189,7 +189,7 @@ func readTable(name, spec string) (string, error) {
 	return string(data), nil
 }
 
-// tableLines calls line for each key and its value, which may be empty. # starts a comment.
+// tableLines calls the function line for each key with its value, which may be empty. # starts a comment.
 func tableLines(text string, line func(n int, key, value string)) {
 	// Editors on Windows write a byte order mark and CR LF.
 	text = strings.TrimPrefix(text, "\ufeff")
