@@ -26,7 +26,7 @@ func (l LocalRule) String() string {
 	return text
 }
 
-// At returns the rules that apply at the time now. They do not include expired exceptions and expired accepted forwarders.
+// At returns the rules that apply at the time now. They include no expired exception and no expired accepted forwarder.
 func (r Rules) At(now time.Time) Rules {
 	r.forwardersAt(now)
 	over := func(l LocalRule) bool { return !now.Before(l.Expires) }
@@ -83,8 +83,8 @@ func (l LocalRule) from(e Evidence) bool {
 	return !l.Network.IsValid() || contains([]netip.Prefix{l.Network}, e.Connection.Client)
 }
 
-// reject returns dmarc.reject for an Author Domain, and the configuration key that sets it. The nearest [dmarc.domain.NAME] at or above
-// the domain takes precedence.
+// reject returns the value of dmarc.reject for an Author Domain, and the configuration key that sets it. The nearest [dmarc.domain.NAME] at
+// or above the domain takes precedence.
 func (r Rules) reject(domain string) (word, key string) {
 	for name := domain; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if word, ok := r.RejectFor[name]; ok {

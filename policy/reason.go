@@ -8,7 +8,7 @@ type Reason struct {
 	Cause  string `json:"cause,omitempty"`  // the Cause of a protocol engine
 }
 
-// Code identifies a reason in the log, JSON and metrics. Codes never change, because rules of operators and reports rely on them.
+// Code identifies a reason in the log, JSON and metrics. Codes never change, because operators' rules and reports rely on them.
 type Code string
 
 // The codes of roles: why a message is outbound, or bypassed. Inbound mail has none.
@@ -36,7 +36,7 @@ const (
 	SigningFailed  Code = "signing_failed"   // Cause: a dkim.Cause; Detail: its detail
 	OnMissingKey   Code = "on_missing_key"   // sign.on_missing_key; Detail: its value
 	BounceUnsigned Code = "bounce_unsigned"  // a bounce from this host is sent unsigned, so that it is not lost
-	InternalError  Code = "internal_error"   // a defect of ours, or an overload
+	InternalError  Code = "internal_error"   // a defect in Signpost, or an overload
 	HeaderTooLarge Code = "header_too_large" // the header has more than 1 MiB or 1000 fields; for outbound and inbound mail
 )
 
@@ -62,8 +62,8 @@ const (
 
 // The codes of rules and relays that prevent a rejection (RFC 9989 section 7.4), and of relays that do not prevent it.
 const (
-	NeverReject       Code = "reject_never"             // Detail: the key of the configuration
-	AlwaysReject      Code = "reject_always"            // Detail: the key of the configuration
+	NeverReject       Code = "reject_never"             // Detail: the configuration key
+	AlwaysReject      Code = "reject_always"            // Detail: the configuration key
 	SealedPass        Code = "sealed_pass"              // Domain: a trusted sealer that found dmarc=pass
 	SealedWithoutPass Code = "sealed_without_pass"      // Domain: a trusted sealer whose results do not state dmarc=pass
 	SealedUnreadable  Code = "sealed_unreadable"        // Domain: a trusted sealer whose results have no readable DMARC result

@@ -20,12 +20,12 @@ const (
 	RelayARC    RelayKind = "arc"           // an ARC chain that validates
 )
 
-// Relay is a sign that a message which DMARC does not authenticate was relayed. The sign is verified, or could not be verified because a
-// DNS lookup failed.
+// Relay is a sign that a message was relayed. Signs are recorded for messages that DMARC does not authenticate. The sign is verified, or
+// could not be verified because a DNS lookup failed.
 type Relay struct {
 	Kind   RelayKind `json:"kind"`
 	Domain string    `json:"domain"`           // the responsible domain, d= or the domain of MAIL FROM; a [[deny]] can name it
-	Method string    `json:"method"`           // what verified Domain: dkim, spf or arc
+	Method string    `json:"method"`           // the method that verified Domain: dkim, spf or arc
 	Author string    `json:"author,omitempty"` // the Author Domain to which the relay applies; empty: any
 	Failed string    `json:"failed,omitempty"` // not verified: the DNS name whose lookup failed
 }

@@ -101,7 +101,7 @@ func assignSubmitted(e Evidence, r Rules, submitter Code) (Assignment, Verdict) 
 		return a, rejectFor(hostileFrom(e.Author))
 	case len(e.Author.Domains) > 1:
 		return a, rejectFor(Reason{Code: SeveralAuthors})
-	case len(e.Author.Domains) == 0: // only in a damaged journal entry: elsewhere Author has a domain or a cause
+	case len(e.Author.Domains) == 0: // this is so only in a damaged journal entry; otherwise Author has a domain or a cause
 		return a, rejectFor(hostileFrom(dmarc.Author{Cause: dmarc.FromMissing}))
 	}
 	author := e.Author.Domains[0]

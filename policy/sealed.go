@@ -18,9 +18,9 @@ type SealedDMARC struct {
 // whose sealer found that the message passed DMARC for domain, or 0 if there is none.
 //
 // RFC 8617 section 7.2: a chain shows who handled a message, not that they are honest. Only the newest seal shows that the message
-// arrived here as its sealer sent it. An earlier set counts only if all later sealers are trusted: each of them states by cv=pass that
-// the message arrived as the previous sealer sent it. Each set must also have a message signature that covers From. Otherwise any later
-// sealer could choose the author.
+// arrived here as its sealer sent it. An earlier set counts only if all later sealers are trusted, because each of them states by cv=pass
+// that the message arrived as the previous sealer sent it. Each set must also have a message signature that covers From. Otherwise any
+// later sealer could choose the author.
 func sealer(e Evidence, r Rules, domain string) (newest string, saw int) {
 	if e.ARC == nil || e.ARC.Status != dkim.Pass || len(e.ARC.Sets) == 0 {
 		return "", 0
