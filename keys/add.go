@@ -11,8 +11,8 @@ type AddOptions struct {
 	Domain     string
 	Algorithms []string
 	Bits       int
-	Selector   string // empty: dated ones, or those of the ring
-	Unsafe     bool   // the keys sign immediately; a pending key is activated instead of a new one
+	Selector   string // empty: a dated selector, or the next selector of the ring
+	Unsafe     bool   // the keys sign immediately; if there is a pending key, Add activates it and creates none
 }
 
 // Added is a key that Add created, or a pending key that it activated.
@@ -51,7 +51,7 @@ func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm st
 	return all, nil
 }
 
-// addOne creates a key. If activate is true and there is a pending key, it returns the newest pending key instead.
+// addOne creates a key. If activate is true and there are pending keys, it creates none and returns the newest pending key.
 func (r *Rotator) addOne(rules Rules, o Options, activate bool) (m *Metadata, isNew bool, err error) {
 	set, err := r.Store.LoadDomain(o.Domain, nil)
 	if err != nil {
@@ -81,7 +81,8 @@ func (r *Rotator) chooseSelector(o *Options, rules Rules, keys []*Key) error {
 	return err
 }
 
-// SignsUntilRotation returns the active key that signs until the next rotation, or nil if m replaces it as soon as m may sign.
+// SignsUntilRotation returns the active key if it signs until the next rotation. It returns nil if the key m replaces the active key as
+// soon as m may sign.
 func (r *Rotator) SignsUntilRotation(m *Metadata) (*Key, error) {
 	set, err := r.Store.LoadDomain(m.Domain, nil)
 	if err != nil {

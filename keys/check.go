@@ -21,7 +21,7 @@ import (
 type Authority interface {
 	// Query returns the TXT records of a name from each of its authoritative name servers.
 	Query(ctx context.Context, name string) (dns.Answers, error)
-	// LookupTXT queries a resolver: keys.resolver if it is set, otherwise that of the daemon.
+	// LookupTXT queries a resolver: keys.resolver if it is set, otherwise the resolver of the daemon.
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 }
 
@@ -53,9 +53,9 @@ type ServerAnswer struct {
 // Observation is the result of one check of a key's record at all servers.
 type Observation struct {
 	Servers  []ServerAnswer `json:"servers"`
-	Aliases  []ServerAnswer `json:"aliases,omitempty"` // of the servers of each CNAME that leads to the record
+	Aliases  []ServerAnswer `json:"aliases,omitempty"` // answers of the servers of each CNAME that leads to the record
 	Resolver ServerAnswer   `json:"resolver"`
-	Wait     Seconds        `json:"wait_s"`          // how long caches may keep the earlier answer
+	Wait     Seconds        `json:"wait_s"`          // how long caches may still have the earlier answer
 	TTL      Seconds        `json:"ttl_s,omitempty"` // of the record
 	Err      error          `json:"-"`               // the zone or its servers were not found
 }
@@ -120,8 +120,8 @@ func newServerAnswer(served dns.Served, judge func() (ServerStatus, string)) Ser
 	return a
 }
 
-// compareAlias compares the CNAME of a server with that of the first answer. Clients that query a server without the CNAME do not find the
-// key.
+// compareAlias compares the CNAME in a server's answer with the CNAME in the first answer. Clients that query a server without the CNAME do
+// not find the key.
 func compareAlias(hop dns.Hop, target string) (ServerStatus, string) {
 	name := strings.TrimSuffix(hop.Name, ".")
 	switch target {
@@ -165,7 +165,7 @@ func compare(m *Metadata, signer crypto.Signer, text []string) (ServerStatus, st
 func probe(m *Metadata, signer crypto.Signer, record string) error {
 	fields := []dkim.Field{{Name: "From", Value: " probe@" + m.Domain}, {Name: "Subject", Value: " a probe of the key " + m.Selector}}
 	body := "This message is never sent.\r\n"
-	// time.Now, because the verifier checks the expiry against the wall clock.
+	// This uses time.Now, because the verifier compares the expiry with the wall clock.
 	s, err := dkim.NewSigner(fields, []dkim.Key{{Domain: m.Domain, Selector: m.Selector, Signer: signer}}, time.Now(), 24*time.Hour)
 	if err != nil {
 		return fmt.Errorf("signing a probe: %w", err)
@@ -200,7 +200,7 @@ type Outcome struct {
 	Ready   bool   // all servers have the record
 	Differs bool   // a server has another record or none
 	Silent  bool   // no server differs, but at least one does not answer
-	Enough  bool   // with Silent: at least half of the servers have the record
+	Enough  bool   // set together with Silent: at least half of the servers have the record
 	Words   string // for status and logs
 }
 

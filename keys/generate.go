@@ -23,7 +23,7 @@ type Options struct {
 	Bits      int    // rsa: 2048, 3072 or 4096
 	Publish   string // publish.method, for the metadata
 	Random    io.Reader
-	Ring      bool // the selector may be that of a removed key
+	Ring      bool // the selector may be the former selector of a removed key
 }
 
 // Create creates a key, writes it and returns its metadata. The key does not sign yet. The caller holds the lock.
@@ -66,7 +66,7 @@ func (s Store) place(l *Metadata, signer crypto.Signer) error {
 	if err := s.writeMetadata(l); err != nil {
 		return err
 	}
-	if err := s.Lease.check(); err != nil { // the process that took over has deleted the metadata
+	if err := s.Lease.check(); err != nil { // the process that took over the lock has deleted the metadata
 		return err
 	}
 	s.step("write " + l.Selector + ".pem")
@@ -74,8 +74,8 @@ func (s Store) place(l *Metadata, signer crypto.Signer) error {
 }
 
 // checkSelector returns an error if a selector is taken. A selector that ever had a key is taken, because it must not be used again (RFC
-// 6376 section 3.1). In a ring, a selector is free again when its last key has been removed. oldTTL is then the time for which caches may
-// have the old record.
+// 6376 section 3.1). In a ring, a selector is free again when its last key has been removed. In that case, oldTTL is the time for which
+// caches may have the old record.
 func (s Store) checkSelector(domain, selector string, ring bool) (oldTTL Span, err error) {
 	for _, path := range []string{s.pemPath(domain, selector), s.metadataPath(domain, selector)} {
 		if !s.tree().Exists(path) {
@@ -129,7 +129,7 @@ func (s Store) datedSelector(domain, algorithm string, past map[string]time.Time
 	}
 }
 
-// letters returns b, c ... y, za, zb ... for n = 1, 2 ..., in alphabetical order.
+// letters returns suffix number n, from 1. The suffixes are b, c ... y, za, zb ..., in alphabetical order.
 func letters(n int) string {
 	return strings.Repeat("z", n/25) + string(rune('a'+n%25))
 }
@@ -151,8 +151,8 @@ func (s Store) Activate(domain, selector string) (*Metadata, error) {
 	return metadata, s.writeMetadata(metadata)
 }
 
-// Import copies a private key that another program signs with. Like every key, it does not sign until its record is visible in DNS.
-// The key counts as published, so rotate never publishes its record. The caller holds the lock.
+// Import copies a private key with which another program signs. Like every key, it does not sign until its record is visible in DNS. The
+// key counts as published, so rotate never publishes its record. The caller holds the lock.
 func (s Store) Import(domain, selector, file, method string) (*Metadata, error) {
 	signer, err := ReadKeyFile(file)
 	if err != nil {

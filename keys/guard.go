@@ -21,8 +21,8 @@ type Guard struct {
 	wrong   atomic.Pointer[map[string]int]
 }
 
-// Wrong returns, by domain, the number of active keys whose record was wrong or missing at a name server at the last check. It is
-// safe for concurrent use.
+// Wrong returns, for each domain, how many active keys had a wrong or missing record at the last check. One name server without the correct
+// record is sufficient. It is safe for concurrent use.
 func (g *Guard) Wrong() map[string]int {
 	if wrong := g.wrong.Load(); wrong != nil {
 		return *wrong
@@ -36,13 +36,14 @@ type watch struct {
 	next    time.Time
 	strikes int
 	instead string // the selector that signs instead
-	wrong   bool   // a server did not have its record at the last check that had an answer
+	wrong   bool   // at the last check with an answer, a server did not have the key's record
 }
 
 const (
 	// recheckInterval is the time between checks of a key whose record was correct.
 	recheckInterval = time.Hour
-	// retryInterval is the time until the next check of a key whose record was missing or unknown. A single missing record has no effect.
+	// retryInterval is the time until the next check of a key whose record was missing or unknown. One check that finds no record has no
+	// effect.
 	retryInterval = 10 * time.Minute
 	// guardInterval is how often Guard looks for keys that are due for a check.
 	guardInterval = time.Minute
@@ -167,12 +168,13 @@ func lost(s Observation) (gone, shown bool) {
 	return gone, shown
 }
 
-// canReplace reports whether a key may sign instead of one whose record is missing.
+// canReplace reports whether a key may replace a key whose record is missing.
 func (k *Key) canReplace() bool {
 	return (k.State == Active || k.State == Retiring || k.State == Verified) && (k.Metadata == nil || !k.Metadata.Compromised)
 }
 
-// successor returns the selector of the newest other key of the same algorithm whose record every name server has, or "".
+// successor returns the selector of another key of the same algorithm. It selects the newest key whose record is at every name server, and
+// returns "" if there is none.
 func (g *Guard) successor(ctx context.Context, set *Set, k *Key) string {
 	others := slices.Clone(set.Of(k.Domain))
 	slices.SortFunc(others, func(a, b *Key) int { return b.Since.Compare(a.Since) })

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// requested reports whether the operator has requested that an active key be replaced as soon as its successor may sign.
+// requested reports whether the operator has requested a rotation of an active key. Its successor then replaces it as soon as the successor
+// may sign.
 func (k *Key) requested() bool { return k.Metadata != nil && k.Metadata.Requested != nil }
 
-// created returns when a key was created, or the zero time for an unmanaged key: every managed key is newer.
+// created returns the time at which a key was created. For an unmanaged key it returns the zero time, so that every managed key counts as
+// newer.
 func (k *Key) created() time.Time {
 	if k.Metadata == nil {
 		return time.Time{}
@@ -24,9 +26,9 @@ func (k *Key) ready() (at time.Time, ok bool) {
 	return k.Metadata.Seen.Add(time.Duration(k.Metadata.Wait)), true
 }
 
-// first returns the key that signs next if no key of the algorithm signs now, and the time from which it may sign. If several keys may sign
-// now, first returns the newest of them. Otherwise it returns the key that may sign earliest. An unreachable name server delays a key by
-// unreachableGrace.
+// first is for an algorithm without a key that signs. It returns the key that signs next, and the time from which that key may sign. If
+// several keys may sign now, first returns the newest of them. If none may sign yet, it returns the key that may sign earliest. An
+// unreachable name server delays a key by unreachableGrace.
 func (l keyring) first(now time.Time) (best *Key, due time.Time) {
 	for _, k := range l.pending {
 		at, ok := k.ready()
@@ -54,12 +56,13 @@ func latest(a, b time.Time) time.Time {
 type handover struct {
 	algorithm string
 	next      *Key      // nil: no key takes over
-	due       time.Time // the earliest time; zero: as soon as next may sign
+	due       time.Time // the earliest time of the hand-over; zero: as soon as next may sign
 	awaited   bool      // next must still be created
 }
 
-// handover returns the next hand-over of a keyring with an active key. Without standby keys, a pending key that is newer than the
-// active one takes over as soon as it may. An older one waits for rotate_every, or until the operator requests a rotation.
+// handover returns the next hand-over of a keyring with an active key. Without standby keys, a pending key that is newer than the active
+// key takes over as soon as it may sign. A pending key that is older waits until rotate_every has passed or the operator requests a
+// rotation.
 func (l keyring) handover(r Rules, now time.Time) handover {
 	h := handover{algorithm: l.algorithm, next: l.next(r, now)}
 	none := len(l.pending) == 0
@@ -95,9 +98,9 @@ func (l keyring) next(r Rules, now time.Time) *Key {
 // pairWindow is the longest time between the due times of two hand-overs that happen together.
 const pairWindow = 24 * time.Hour
 
-// activations returns the steps that activate keys. A first key signs as soon as it may. Hand-overs that are due within pairWindow happen
-// together, when all their next keys may sign. Each hand-over is a separate step. If a run is interrupted after the first hand-over of a
-// pair, the next run does the second.
+// activations returns the steps that activate keys. If no key of an algorithm signs yet, the first one is activated as soon as it may sign.
+// Hand-overs that are due within pairWindow happen together, as soon as all the new keys may sign. Each hand-over is a separate step. If a
+// run is interrupted after the first hand-over of a pair, the next run does the second.
 func activations(all []keyring, r Rules, now time.Time) []Step {
 	var steps []Step
 	var changes []handover
@@ -120,7 +123,7 @@ func activations(all []keyring, r Rules, now time.Time) []Step {
 	return steps
 }
 
-// together returns the steps of hand-overs that happen when all next keys may sign and the last hand-over is due.
+// together returns the steps of several hand-overs. They happen when the last of them is due and all the new keys may sign.
 func together(changes []handover) []Step {
 	var steps []Step
 	due := changes[len(changes)-1].due
@@ -145,8 +148,9 @@ func together(changes []handover) []Step {
 }
 
 // RotateNow requests a rotation of a domain's keys and reports whether it started one. Plan then returns steps that create a successor for
-// each active key without one. The successors sign as soon as they may. RotateNow does not start a rotation during another one, or if no
-// key signs. If dry is true, only the keys in memory change, so that Plan returns the steps that a request would cause.
+// each active key that has none. Each successor is activated as soon as it may sign. RotateNow starts no rotation in two cases: another one
+// is in progress, or no key signs. If dry is true, only the keys in memory change, so that Plan returns the steps that a request would
+// cause.
 func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) {
 	all := keyrings(keys, nil)
 	at, started := r.Store.Now().UTC(), false
@@ -158,8 +162,8 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 		return true
 	})
 	for _, l := range all {
-		// Possibly only one key of a pair has the request. Either the run that recorded the request was interrupted, or the other key was
-		// already replaced. In the second case, the successor of the other key was activated after the request.
+		// It is possible that only one key of a pair has the request. Either the run that recorded the request was interrupted, or the
+		// other key was already replaced. In the second case, the successor of the other key was activated after the request.
 		if l.active == nil || l.active.requested() || underWay && l.active.Since.After(at) {
 			continue
 		}
@@ -178,8 +182,8 @@ func (r *Rotator) RotateNow(domain string, keys []*Key, dry bool) (bool, error) 
 	return started, nil
 }
 
-// Awaited returns the pending keys of a domain that sign as soon as they may, at most one of each algorithm. It does not return
-// standby keys.
+// Awaited returns the pending keys of a domain that will be activated as soon as they may sign, at most one of each algorithm. It does not
+// return standby keys.
 func Awaited(keys []*Key, r Rules, now time.Time) []*Key {
 	var all []*Key
 	for _, l := range keyrings(keys, r.Algorithms) {
@@ -208,5 +212,5 @@ func NewestPending(keys []*Key, algorithm, selector string) *Key {
 	return nil
 }
 
-// NewestActive returns the key of an algorithm that signs, or nil.
+// NewestActive returns the key that signs for an algorithm, or nil.
 func NewestActive(keys []*Key, algorithm string) *Key { return keyringOf(keys, algorithm).active }

@@ -13,12 +13,13 @@ import (
 	"signpost/internal/domain"
 )
 
-// STATE_DIR/hosted/DOMAIN records that a domain is hosted, from just before its first key is activated until `dkimkey remove DOMAIN`.
-// Without this record, the domain of a lost key would look like one that was never signed, and its mail would be sent unsigned.
+// The file STATE_DIR/hosted/DOMAIN records that a domain is hosted. It is created just before the first key of the domain is activated, and
+// `dkimkey remove DOMAIN` deletes it. Without this record, a domain whose key was lost would look like a domain that never had a key. Its
+// mail would be sent unsigned.
 
 func (s Store) hostedPath(domain string) string { return filepath.Join(s.State, "hosted", domain) }
 
-// Host records that a domain is hosted. The caller holds the domain's lock.
+// Host marks a domain as hosted. The caller holds the domain's lock.
 func (s Store) Host(domain string) error {
 	path := s.hostedPath(domain)
 	err := s.tree().MakeDir(filepath.Dir(path))
@@ -31,7 +32,7 @@ func (s Store) Host(domain string) error {
 	return nil
 }
 
-// Unhost deletes the record that a domain is hosted. The caller holds the domain's lock.
+// Unhost deletes the file that records a domain as hosted. The caller holds the domain's lock.
 func (s Store) Unhost(domain string) error {
 	if err := s.tree().Remove(s.hostedPath(domain)); err != nil {
 		return fmt.Errorf("deleting the record of the hosted domain %s: %w", domain, err)
@@ -71,7 +72,7 @@ const reuseAfter = 14 * 24 * time.Hour
 
 func (s Store) pastPath(domain string) string { return filepath.Join(s.State, "removed", domain) }
 
-// past returns when each selector of a domain was removed. It returns an empty map if the domain was never removed.
+// past returns the time at which each selector of a domain was removed. It returns an empty map if the domain was never removed.
 func (s Store) past(domain string) (map[string]time.Time, error) {
 	past := map[string]time.Time{}
 	data, err := s.tree().Read(s.pastPath(domain))
@@ -111,12 +112,12 @@ func (s Store) rememberSelectors(domain string) error {
 	return s.writeJSON(s.pastPath(domain), past, s.State)
 }
 
-// MayBePublished reports whether the record of a key may be in DNS now or may have been.
+// MayBePublished reports whether the record of a key may be in DNS now, or may have been in DNS before.
 func (k *Key) MayBePublished() bool {
 	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual"
 }
 
-// WithPast returns keys, together with the keys that the domain had before it was removed. Rules.FreeSelector needs both.
+// WithPast returns the given keys, and the keys that the domain had before it was removed. Rules.FreeSelector needs both.
 func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	past, err := s.past(domain)
 	if err != nil {
@@ -129,9 +130,9 @@ func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 	return all, nil
 }
 
-// RemoveDomain deletes the keys of a domain, and then the record that the domain is hosted. The domain counts as hosted until its keys are
-// deleted, so that no message is signed by only one key of a pair. It returns the keys before the removal and the keys that could not be
-// removed.
+// RemoveDomain deletes the keys of a domain, and then the file that records the domain as hosted. The domain counts as hosted until its
+// keys are deleted, so that no message is signed by only one key of a pair. It returns the keys before the removal and the keys that could
+// not be removed.
 func (s Store) RemoveDomain(ctx context.Context, domain string) (before, left []*Key, err error) {
 	unlock, err := s.Lock(ctx, domain)
 	if err != nil {

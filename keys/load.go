@@ -23,7 +23,7 @@ type domainDir struct {
 	files  []fs.FileInfo
 }
 
-// stamp returns a string that changes with the name, inode, size, mode, owner or time of a file of the domain.
+// stamp returns a string for the files of the domain. It changes if the name, inode, size, mode, owner or time of any file changes.
 func (d domainDir) stamp() string {
 	var b strings.Builder
 	add := func(fi fs.FileInfo) {
@@ -75,7 +75,7 @@ func (d domainDir) keys(before *Set) []*Key {
 		}
 		name, isPEM := strings.CutSuffix(fi.Name(), ".pem")
 		if !isPEM {
-			// Metadata without a private key: the key was revoked or removed, or its file is missing.
+			// There is metadata without a private key: the key was revoked or removed, or its file is missing.
 			var isMetadata bool
 			if name, isMetadata = strings.CutSuffix(fi.Name(), ".json"); !isMetadata || d.has(name+".pem") {
 				continue
@@ -97,13 +97,13 @@ func (d domainDir) keys(before *Set) []*Key {
 	return keys
 }
 
-// foreign returns a key for a file with the name that opendkim-genkey(8) uses. The file is never read, because it may be a copy of a key
-// that signs elsewhere, and because another program has set its mode.
+// foreign returns a key for a file with the name that opendkim-genkey(8) uses. The file is never read, because another program has set its
+// mode. It may also be a copy of a key that signs on another host.
 func (d domainDir) foreign(name string) *Key {
 	k := &Key{Domain: d.domain, Selector: strings.ToLower(name), State: Unusable, Foreign: true}
 	path := filepath.Join(d.path, name+".private")
 	what := "rename it to SELECTOR.pem with mode 0600"
-	// The command is meant to be copied, so it contains only a valid selector.
+	// Users copy and paste this command, so it must contain only a valid selector.
 	if selector, err := domain.Parse(name); err == nil {
 		what = fmt.Sprintf("rename it to %s.pem with mode 0600, or run dkimkey import %s --domain %s --selector %s", selector, path, d.domain, selector)
 	}
@@ -118,7 +118,7 @@ func (d domainDir) key(name string) *Key {
 		k.Err = fmt.Errorf("%s: %q is not a selector; rename the file to SELECTOR.pem", filepath.Join(d.path, name+".pem"), name)
 		return k
 	}
-	if selector != name { // the key keeps its name, so that it cannot be mistaken for the key with the correct name
+	if selector != name { // the key keeps the wrong name, so that it is not mistaken for the key with the correct name
 		ext := ".pem"
 		if !d.has(name + ext) {
 			ext = ".json"
@@ -139,7 +139,7 @@ func (d domainDir) key(name string) *Key {
 			k.Since = fi.ModTime()
 		}
 	default:
-		// Without the metadata it is unknown whether the key may sign.
+		// Without the metadata, it is unknown whether the key may sign.
 		k.Err = err
 		return k
 	}

@@ -30,7 +30,7 @@ type Lease struct {
 	lock *durable.Lock
 }
 
-// check returns an error if root has taken over the lock. A lock file of another owner is ignored, because the owner of the
+// check returns an error if root has taken over the lock. check ignores a lock file that has another owner. Otherwise, the owner of the
 // directory could replace the lock to stop root.
 func (l *Lease) check() error {
 	if l == nil || l.lock == nil {
@@ -77,8 +77,8 @@ func (e *Busy) Holder() string {
 	return "process " + strconv.Itoa(e.PID)
 }
 
-// Lock locks a domain against other commands. It waits up to LockTimeout for the lock; the error is then a *Busy. Callers release the
-// lock during DNS lookups and other waits.
+// Lock locks a domain against other commands. It waits at most LockTimeout for the lock, and then returns a *Busy. Callers release the lock
+// during DNS lookups and other waits.
 func (s Store) Lock(ctx context.Context, domain string) (unlock func(), err error) {
 	return s.lockWithin(ctx, domain, cmp.Or(s.LockTimeout, lockTimeout))
 }

@@ -16,14 +16,14 @@ const (
 	Generated State = "generated" // created; its record is not published
 	Published State = "published" // its record is published, but not every server has it yet
 	Verified  State = "verified"  // every server has the record and a probe verifies; caches may have an older answer
-	Active    State = "active"    // signs if it is the newest of its algorithm
+	Active    State = "active"    // signs if it is the newest active key of its algorithm
 	Retiring  State = "retiring"  // no longer signs; its record stays in DNS for the mail that it signed
 	Revoked   State = "revoked"   // the record's p= is empty; the private key is deleted
 	Removed   State = "removed"   // the record is removed; the metadata reserves the selector
 	Unusable  State = "unusable"  // the file cannot be used, and there is no sign that the key was ever active
 )
 
-// Metadata is the content of SELECTOR.json. The state of a key follows from the times in it.
+// Metadata is the content of SELECTOR.json. The times in it determine the state of the key.
 type Metadata struct {
 	Domain    string    `json:"domain"`
 	Selector  string    `json:"selector"`
@@ -33,26 +33,26 @@ type Metadata struct {
 	Publish   string    `json:"publish"` // publish.method when the key was created
 	Created   time.Time `json:"created"`
 
-	Published *time.Time `json:"published,omitempty"` // when the record was published; manual: first found
-	Seen      *time.Time `json:"seen,omitempty"`      // since when every server has the record; reset if a server has another record
+	Published *time.Time `json:"published,omitempty"` // when the record was published; with publish.method manual: when it was first found
+	Seen      *time.Time `json:"seen,omitempty"`      // the time since which every server has the record; reset if a server has another record
 	Wait      Span       `json:"wait,omitempty"`      // how long the record must be visible before the key signs
-	Silent    *time.Time `json:"silent,omitempty"`    // since when a server has not answered, while the others have the record
+	Silent    *time.Time `json:"silent,omitempty"`    // the time since which a server has not answered, while the others have the record
 	Finding   string     `json:"finding,omitempty"`   // the result of the last check, as text
 	Reminded  *time.Time `json:"reminded,omitempty"`  // the last reminder to publish or empty the record
-	TTL       Span       `json:"ttl,omitempty"`       // of the record at the last check
+	TTL       Span       `json:"ttl,omitempty"`       // the TTL of the record at the last check
 	// OldTTL is the longest TTL of an earlier record at the selector: caches may still have it.
 	OldTTL Span `json:"old_ttl,omitempty"`
 
 	Activated *time.Time `json:"activated,omitempty"`
 	// Unsafe is set if the key was activated without a check of its record.
 	Unsafe bool `json:"unsafe_activated,omitempty"`
-	// Requested is when the operator requested a successor that takes over as soon as it may.
+	// Requested is the time at which the operator requested a rotation. The successor of the key then takes over as soon as it may sign.
 	Requested   *time.Time `json:"rotate_requested,omitempty"`
 	Imported    string     `json:"imported,omitempty"` // the file of the key if another program created it
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`
-	Confirmed   *time.Time `json:"confirmed,omitempty"` // manual: when DNS was first found not to have the key
+	Confirmed   *time.Time `json:"confirmed,omitempty"` // with publish.method manual: when a check first found that DNS no longer has the key
 	Removed     *time.Time `json:"removed,omitempty"`
 }
 
@@ -75,7 +75,7 @@ func (m *Metadata) State() State {
 	return Generated
 }
 
-// since returns when the key entered its state.
+// since returns the time at which the key entered its present state.
 func (m *Metadata) since() time.Time {
 	for _, t := range []*time.Time{m.Removed, m.Revoked, m.Retired, m.Activated, m.Seen, m.Published} {
 		if t != nil {
@@ -95,9 +95,9 @@ func (m *Metadata) unfinished() bool {
 	return s == Generated || s == Published && m.Imported != ""
 }
 
-// RecordUnseen reports whether the record at the selector may belong to another key: the record of this key was never found, and
-// Signpost has not published it. If publish.method is manual, this applies to imported keys only, because dkimkey has asked the
-// operator to publish the others.
+// RecordUnseen reports whether the record at the selector may belong to another key. This is so if the record of this key was never found
+// and Signpost has not published it. If publish.method is manual, RecordUnseen is true only for imported keys, because dkimkey has asked
+// the operator to publish the records of all other keys.
 func (m *Metadata) RecordUnseen() bool {
 	return m.Seen == nil && (m.Imported != "" || m.Published == nil && m.Publish != "manual")
 }

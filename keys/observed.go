@@ -42,7 +42,7 @@ func (s Store) observed(k *Key) *Metadata {
 	return l
 }
 
-// awaited reports whether k is an unmanaged key that does not sign because its record was not found in DNS.
+// awaited reports whether k is an unmanaged key that does not sign yet because its record was not found in DNS.
 func (k *Key) awaited() bool { return k.Metadata == nil && k.usable() && k.State == Published }
 
 // observe writes the observation of a key. If the key is activated, observe first records its domain as hosted.

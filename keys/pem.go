@@ -22,7 +22,7 @@ import (
 const maxPEM = 64 << 10
 
 // readPEM reads a private key file in PKCS#8 or PKCS#1 format. It returns an error if the mode of the file is not private: see
-// checkPrivate. No byte of the key is ever in an error.
+// checkPrivate. An error never contains a byte of the key.
 func (d domainDir) readPEM(name string) (crypto.Signer, error) {
 	f, err := d.openPEM(name)
 	if err != nil {
@@ -92,7 +92,7 @@ func (d domainDir) openPEM(name string) (*os.File, error) {
 	return f, nil
 }
 
-// statPEM returns the file info of a key. If it is a link that root does not follow, it returns the info of the link.
+// statPEM returns the file info of a key. If the key is a link that root does not follow, statPEM returns the file info of the link.
 func (d domainDir) statPEM(name string) (fs.FileInfo, error) {
 	if fi, err := d.dir.Stat(name); err == nil {
 		return fi, nil
@@ -103,8 +103,8 @@ func (d domainDir) statPEM(name string) (fs.FileInfo, error) {
 	return d.dir.Lstat(name)
 }
 
-// openLink opens a key that is a link to a file outside of the tree. Root follows only links of root. The key is only read, so the
-// owner of the directory gains nothing by replacing the link in the meantime.
+// openLink opens a key that is a link to a file outside of the tree. If this process runs as root, it follows only links that root owns.
+// The key is only read, so the owner of the directory gains nothing by replacing the link in the meantime.
 func (d domainDir) openLink(name string, flags int) (*os.File, error) {
 	path := filepath.Join(d.path, name)
 	target, err := d.dir.Readlink(name)
@@ -163,8 +163,8 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	return nil, errors.New("the key is neither RSA nor Ed25519")
 }
 
-// checkPrivate returns an error if other users can read or change a key file, or a group that is neither this process's nor the
-// directory's. It does not check the modes of systemd credentials.
+// checkPrivate returns an error if a key file is accessible to other users. It also returns an error if the file is accessible to a group
+// that is neither a group of this process nor the group of the directory. It does not check the modes of systemd credentials.
 func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", path)

@@ -13,7 +13,7 @@ type Rules struct {
 	RotateEvery time.Duration // 0: never
 	RetireAfter time.Duration
 	KeepRevoked time.Duration
-	Ring        map[string][]string // algorithm -> selectors; empty: dated ones
+	Ring        map[string][]string // the selectors for each algorithm; if empty, selectors are dated
 	Method      string              // publish.method
 	TTL         time.Duration
 }
@@ -47,8 +47,8 @@ type Step struct {
 	Due       time.Time
 }
 
-// Since returns the time at which a step became due or will become due. A step that Plan returns with the current time has been due since
-// the key entered its state. The check of a verified key is repeated in each run, so it is never overdue.
+// Since returns the time at which a step became due or will become due. If Plan returns a step with the current time, the step has been due
+// since the key entered its state. The check of a verified key is repeated in each run, so it is never overdue.
 func (s Step) Since(now time.Time) time.Time {
 	again := s.Do == DoCheck && s.Key.State == Verified
 	if s.Key != nil && s.Due.Equal(now) && s.Key.Since.Before(now) && !again {
@@ -63,10 +63,10 @@ type keyring struct {
 	active    *Key   // the newest active key, which signs
 	older     []*Key // the other active keys
 	pending   []*Key // keys that do not sign yet, the newest first
-	unmanaged bool   // the daemon activates a key: a systemd credential, or an unmanaged key whose record was not found yet
+	unmanaged bool   // the daemon will activate a key: a systemd credential, or an unmanaged key whose record was not found yet
 }
 
-// keyrings returns the keyrings that have active or pending keys, and those of algorithms.
+// keyrings returns the keyrings that have active or pending keys, and also an empty keyring for each other algorithm of the configuration.
 func keyrings(keys []*Key, algorithms []string) []keyring {
 	var all []keyring
 	for _, a := range []string{"rsa", "ed25519"} {
@@ -123,7 +123,7 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 		switch {
 		case k.State == Retiring && k.Metadata.Compromised:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, now}) // immediately, in any case
-		// No record is revoked until the record of an active key was found: the old record may be the only correct one.
+		// No record is revoked before the record of an active key has been found, because the old record may be the only correct one.
 		case k.State == Retiring && seen:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
 		case k.State == Revoked:
@@ -136,7 +136,8 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 	return steps
 }
 
-// createAt returns when the next key of an algorithm must be created. ok is false if none is needed, or if the domain was never added.
+// createAt returns the time at which the next key of an algorithm must be created. ok is false if none is needed, or if the domain was
+// never added.
 func (l keyring) createAt(r Rules, now time.Time, known bool) (time.Time, bool) {
 	switch {
 	case !known, len(l.pending) > 0, l.active == nil && l.unmanaged:
@@ -188,7 +189,8 @@ func (l keyring) settle(r Rules, now time.Time) []Step {
 func (k *Key) seen() bool { return k.Metadata == nil || k.Metadata.Seen != nil }
 
 // FreeSelector returns the next selector of a ring: one that was never used, or else the one that has been unused for the longest time.
-// A selector is not free while its old record may be in a cache or its signatures in transit. FreeSelector returns "" if none is free.
+// A selector is not free while caches may have its old record, or while mail with its signatures may be in transit. FreeSelector returns ""
+// if none is free.
 func (r Rules) FreeSelector(keys []*Key, algorithm string, now time.Time) string {
 	best, bestAt := "", time.Time{}
 	for _, selector := range r.Ring[algorithm] {

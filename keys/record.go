@@ -21,11 +21,11 @@ type Change struct {
 	Action   string `json:"action"` // "add", "replace" or "remove"
 	Domain   string `json:"domain"`
 	Selector string `json:"selector"`
-	Name     string `json:"name"` // of the record, without a final dot
+	Name     string `json:"name"` // the name of the record, without a final dot
 	Type     string `json:"type"` // "TXT"
 	TTL      int    `json:"ttl"`  // seconds
 	Text     string `json:"text,omitempty"`
-	// Strings is Text split for a TXT record, in strings of at most 255 bytes.
+	// Strings is Text, split into the strings of a TXT record, each of at most 255 bytes.
 	Strings []string `json:"strings,omitempty"`
 }
 
@@ -36,7 +36,8 @@ const (
 	Remove  = "remove"
 )
 
-// Publisher publishes records in DNS. Publish returns when the primary has the change. Other name servers may have it later.
+// Publisher publishes records in DNS. Publish returns as soon as the primary has the change. Other name servers may receive the change
+// later.
 type Publisher interface {
 	Publish(ctx context.Context, c Change) error
 }

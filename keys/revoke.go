@@ -108,8 +108,8 @@ func (r *Rotator) remove(ctx context.Context, l *Metadata, rules Rules) error {
 	return r.finish(l, done)
 }
 
-// Compromised records that a key is compromised, so that it stops signing. The next Run revokes it, and activates a successor whose
-// record has been visible for long enough.
+// Compromised marks a key as compromised, so that it stops signing. The next Run revokes it, and activates a successor whose record has
+// been visible for long enough.
 func (r *Rotator) Compromised(k *Key) error {
 	l, err := r.MetadataOf(k)
 	if err != nil {
@@ -140,7 +140,7 @@ func (r *Rotator) Leaked(ctx context.Context, domain, selector string) (before K
 	return before, r.Compromised(k)
 }
 
-// SignNothing deletes the record that a domain is hosted, so that its mail is sent unsigned. It does nothing if another command has
+// SignNothing deletes the file that records a domain as hosted, so that its mail is sent unsigned. It does nothing if another command has
 // activated a key in the meantime. The next activation records the domain as hosted again.
 func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
 	unlock, err := r.Store.TakeOver(ctx, domain)
@@ -155,11 +155,11 @@ func (r *Rotator) SignNothing(ctx context.Context, domain string) error {
 	return r.Store.Unhost(domain)
 }
 
-// RevokeSteps returns what the operator must do about a compromised key if publish.method is manual, in this order. The record of the
-// compromised key comes first: anyone with the key can sign for the domain until its record is empty.
+// RevokeSteps returns the steps that the operator must take about a compromised key if publish.method is manual. The order of the steps
+// matters. The record of the compromised key comes first: anyone with the key can sign for the domain until its record is empty.
 func (s *Set) RevokeSteps(k *Key) []string {
 	var steps []string
-	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // otherwise the record belongs to another key
+	if k.Metadata == nil || !k.Metadata.RecordUnseen() { // if this is not true, the record belongs to another key
 		steps = append(steps, fmt.Sprintf("replace the TXT record at %s with %q", RecordName(k.Domain, k.Selector), revokedRecord(k.Algorithm)))
 	}
 	if next := NewestPending(s.Of(k.Domain), k.Algorithm, ""); next != nil {

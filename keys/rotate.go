@@ -18,7 +18,7 @@ type Rotator struct {
 	Publisher func(domain string) (Publisher, error) // not called if publish.method is manual
 	Checker   *Checker
 	Random    io.Reader
-	// Done is called for each completed step. Needs is called for each action that the operator must take; the metadata may be nil.
+	// Done is called for each completed step. Needs is called for each action that the operator must take. The metadata may be nil.
 	Done  func(domain, what string)
 	Needs func(domain, what string, l *Metadata)
 	// Warn is called by RunAll if the clock jumped.
@@ -114,8 +114,7 @@ func (r *Rotator) look(ctx context.Context, k *Key, signer crypto.Signer) (s Obs
 	return s, now != nil && now.State == k.State && reflect.DeepEqual(now.Metadata, k.Metadata), nil
 }
 
-// host records the domain as hosted if the domain has an active key but no such record. This can happen after a partial restore from a
-// backup.
+// host marks the domain as hosted if it has an active key and is not marked yet. This can happen after a partial restore from a backup.
 func (r *Rotator) host(domain string, set *Set) error {
 	if len(set.Domains()) == 0 || r.Store.tree().Exists(r.Store.hostedPath(domain)) {
 		return nil
@@ -161,8 +160,8 @@ func (r *Rotator) next(keys []*Key, domain string, tried map[string]bool) (Step,
 	return Step{}, false
 }
 
-// clean deletes what an interrupted run left: temporary files, metadata whose key was never written, and private keys that their
-// metadata records as deleted.
+// clean deletes the files that an interrupted run left. These are temporary files, metadata whose key was never written, and private keys
+// whose metadata states that they are deleted.
 func (r *Rotator) clean(domain string, keys []*Key) error {
 	if err := r.Store.removeWhere(domain, isTemp); err != nil {
 		return err

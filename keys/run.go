@@ -36,7 +36,7 @@ func (r *Rotator) checkClock(now time.Time) {
 	}
 	var last lastRun
 	if err != nil || json.Unmarshal(data, &last) != nil || last.At.IsZero() {
-		// User signpost can write the file and must not be able to stop root.
+		// The user signpost can write the file, but must not be able to stop root.
 		r.Frozen = true
 		r.Warn(fmt.Sprintf("cannot read %s, so the time of the last run is unknown: this run revokes only compromised keys and removes no record", filepath.Join(r.Store.State, lastRunFile)))
 		return
@@ -59,8 +59,8 @@ func (r *Rotator) recordRun(now time.Time) error {
 	return r.Store.WriteState(lastRunFile, append(data, '\n'))
 }
 
-// RunAll calls Run for several domains concurrently. It calls begin before each domain and failed for each error, possibly from several
-// goroutines at the same time.
+// RunAll calls Run for several domains concurrently. It calls the function begin before each domain, and the function failed for each
+// error. These calls may come from several goroutines at the same time.
 func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int), failed func(error)) {
 	now := r.Store.Now()
 	r.checkClock(now)
@@ -90,7 +90,7 @@ func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int
 	}
 }
 
-// RequestRotation calls RotateNow under the lock of the domain. If no rotation was started, note is the reason.
+// RequestRotation calls RotateNow under the lock of the domain. If no rotation was started, the result note states the reason.
 func (r *Rotator) RequestRotation(ctx context.Context, domain string) (note string, err error) {
 	unlock, err := r.Store.Lock(ctx, domain)
 	if err != nil {
@@ -111,7 +111,7 @@ func (r *Rotator) RequestRotation(ctx context.Context, domain string) (note stri
 	return "there is no active key to replace", nil
 }
 
-// PlanOf returns the steps of a domain. If rotateNow is true, it returns the steps that a RequestRotation would cause.
+// PlanOf returns the steps of a domain. If rotateNow is true, it returns the steps that would follow from a call of RequestRotation.
 func (r *Rotator) PlanOf(domain string, rotateNow bool) ([]Step, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {
@@ -147,7 +147,7 @@ func (r *Rotator) NeedSelectors(domain string) error {
 	return nil
 }
 
-// Waiting returns a text that states what the next key of a domain waits for before it signs. It returns "" if no key waits.
+// Waiting returns a text that states what must happen before the next key of a domain signs. It returns "" if no key waits.
 func (r *Rotator) Waiting(domain string) (string, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {

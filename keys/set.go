@@ -34,7 +34,7 @@ type Key struct {
 	Err       error         // why the file cannot be used
 	Elsewhere bool          // it is a systemd credential, which only the daemon's unit can read
 	Foreign   bool          // the file has OpenDKIM's name; Err states what to do about it
-	unread    bool          // LoadMetadata did not read the file, but it passed the other checks
+	unread    bool          // LoadMetadata did not read the file, but the file passed the other checks
 }
 
 // usable reports whether the private key can be used.
@@ -44,7 +44,7 @@ func (k *Key) usable() bool { return k.Signer != nil || k.unread }
 type Set struct {
 	keys    map[string][]*Key // by domain, then by selector
 	stamps  map[string]string // by domain: see domainDir.stamp
-	instead map[string]string // domain and algorithm -> selector that signs instead of the newest active key: see Guard
+	instead map[string]string // maps domain and algorithm to the selector that signs instead of the newest active key: see Guard
 	// misplaced are the paths of key files directly in the keys directory.
 	misplaced []string
 }
@@ -56,9 +56,9 @@ func (s Store) LoadMetadata() (*Set, error) {
 	return s.Load(nil)
 }
 
-// Load reads the keys directory. It takes unchanged keys from before, which is an earlier Set or nil. If a key cannot be read, Load sets
-// Err of that key. It then returns the earlier version of the key, or a key without a Signer. Load returns an error only if the directory
-// as a whole cannot be read.
+// Load reads the keys directory. The parameter before is an earlier Set or nil. Load does not read keys again that have not changed since.
+// If a key cannot be read, Load sets Err of that key. The Set then has the earlier version of the key, or a key without a Signer. Load
+// returns an error only if the directory as a whole cannot be read.
 func (s Store) Load(before *Set) (*Set, error) {
 	dir, err := s.openKeys()
 	if err != nil {
@@ -181,8 +181,9 @@ func (s Store) addDomain(set *Set, keysDir *os.Root, name string, before *Set) {
 	}
 }
 
-// readStable reads the keys until their files do not change during the read. It returns the keys and their stamp. If the files keep
-// changing, it returns the keys in before, which were consistent, without a stamp. The next reload then reads the files again.
+// readStable reads the keys until their files do not change during the read. It returns the keys and their stamp. If the files do not stop
+// changing, it returns the keys of the earlier Set, which are consistent. It then returns no stamp. The next reload then reads the files
+// again.
 func (d *domainDir) readStable(before *Set) (keys []*Key, stamp string, err error) {
 	for range maxReads {
 		now := d.stamp()
@@ -205,7 +206,7 @@ func (d *domainDir) readStable(before *Set) (keys []*Key, stamp string, err erro
 	return keys, "", nil
 }
 
-// withError returns the keys of a domain whose directory cannot be read, with the error. Keys that were read before stay in use.
+// withError returns the keys of a domain whose directory cannot be read. It adds the error to them. Keys that were read before stay in use.
 func (s *Set) withError(domain string, err error) []*Key {
 	if s == nil || len(s.keys[domain]) == 0 {
 		return []*Key{{Domain: domain, State: Unusable, Err: err}}
@@ -219,7 +220,7 @@ func (s *Set) withError(domain string, err error) []*Key {
 	return keys
 }
 
-// misnamed returns the error of a file or directory whose name is not in lower case or not an A-label.
+// misnamed returns the error of a file or directory whose name contains upper case or is not made of A-labels.
 func misnamed(path, name string) error {
 	what := "to lower case"
 	if strings.ContainsFunc(filepath.Base(path), func(r rune) bool { return r >= utf8.RuneSelf }) {

@@ -14,14 +14,14 @@ type Status struct {
 	*Key
 	Signs  bool
 	Next   string // what happens next
-	Action string // what the operator must do; empty: nothing. If the file is unusable, how to correct it besides what Err states
+	Action string // what the operator must do; empty: nothing. For an unusable file, it has only remedies that Err does not state
 	Steps  []Step // the steps of this key, due and future
 }
 
 const (
-	// oldKey is the age from which the status recommends a rotation: M3AAWG recommends a new key every six months.
+	// oldKey is the age of a key from which the status recommends a rotation: M3AAWG recommends a new key every six months.
 	oldKey = 180 * 24 * time.Hour
-	// publishGrace is the time within which a record that a program publishes must become visible in DNS.
+	// publishGrace is the time within which a record must become visible in DNS if a program publishes it.
 	publishGrace = 24 * time.Hour
 	// manualGrace is the time within which the operator must publish or empty a record. rotate repeats its reminder at this interval.
 	manualGrace = 7 * 24 * time.Hour
@@ -34,7 +34,7 @@ const (
 	timeFormat = "2006-01-02 15:04"
 )
 
-// Status returns every key, by domain and selector.
+// Status returns every key, sorted by domain and selector.
 func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 	var all []Status
 	for _, domain := range s.Known() {
@@ -57,7 +57,7 @@ func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 // Unusable reports whether the key's file cannot be used, which always needs an action. Err is the cause, and its text is not in Action.
 func (s Status) Unusable() bool { return s.Err != nil && !s.Elsewhere }
 
-// Unseen reports whether a key was activated by --unsafe-activate and its record has not been found in DNS since.
+// Unseen reports whether a key was activated by --unsafe-activate, and no check has found its record in DNS since then.
 func (k *Key) Unseen() bool {
 	return k.Metadata != nil && k.State == Active && k.Metadata.Unsafe && k.Metadata.Seen == nil
 }
@@ -128,8 +128,8 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	return next
 }
 
-// retiring returns what happens next to a retiring key. While no key signs, Plan keeps its record unless the key is compromised:
-// it may be the only correct record.
+// retiring returns what happens next to a retiring key. While no key signs, Plan keeps the record of the retiring key, because it may be
+// the only correct record. Plan does not keep the record of a compromised key.
 func (s Status) retiring() string {
 	due, planned := s.due(DoRevoke)
 	switch {

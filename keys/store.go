@@ -1,7 +1,7 @@
 // Package keys stores, rotates and checks the DKIM keys.
 //
-// KEYS_DIR/DOMAIN/SELECTOR.pem is a private key and KEYS_DIR/DOMAIN/SELECTOR.json its [Metadata]. The JSON file is written before the
-// PEM file and deleted after it, so that a managed key always has metadata. A PEM file without a JSON file is an unmanaged key.
+// KEYS_DIR/DOMAIN/SELECTOR.pem is a private key. KEYS_DIR/DOMAIN/SELECTOR.json is its [Metadata]. The JSON file is written before the PEM
+// file and deleted after it, so that a managed key always has metadata. A PEM file without a JSON file is an unmanaged key.
 //
 // [Store] reads and writes these files. [Plan] returns the steps that are due for a domain, and a [Rotator] does them. A [Checker]
 // compares the records in DNS with the keys. The daemon signs with the [Snapshot] of a [Watcher]:
@@ -60,7 +60,7 @@ func (s Store) metadataPath(domain, selector string) string {
 	return filepath.Join(s.Dir, domain, selector+".json")
 }
 
-// readMetadata reads SELECTOR.json. The error is fs.ErrNotExist if there is none.
+// readMetadata reads SELECTOR.json. The error is fs.ErrNotExist if the file does not exist.
 func (s Store) readMetadata(domain, selector string) (*Metadata, error) {
 	path := s.metadataPath(domain, selector)
 	data, err := s.tree().Read(path)
@@ -75,7 +75,7 @@ func parseMetadata(path string, data []byte, domain, selector string) (*Metadata
 	if err := json.Unmarshal(data, &l); err != nil {
 		return nil, damaged(path, err)
 	}
-	// The names become part of the path when the metadata is written again.
+	// The domain and the selector become parts of the path when the metadata is written again.
 	if l.Domain != domain || l.Selector != selector {
 		return nil, fmt.Errorf("%s describes selector %q of %q, not the key beside it; correct it, or remove it if the key is unmanaged", path, l.Selector, l.Domain)
 	}
@@ -150,8 +150,8 @@ func (s Store) removePEM(domain, selector string) error {
 	return nil
 }
 
-// removeWhere deletes the files and links of a domain that are unwanted. Other directory entries stay, because dkimkey creates none. It
-// returns the error of the first file that cannot be deleted.
+// removeWhere deletes those files and links of a domain for which the function unwanted returns true. Other directory entries stay, because
+// dkimkey creates none. It returns the error of the first file that cannot be deleted.
 func (s Store) removeWhere(domain string, unwanted func(name string) bool) error {
 	dir, err := s.tree().Open(s.domainDir(domain))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -180,7 +180,8 @@ func (s Store) removeWhere(domain string, unwanted func(name string) bool) error
 	return durable.Sync(dir)
 }
 
-// Remove deletes all keys of a domain, each PEM file before its JSON file, and the observations of them. The caller holds the lock.
+// Remove deletes all keys of a domain and the observations of these keys. It deletes each PEM file before its JSON file. The caller holds
+// the lock.
 func (s Store) Remove(domain string) error {
 	if err := s.rememberSelectors(domain); err != nil {
 		return err
@@ -194,7 +195,7 @@ func (s Store) Remove(domain string) error {
 			return err
 		}
 	}
-	// A directory with other files stays.
+	// If the directory has other files, Remove does not delete the directory.
 	if err := s.tree().Remove(s.domainDir(domain)); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
 		return fmt.Errorf("removing the directory of %s: %w", domain, err)
 	}

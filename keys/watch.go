@@ -25,8 +25,8 @@ type Watcher struct {
 	now   atomic.Pointer[Snapshot]
 
 	mu    sync.Mutex // one reload at a time
-	fault string     // the last error in the log, so that each is logged once
-	// instead is the instead map of each Set. It is replaced, never changed.
+	fault string     // the last error that was logged, so that each error is logged once
+	// This map becomes the instead field of each Set. It is replaced, never changed.
 	instead map[string]string
 }
 
@@ -67,7 +67,8 @@ func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Instead selects another key that signs instead of a domain's newest key of an algorithm. Selector "" restores the newest key.
+// Instead makes the key with the given selector sign in place of the domain's newest key of an algorithm. If selector is "", the newest key
+// signs again.
 func (w *Watcher) Instead(domain, algorithm, selector string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -107,7 +108,7 @@ func (w *Watcher) Reload() {
 	w.announce(old, snap)
 }
 
-// same reports whether two Snapshots are from the same files and all keys could be read.
+// same reports whether two Snapshots are from the same files, and all keys could be read.
 func (s *Snapshot) same(old *Snapshot) bool {
 	if !maps.Equal(s.Hosted, old.Hosted) || !maps.Equal(s.Set.stamps, old.Set.stamps) || !slices.Equal(s.Set.misplaced, old.Set.misplaced) {
 		return false
@@ -148,8 +149,8 @@ func (w *Watcher) load(old *Snapshot) (*Snapshot, error) {
 	return &Snapshot{Set: set, Hosted: hosted}, nil
 }
 
-// adopt records a domain as hosted if the domain has an active key but no such record. This can happen after a partial restore from a
-// backup. The lock ensures that dkimkey is not removing the domain. If another process holds the lock, the next reload tries again.
+// adopt marks a domain as hosted if it has an active key and is not marked yet. This can happen after a partial restore from a backup. The
+// lock ensures that dkimkey is not removing the domain. If another process holds the lock, the next reload tries again.
 func (w *Watcher) adopt(domain string) error {
 	unlock, err := w.store.TryLock(domain)
 	if busy := (*Busy)(nil); errors.As(err, &busy) {

@@ -1,13 +1,13 @@
 package milter
 
-// buffers is the pool of read buffers that no connection uses at the moment. All connections share it.
+// buffers is the pool of read buffers that are currently not in use. All connections share it.
 type buffers chan *[bufferSize]byte
 
 const (
 	// bufferSize is the maximum number of bytes read at a time: Postfix sends a body in pieces of this size.
 	bufferSize = 64 << 10
-	// keptBuffers is the maximum number of unused buffers in the pool. Few connections need a buffer at a time: about one for each
-	// processor, and each connection that waits for the rest of a packet.
+	// keptBuffers is the maximum number of unused buffers in the pool. Only a few connections need a buffer at the same time: about one
+	// connection for each processor, and the connections that wait for the rest of a packet.
 	keptBuffers = 16
 )
 

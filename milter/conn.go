@@ -20,14 +20,14 @@ type conn struct {
 	cancel  func() // ends the connection's context
 	buffers buffers
 
-	lent     *[bufferSize]byte // from buffers; nil if there are no unread bytes, or if buf is larger
-	buf      []byte            // lent, or a larger buffer of its own
+	lent     *[bufferSize]byte // a buffer from the pool; nil if there are no unread bytes, or if buf is a larger buffer
+	buf      []byte            // the memory of lent, or a larger buffer of this connection
 	from, to int               // the unread bytes are buf[from:to]
 	got      int               // number of bytes that the last read returned
 	gotErr   error             // error of the last read
 	readFD   func(fd uintptr) bool
 	deadline time.Time // of reads, as last set
-	out      []byte    // empty; its memory is reused for the next answer
+	out      []byte    // empty between answers; the next answer reuses its memory
 
 	mu       sync.Mutex
 	busy     bool // a message is in progress
@@ -49,7 +49,7 @@ func newConn(nc net.Conn, buffers buffers, cancel context.CancelFunc) (*conn, er
 	return c, nil
 }
 
-// next reads the head of a packet: its code and the size of its data. The caller must read the data before the next call, with
+// next reads the head of a packet, and returns the code and the size of the data. The caller must read the data before the next call, with
 // take or piece.
 func (c *conn) next() (code byte, size int, err error) {
 	if err := c.need(packetHead); err != nil {
@@ -77,7 +77,7 @@ func (c *conn) take(size int) ([]byte, error) {
 	return data, nil
 }
 
-// piece returns the data that has arrived, at least one byte and at most size. It is valid until the next read.
+// piece returns the data that has arrived, at least one byte and at most size bytes. It is valid until the next read.
 func (c *conn) piece(size int) ([]byte, error) {
 	if err := c.need(min(size, 1)); err != nil {
 		return nil, cut(err)
@@ -93,7 +93,7 @@ func cut(err error) error {
 	return err
 }
 
-// need reads until at least n bytes are unread.
+// need reads until buf has at least n unread bytes.
 func (c *conn) need(n int) error {
 	for c.to-c.from < n {
 		if err := c.read(n); err != nil {
@@ -182,7 +182,7 @@ func (c *conn) send(answer []byte) error {
 	return err
 }
 
-// maxKept is how many bytes of memory for answers a connection keeps between messages.
+// maxKept limits the memory for answers, in bytes, that a connection keeps between messages.
 const maxKept = 4 << 10
 
 // handshake negotiates version, actions and events. If the client sends nothing, handshake returns io.EOF, which is not logged: port
@@ -218,14 +218,14 @@ func (c *conn) handshake() error {
 	return c.send(appendOptions(c.out))
 }
 
-// begin records that a message is in progress.
+// begin notes that a message is in progress.
 func (c *conn) begin() {
 	c.mu.Lock()
 	c.busy = true
 	c.mu.Unlock()
 }
 
-// idle records that no message is in progress. It reports whether the connection must be closed now.
+// idle notes that no message is in progress. It reports whether the connection must be closed now.
 func (c *conn) idle() (end bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

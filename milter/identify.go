@@ -15,7 +15,7 @@ import (
 // ErrAnother is the error of Identify if a milter other than Signpost answers.
 var ErrAnother = errors.New("it is another milter")
 
-// The flags that Postfix offers: all SMFIF_* flags, which include needActions, and all SMFIP_* flags, which include needEvents.
+// Postfix offers all SMFIF_* and all SMFIP_* flags. The former include needActions, the latter needEvents.
 const (
 	allActions = milter.OptAction(0x1ff)
 	allEvents  = milter.OptProtocol(0x1fffff)
@@ -23,7 +23,7 @@ const (
 
 // Identify connects to a milter socket, negotiates as Postfix does, and closes the connection. It returns nil if Signpost answers before
 // ctx ends, and ErrAnother if another milter does. It recognizes Signpost by the options that the server requests. network is "tcp" or
-// "unix". The client code is that of go-milter, so that it does not repeat the mistakes of this package.
+// "unix". Identify uses the client of go-milter. If it used code of this package, client and server could have the same mistakes.
 func Identify(ctx context.Context, network, address string) error {
 	d := &dialer{ctx: ctx}
 	s, err := milter.NewClientWithOptions(network, address, milter.ClientOptions{Dialer: d, ActionMask: allActions, ProtocolMask: allEvents}).Session()

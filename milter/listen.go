@@ -16,14 +16,14 @@ import (
 // listenTimeout limits the lookup of a host name in an address, and the connection to a socket that may be stale.
 const listenTimeout = 5 * time.Second
 
-// Listen opens a socket for Postfix. network is "tcp" or "unix". Listen sets the mode of a unix socket. It also sets the group, unless
-// that is empty or does not exist on this machine. Listen replaces a socket file on which no process listens. If a process listens on it,
+// Listen opens a socket for Postfix. network is "tcp" or "unix". Listen sets the mode of a unix socket. It also sets the group, unless the
+// group is empty or does not exist on this machine. Listen replaces a socket file on which no process listens. If a process listens on it,
 // Listen returns an error.
 func Listen(network, address string, mode fs.FileMode, group string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
 	defer cancel()
 	if network != "unix" {
-		// Keep-alive is off, because it takes four system calls for each connection. readTimeout detects a dead peer.
+		// TCP keep-alive is off, because it takes four system calls for each connection. A dead peer is detected by readTimeout.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, network, address)
 		if err != nil {
 			return nil, fmt.Errorf("listening on inet:%s: %w", address, err)

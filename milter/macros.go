@@ -2,12 +2,12 @@ package milter
 
 import "bytes"
 
-// macros are the macros of one packet that this package uses.
+// macros holds those macros of one packet that this package uses.
 type macros struct {
 	addr, name, ptr, daemon, mta string // at CONNECT
 	smtp                         bool   // {client_connections} is set; smtpd(8) sends it, cleanup(8) does not
 	login                        string // at MAIL
-	queueID                      string // at the end of the header and of the message
+	queueID                      string // Postfix sends it at the end of the header and at the end of the message
 }
 
 // readMacros parses the data of a macro packet: the code of the event, then alternating names and values.

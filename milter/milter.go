@@ -53,15 +53,16 @@ type Message interface {
 	Finish(ctx context.Context) (Edits, Reply)
 }
 
-// Edits are the changes to a message that is not rejected. Deletions are applied first, then insertions in their order. So of two
-// insertions at index 0, the second is above the first.
+// Edits are the changes to a message that is not rejected. Deletions are applied first, then insertions in their order. If there are two
+// insertions at index 0, the second one ends up above the first.
 type Edits struct {
 	Delete []Deletion  `json:"delete,omitempty"`
 	Insert []Insertion `json:"insert,omitempty"`
-	Hold   string      `json:"hold,omitempty"` // if not empty, Postfix puts the message into its hold queue for this reason
+	Hold   string      `json:"hold,omitempty"` // if it is not empty, Postfix puts the message into its hold queue and logs this reason
 }
 
-// Deletion deletes a field. Index is the number of the field among those of its name, counted from 1 in the order of the calls of Header.
+// Deletion deletes a field. Index is the position of the field among the fields of the same name. It counts from 1, in the order of the
+// calls of Header.
 type Deletion struct {
 	Name  string `json:"name"`
 	Index int    `json:"index"`
@@ -83,7 +84,7 @@ type Reply struct {
 
 // Options configure a Server. Begin, Broken and Log are required.
 type Options struct {
-	// Begin is called for each message, at the first recipient that Postfix accepted. ctx ends with the message, also if the message is
+	// Begin is called for each message, at the first recipient that Postfix accepted. ctx ends with the message, even if the message is
 	// aborted.
 	Begin func(ctx context.Context, s Session, e Envelope) Message
 	// Broken returns the reply to a message whose handler panicked, or whose packets were malformed. The reply must not accept the
@@ -92,14 +93,14 @@ type Options struct {
 	Log    *slog.Logger
 	// Panicked, if not nil, is called after each panic of a handler.
 	Panicked func()
-	// Connections is the maximum number of open connections; further ones wait. 0 means DefaultConnections.
+	// Connections is the maximum number of open connections. Further connections wait. 0 means DefaultConnections.
 	Connections int
 }
 
 // Limits.
 const (
 	// DefaultConnections is the default of Options.Connections. Postfix opens one connection for each smtpd(8) and cleanup(8) process, by
-	// default 200 in total. More than ten times as many indicate a fault or an attack.
+	// default 200 in total. The default is ten times this number. More connections indicate a fault or an attack.
 	DefaultConnections = 2000
 	// readTimeout limits the wait for the next packet. Postfix sends nothing while it waits for its client: for 300 seconds
 	// (smtpd_timeout), and longer at the end of a message.
@@ -110,6 +111,6 @@ const (
 	writeTimeout = 30 * time.Second
 	// FinishTimeout limits Message.Finish. It is well below Postfix's milter_content_timeout of 300 seconds.
 	FinishTimeout = 120 * time.Second
-	// DrainTimeout is how long messages in progress may continue after a stop was requested.
+	// DrainTimeout limits how long messages in progress may continue after a stop was requested.
 	DrainTimeout = 30 * time.Second
 )

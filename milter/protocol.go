@@ -34,7 +34,7 @@ const (
 	editQuarantine = 'q'
 )
 
-// SMFIF_*: the actions that a milter requests permission for.
+// SMFIF_*: with these flags, a milter requests permission for actions.
 const (
 	actionAdd        = 0x1
 	actionChange     = 0x10
@@ -43,8 +43,8 @@ const (
 	needActions      = uint32(actionAdd | actionChange | actionQuarantine | actionMacros)
 )
 
-// SMFIP_*: what a milter asks Postfix to do: omit unused events, expect no reply except at the end of a message, and keep the space
-// before a header value.
+// SMFIP_*: with these flags, a milter asks Postfix to omit unused events, to expect no reply except at the end of a message, and to keep
+// the space before a header value.
 const (
 	noUnknown       = 0x100
 	noData          = 0x200
@@ -98,7 +98,7 @@ func appendOptions(b []byte) []byte {
 	})
 }
 
-// appendPacket appends a packet. data appends its data.
+// appendPacket appends a packet. The function data appends the data of the packet.
 func appendPacket(b []byte, code byte, data func([]byte) []byte) []byte {
 	start := len(b)
 	b = append(b, 0, 0, 0, 0, code)
@@ -109,8 +109,8 @@ func appendPacket(b []byte, code byte, data func([]byte) []byte) []byte {
 
 func appendString(b []byte, s string) []byte { return append(append(b, s...), 0) }
 
-// appendField appends an edit of a header field. Line breaks in the value must be a bare LF, because Postfix converts each CR and each LF
-// to CRLF.
+// appendField appends a packet that edits a header field. Line breaks in the value must be a bare LF, because Postfix converts each CR and
+// each LF to CRLF.
 func appendField(b []byte, code byte, index int, name, value string) []byte {
 	return appendPacket(b, code, func(b []byte) []byte {
 		b = appendString(binary.BigEndian.AppendUint32(b, uint32(index)), name)

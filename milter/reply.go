@@ -17,7 +17,7 @@ func replyText(r Reply) string {
 	return fmt.Sprintf("%d %s %s", r.Code, r.Enhanced, strings.ReplaceAll(text, "%", "%%"))
 }
 
-// plain replaces each character that is not printable ASCII by "?": RFC 5321 section 4.2 allows no others in replies.
+// plain replaces each character that is not printable ASCII by "?": RFC 5321 section 4.2 allows no other characters in replies.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -12,7 +12,7 @@ import (
 // Server serves milter connections on any number of listeners.
 type Server struct {
 	options Options
-	slots   chan struct{} // one for each connection that may be open
+	slots   chan struct{} // one slot for each connection that may be open
 	buffers buffers       // for reading
 
 	mu    sync.Mutex
@@ -102,12 +102,12 @@ func (s *Server) serve(nc net.Conn) {
 	})
 }
 
-// idleGrace is how long Drain keeps a connection without a message open. Postfix buffers events that need no reply, so a message may be
-// in progress although none of its events has arrived.
+// If a connection has no message in progress, Drain closes it after idleGrace. Postfix buffers events that need no reply, so a message may
+// be in progress although none of its events has arrived.
 const idleGrace = time.Second
 
-// Drain closes all connections. It closes a connection with a message in progress at the end of the message, and any other after
-// idleGrace. When ctx ends, it closes the remaining connections. Call it after Serve has returned.
+// Drain closes all connections. If a connection has a message in progress, Drain closes it at the end of the message. It closes all other
+// connections after idleGrace. When ctx ends, it closes the remaining connections. Call it after Serve has returned.
 func (s *Server) Drain(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {

@@ -17,7 +17,7 @@ type session struct {
 	conn    *conn
 	options Options
 	facts   Session
-	macros  macros   // of the last macro packet; they apply to the next event only
+	macros  macros   // the macros of the last macro packet; they apply to the next event only
 	message *message // nil between messages
 }
 
@@ -85,7 +85,7 @@ func (s *session) event(code byte, data []byte) (more bool, err error) {
 	case eventHELO:
 		s.facts.HELO = text(data)
 	case eventMail:
-		// A new message, even if the last one has not ended.
+		// This begins a new message, even if the last one has not ended.
 		s.start(Envelope{Sender: strings.Trim(text(data), "<>"), Login: s.macros.login})
 	case eventRcpt:
 		s.guard("rcpt", func() {
@@ -137,7 +137,8 @@ func (s *session) connect(data []byte) error {
 	return nil
 }
 
-// clientAddr returns the address in the packet or, if it cannot be parsed, the one in the macro. It is invalid if neither can.
+// clientAddr returns the address in the packet. If that cannot be parsed, it returns the address in the macro. If neither can be parsed,
+// the result is invalid.
 func clientAddr(packet, macro string) netip.Addr {
 	for _, s := range []string{packet, macro} {
 		if a, err := netip.ParseAddr(strings.TrimPrefix(s, "IPv6:")); err == nil {
@@ -159,7 +160,7 @@ func (s *session) header(data []byte) {
 		s.broken()
 		return
 	}
-	field := string(data[:len(data)-1]) // one allocation for name and value
+	field := string(data[:len(data)-1]) // one string for name and value saves an allocation
 	s.guard("header", func() { s.handler().Header(field[:len(name)], field[len(name)+1:]) })
 }
 
@@ -190,7 +191,8 @@ func (s *session) end() {
 	}
 }
 
-// handler returns the handler of the current message, and creates it if necessary. If there was no MAIL event, the envelope is empty.
+// handler returns the handler of the current message. It creates the handler if there is none yet. If there was no MAIL event, the envelope
+// is empty.
 func (s *session) handler() Message {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -201,7 +203,7 @@ func (s *session) handler() Message {
 	return s.message.handler
 }
 
-// broken marks the current message as broken. Its handler gets no more events, and Options.Broken returns its reply.
+// broken marks the current message as broken. Its handler gets no more events, and Options.Broken returns the reply.
 func (s *session) broken() {
 	if s.message == nil {
 		s.start(Envelope{})
@@ -209,7 +211,7 @@ func (s *session) broken() {
 	s.message.broken = true
 }
 
-// guard calls f, which handles an event, unless the message is broken. If f panics, only the message is marked as broken.
+// guard calls f to handle an event. It does not call f if the message is broken. If f panics, only the message is marked as broken.
 func (s *session) guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // This file has the English texts of the causes that the protocol engines return. A cause is a phrase in snake_case. Most causes are
-// shown as that phrase. Only those for which the phrase is not sufficient have a text here.
+// shown as that phrase. This file has texts only for the causes for which that phrase is not sufficient.
 
 // LegacyCause is the cause of results in journal entries of version 1. Their detail is a sentence.
 const LegacyCause = "legacy"

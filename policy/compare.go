@@ -28,7 +28,7 @@ type Comparison struct {
 	Different []Difference `json:"different,omitempty"` // each result that differs
 }
 
-// Difference is a result that differs from the other filter's.
+// Difference is a result that differs from the result of the other filter.
 type Difference struct {
 	Method string `json:"method"`
 	Name   string `json:"name,omitempty"` // a domain, with /selector for DKIM
@@ -39,15 +39,15 @@ type Difference struct {
 // Side is one of the two results. An empty Result means that there is none.
 type Side struct {
 	Result  string `json:"result,omitempty"`
-	Domain  string `json:"domain,omitempty"`     // if it is not the domain of the Difference
+	Domain  string `json:"domain,omitempty"`     // the domain of the result, if it is not the domain of the Difference
 	Cause   string `json:"cause,omitempty"`      // ours: the cause that the protocol engine returned
 	Detail  string `json:"detail,omitempty"`     // ours: the detail of the cause; theirs: the reason that they state
 	Aligned string `json:"aligned,omitempty"`    // ours, DMARC: the aligned domain
 	Org     string `json:"org_domain,omitempty"` // ours, DMARC: the Organizational Domain if it is not the Author Domain
 }
 
-// Compare compares our results with those that another filter wrote. A method for which the other filter reported no result is listed in
-// Missing, not in Different. OpenDKIM, for example, reports no SPF result.
+// Compare compares our results with those that another filter wrote. If the other filter reported no result of a method, the method is in
+// Missing and not in Different. OpenDKIM, for example, reports no SPF result.
 func Compare(e Evidence) Comparison {
 	var c Comparison
 	if len(e.Others) == 0 || e.SPF == nil { // every message that was verified has an SPF result
@@ -128,7 +128,7 @@ func compareDKIM(e Evidence) ([]Difference, bool) {
 	return all, true
 }
 
-// about reports whether o may be the result of the signature s. A property that o does not state matches every signature.
+// about reports whether o may be the result of the signature s. If o lacks a property, that property matches every signature.
 func (o Other) about(s dkim.Result) bool {
 	return (o.Domain == "" || o.Domain == s.Domain) && (o.Selector == "" || o.Selector == s.Selector) && strings.HasPrefix(s.Signature, o.Signature)
 }
@@ -167,7 +167,8 @@ func sideDMARC(d dmarc.Result) Side {
 	return s
 }
 
-// side returns the other filter's result. of is the domain of the Difference, or "" if the result names that domain.
+// side returns the result of the other filter. The parameter of is the domain of the Difference. It is "" if the result has the same
+// domain.
 func (o Other) side(of string) Side {
 	s := Side{Result: o.Result, Detail: o.Reason}
 	if of != "" && o.Domain != of {

@@ -29,7 +29,7 @@ type Rules struct {
 	Hosted          map[string]bool     // domains that have had an active key
 	SignDomains     []string            // empty: every hosted one
 	Subdomains      bool                // mail from a name below a hosted domain is signed with that domain's key
-	LoginDomains    map[string][]string // login, lower case -> domains it may use; empty: any
+	LoginDomains    map[string][]string // maps a login in lower case to the domains that it may use; empty: no restrictions
 	OnMissingKey    Action              // Tempfail, Hold or Accept
 
 	// Settings for inbound mail. The values are those of the configuration.
@@ -48,7 +48,7 @@ type Rules struct {
 // Decide returns the verdict on a message whose role is RoleVerify.
 func Decide(e Evidence, r Rules) Verdict {
 	if !e.Connection.SMTP {
-		return accept() // results only: there is no client that could be sent a reply
+		return accept() // ResultsOnly: there is no client that could receive a reply
 	}
 	v := decide(e, r)
 	v.Override = override(v.Reasons)
@@ -82,9 +82,9 @@ func byResults(e Evidence, r Rules) Verdict {
 	return d
 }
 
-// hostile returns the verdict on a message in which different programs find different authors. DMARC cannot be evaluated for such a
-// message, which is a threat (RFC 9989 section 11.5). A From field with too many domains is never accepted: a forger would put the forged
-// domain last, where it is not checked.
+// hostile returns the verdict on a message in which two programs may find different authors. DMARC cannot be evaluated for such a message,
+// which is a threat (RFC 9989 section 11.5). A From field with too many domains is never accepted: a forger would put the forged domain
+// last, where it is not checked.
 func hostile(e Evidence, r Rules) Verdict {
 	why := hostileFrom(e.Author)
 	if r.HostileFrom == HostileTag && e.Author.Cause != dmarc.FromTooManyDomains {
@@ -125,7 +125,7 @@ func decideDMARC(e Evidence, r Rules) Verdict {
 	return worst
 }
 
-// requested returns the tag that requests the policy, as "sp=reject".
+// requested returns the tag that requests the policy, such as "sp=reject".
 func requested(d dmarc.Result) string { return d.Tag + "=" + string(d.Published) }
 
 func dmarcFail(d dmarc.Result) Reason {
@@ -150,13 +150,13 @@ func decideDomain(e Evidence, d dmarc.Result, r Rules) Verdict {
 	return accept(Reason{Code: DMARCNone, Domain: d.Domain})
 }
 
-// failing returns the verdict that the policy requests on a message that is not authenticated. why are the reasons so far.
+// failing returns the verdict that the policy requests for a message that is not authenticated. The parameter why has the reasons so far.
 func failing(e Evidence, d dmarc.Result, r Rules, why ...Reason) Verdict {
 	if d.Testing {
 		why = append(why, Reason{Code: TestMode})
 	}
 	if d.Policy != dmarc.PolicyQuarantine && d.Policy != dmarc.PolicyReject {
-		return accept(why...) // RFC 9989 section 5.4: handling does not change
+		return accept(why...) // RFC 9989 section 5.4: the policy none does not change how the message is handled
 	}
 	if v, ok := vouched(e, r, d.Domain, why); ok {
 		return v
@@ -194,8 +194,8 @@ func quarantine(r Rules, why ...Reason) Verdict {
 }
 
 // temporary returns the verdict on a message for which a lookup failed. A sender can cause such a failure, so the verdict is never milder
-// than that of a DMARC failure. The message is treated as if the lookup had found nothing, but deferred instead of rejected. It is
-// accepted only if the policy is known to be none, or if no policy was ever seen and our own DNS works.
+// than the verdict on a DMARC failure. The message is treated as if the lookup had found nothing, but it is deferred instead of rejected.
+// It is accepted in two cases: the policy is known to be none, or no policy was ever seen and our own DNS works.
 func temporary(e Evidence, d dmarc.Result, r Rules) Verdict {
 	why := Reason{Code: DMARCTempError, Domain: d.Domain, Detail: d.Failed, Cause: string(d.Cause)}
 	switch {
@@ -217,9 +217,9 @@ func temporary(e Evidence, d dmarc.Result, r Rules) Verdict {
 	return as
 }
 
-// decideSPF returns the verdict of spf.fail = "reject". The zero Verdict leaves the decision to DMARC. A message gets it if it passes
-// DMARC, if it is from a trusted forwarder, or if a trusted sealer found that it passed DMARC. SPF fails at every honest forwarder,
-// whereas an aligned signature is evidence of the author (RFC 9989 section 7.1).
+// decideSPF returns the verdict of spf.fail = "reject". The zero Verdict leaves the decision to DMARC. decideSPF returns the zero Verdict
+// if the message passes DMARC, if it is from a trusted forwarder, or if a trusted sealer found that it passed DMARC. SPF fails at every
+// honest forwarder, whereas an aligned signature is evidence of the author (RFC 9989 section 7.1).
 func decideSPF(e Evidence, r Rules) Verdict {
 	if r.SPFFail != SPFReject || e.SPF == nil || contains(r.TrustedForwarders, e.Connection.Client) {
 		return Verdict{}

@@ -1,7 +1,7 @@
 // Package policy decides what is done with a message. It uses no socket, DNS, clock or file. A decision depends only on [Evidence] and
 // [Rules], so it can be repeated from a record of both. [AssignRole] returns the [Role] of a message: sign, verify or bypass. [Decide]
-// returns the [Verdict] on a message to verify: an [Action], and a [Reason] for it with a [Code] that programs match. The English texts
-// are in text.go and causes.go.
+// returns the [Verdict] on a message whose role is verify. A Verdict has an [Action] and a [Reason] for it. Programs match the [Code] of
+// the Reason. The English texts are in text.go and causes.go.
 //
 //	assignment, verdict := policy.AssignRole(evidence, rules)
 //	if verdict.Action == "" && assignment.Role == policy.RoleVerify {
@@ -30,25 +30,25 @@ type Evidence struct {
 	Size       int64    `json:"body_bytes"`
 	Relayed    []string `json:"relay_fields,omitempty"` // names of the fields that lists and forwarders add; not verified
 
-	// ResultsAbout states which Author Domain the OwnResults name. It is empty in the oldest journal entries.
+	// ResultsAbout states which Author Domain our own results in the message are about. It is empty in the oldest journal entries.
 	ResultsAbout ResultsAbout `json:"results_about,omitempty"`
 
 	// Others are the results that another filter of this host wrote, in observe mode.
 	Others []Other `json:"other_results,omitempty"`
 
 	SPF   *spf.Result    `json:"spf,omitempty"`   // nil for outbound mail
-	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // for each DKIM-Signature field, top to bottom
+	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // one for each DKIM-Signature field, from top to bottom
 	DMARC []dmarc.Result `json:"dmarc,omitempty"` // for each Author Domain
 
 	ARC         *dkim.Chain   `json:"arc,omitempty"` // nil if the message has no ARC field
 	SealedDMARC []SealedDMARC `json:"sealed_dmarc,omitempty"`
 
-	// Relays are the relays of a message that DMARC does not authenticate. RelaysChecked reports that the search for relays was done. The
-	// oldest journal entries do not have it.
+	// Relays has the relays of a message. It is empty if DMARC authenticates the message. RelaysChecked reports that the search for relays
+	// was done. The oldest journal entries do not have it.
 	Relays        []Relay `json:"relays,omitempty"`
 	RelaysChecked bool    `json:"relays_checked,omitempty"`
 
-	// LongLines are the lines of a message signed here that Postfix breaks when it sends the message, nil if it has none.
+	// LongLines describes those lines of a message signed here that Postfix breaks when it sends the message. It is nil if there are none.
 	LongLines *dkim.LongLines `json:"long_lines,omitempty"`
 	// Absent are the fields that a message signed here should have but lacks: Date, Message-ID. Anyone can add them without breaking the
 	// signature.
@@ -60,15 +60,15 @@ type Evidence struct {
 // ResultsAbout states which Author Domain our own results in a message are about.
 type ResultsAbout string
 
-// The values of ResultsAbout. The first one that applies is used. A message with results of ours is signed only if they are AboutOthers.
-// If they are AboutUnknown, the message that was verified may have been a forgery of the present Author Domain.
+// The values of ResultsAbout. If several apply, the first one is used. If a message has results of ours, it is signed only if ResultsAbout
+// is AboutOthers. If it is AboutUnknown, the message may have arrived as a forgery of the present Author Domain.
 const (
 	AboutAuthor  ResultsAbout = "author"  // one of our results names the present Author Domain
 	AboutUnknown ResultsAbout = "unknown" // one of our results cannot be read, or none names an Author Domain
 	AboutOthers  ResultsAbout = "others"  // our results name only other Author Domains
 )
 
-// Fault is a failure on our side, not on that of the sender.
+// Fault is a failure on our side, not on the sender's side.
 type Fault string
 
 // The faults.
@@ -83,7 +83,7 @@ type Connection struct {
 	Name   string     `json:"client_name,omitempty"` // {client_name}: "unknown" unless forward and reverse DNS agree
 	PTR    string     `json:"client_ptr,omitempty"`  // {client_ptr}
 	HELO   string     `json:"helo,omitempty"`
-	SMTP   bool       `json:"smtp"`                  // received over SMTP; otherwise by cleanup(8), from sendmail(1) or the queue
+	SMTP   bool       `json:"smtp"`                  // true: received over SMTP; false: passed to cleanup(8) by sendmail(1) or from the queue
 	Daemon string     `json:"daemon_name,omitempty"` // {daemon_name} at CONNECT
 }
 
@@ -107,7 +107,7 @@ type Envelope struct {
 	Login  string `json:"login,omitempty"` // {auth_authen}, empty if the client did not authenticate
 
 	Addressees int      `json:"rcpt_count,omitempty"` // number of recipients that Postfix accepted
-	Recipients []string `json:"rcpts,omitempty"`      // the first of them; only if they are recorded
+	Recipients []string `json:"rcpts,omitempty"`      // the first recipients; empty if recipients are not recorded
 }
 
 // local reports whether the message was created on this machine and not received over SMTP.

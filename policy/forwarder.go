@@ -10,11 +10,11 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Forwarder is a mailing list or a forwarder that the operator accepted until a date. Either one of Network, Sealer and Signer is set, or
-// Network and Signer are. In the second case both must match.
+// Forwarder is a mailing list or a forwarder that the operator accepted until a date. Exactly one of Network, Sealer and Signer is set, or
+// both Network and Signer are set. If both are set, both must match.
 type Forwarder struct {
-	Network netip.Prefix // not valid: any network. Without Signer, it is added to TrustedForwarders
-	Sealer  string       // d= of ARC-Seal; it is added to TrustedSealers
+	Network netip.Prefix // not valid: any network. If Signer is empty, At adds Network to TrustedForwarders
+	Sealer  string       // d= of ARC-Seal; At adds it to TrustedSealers
 	Signer  string       // d= of a signature; a message is accepted if that signature passes
 	Comment string
 	Expires time.Time // from this time on, the entry does not apply
@@ -40,8 +40,8 @@ func commonKeys(network netip.Prefix, comment string, expires time.Time) string 
 	return text
 }
 
-// forwardersAt adds the accepted forwarders that have not expired at the time now to TrustedForwarders and TrustedSealers. Only those
-// with a Signer stay in Forwarders.
+// forwardersAt adds accepted forwarders to TrustedForwarders and TrustedSealers, unless they have expired at the time now. Only those with
+// a Signer stay in Forwarders.
 func (r *Rules) forwardersAt(now time.Time) {
 	if len(r.Forwarders) == 0 {
 		return
@@ -63,9 +63,9 @@ func (r *Rules) forwardersAt(now time.Time) {
 	r.Forwarders = signers
 }
 
-// relayed returns a verdict that accepts the message if an accepted forwarder signed it, and v otherwise. v is a verdict that does not
-// accept the message. A passing signature shows that the message was not changed after the forwarder signed it, and the operator trusts
-// the forwarder.
+// relayed returns a verdict that accepts the message if an accepted forwarder signed it. Otherwise it returns v, a verdict that does not
+// accept the message. A passing signature shows that the message was not changed after the forwarder signed it, and the operator trusts the
+// forwarder.
 func relayed(e Evidence, r Rules, v Verdict) Verdict {
 	for _, f := range r.Forwarders {
 		signed := func(s dkim.Result) bool { return s.Status == dkim.Pass && s.Domain == f.Signer }

@@ -9,7 +9,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// LocalRule is an exception of the operator: one [[allow]] or [[deny]]. If Domain or Network is set, it must match.
+// LocalRule is an exception of the operator: one [[allow]] or [[deny]]. If both Domain and Network are set, both must match.
 type LocalRule struct {
 	Domain  string       // the Author Domain or a parent of it; empty: any domain
 	Network netip.Prefix // not valid: any network
@@ -26,7 +26,7 @@ func (l LocalRule) String() string {
 	return text
 }
 
-// At returns the rules without the exceptions and the accepted forwarders that have expired at the time now.
+// At returns the rules that apply at the time now. They include no expired exception and no expired accepted forwarder.
 func (r Rules) At(now time.Time) Rules {
 	r.forwardersAt(now)
 	over := func(l LocalRule) bool { return !now.Before(l.Expires) }
@@ -62,8 +62,8 @@ func denied(e Evidence, r Rules) (Verdict, bool) {
 	return Verdict{}, false
 }
 
-// allowed returns v if it accepts the message. Otherwise it returns a verdict that accepts the message if an [[allow]] or an accepted
-// forwarder matches, and v if none does. The domain of an [[allow]] matches if all Author Domains are within it.
+// allowed returns a verdict that accepts the message if an [[allow]] or an accepted forwarder matches. If none matches, or if v already
+// accepts the message, it returns v. The domain of an [[allow]] matches if all Author Domains are within it.
 func allowed(e Evidence, r Rules, v Verdict) Verdict {
 	if v.Action == Accept {
 		return v
@@ -78,13 +78,13 @@ func allowed(e Evidence, r Rules, v Verdict) Verdict {
 	return relayed(e, r, v)
 }
 
-// from reports whether the client is in the network of the rule.
+// from reports whether the client's address is in the network of the rule.
 func (l LocalRule) from(e Evidence) bool {
 	return !l.Network.IsValid() || contains([]netip.Prefix{l.Network}, e.Connection.Client)
 }
 
-// reject returns dmarc.reject for an Author Domain, and the configuration key that sets it. The nearest [dmarc.domain.NAME] at or above
-// the domain takes precedence.
+// reject returns the value of dmarc.reject for an Author Domain, and the configuration key that sets it. The nearest [dmarc.domain.NAME] at
+// or above the domain takes precedence.
 func (r Rules) reject(domain string) (word, key string) {
 	for name := domain; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if word, ok := r.RejectFor[name]; ok {

@@ -14,18 +14,18 @@ type RelayKind string
 // The kinds.
 const (
 	RelayAuthor RelayKind = "author_header" // a signature of the author's organization verifies over the header
-	RelayList   RelayKind = "mailing_list"  // List-Id and List-Post of one organization, which passes DKIM or SPF
-	RelaySRS    RelayKind = "srs"           // MAIL FROM rewritten by a forwarder, which passes SPF
+	RelayList   RelayKind = "mailing_list"  // List-Id and List-Post belong to one organization, and it passes DKIM or SPF
+	RelaySRS    RelayKind = "srs"           // a forwarder rewrote MAIL FROM, and the forwarder's domain passes SPF
 	RelayResent RelayKind = "resent"        // the domain of Resent-From passes DKIM or SPF
 	RelayARC    RelayKind = "arc"           // an ARC chain that validates
 )
 
-// Relay is a sign that a message which DMARC does not authenticate was relayed. The sign is verified, or could not be verified because a
-// DNS lookup failed.
+// Relay is a sign that a message was relayed. Signs are recorded for messages that DMARC does not authenticate. The sign is verified, or
+// could not be verified because a DNS lookup failed.
 type Relay struct {
 	Kind   RelayKind `json:"kind"`
-	Domain string    `json:"domain"`           // the responsible domain, which can be denied: d= or the domain of MAIL FROM
-	Method string    `json:"method"`           // what verified Domain: dkim, spf or arc
+	Domain string    `json:"domain"`           // the responsible domain, d= or the domain of MAIL FROM; a [[deny]] can name it
+	Method string    `json:"method"`           // the method that verified Domain: dkim, spf or arc
 	Author string    `json:"author,omitempty"` // the Author Domain to which the relay applies; empty: any
 	Failed string    `json:"failed,omitempty"` // not verified: the DNS name whose lookup failed
 }
@@ -36,9 +36,9 @@ func (r Relay) reason() Reason {
 	return Reason{Code: code, Domain: r.Domain, Detail: r.Method}
 }
 
-// exempt returns the first reason not to reject a message at p=reject (RFC 9989 section 7.4). found is zero if there is none. In that
-// case, failed is the DNS name of a failed lookup that could have shown a reason. denied lists the relays that do not count because of a
-// [[deny]].
+// exempt returns the first reason not to reject a message at p=reject (RFC 9989 section 7.4). found is zero if there is none. In that case,
+// failed is the DNS name of a lookup that failed and that could have shown a reason. The result denied has the relays that do not count
+// because of a [[deny]].
 func exempt(e Evidence, d dmarc.Result, r Rules) (found Reason, failed string, denied []Reason) {
 	if newest, _ := sealer(e, r, d.Domain); newest != "" {
 		code := SealedWithoutPass
@@ -65,7 +65,7 @@ func exempt(e Evidence, d dmarc.Result, r Rules) (found Reason, failed string, d
 	return Reason{}, failed, denied
 }
 
-// unrelayed returns the evidence for a rejection: the signs of a relay that the message lacks.
+// unrelayed returns the evidence for a rejection: it states which signs of a relay the message lacks.
 func unrelayed(e Evidence, d dmarc.Result) []Reason {
 	var all []Reason
 	const most = 3

@@ -23,14 +23,14 @@ func Roles() []Role { return []Role{RoleSign, RoleVerify, RoleBypass} }
 
 // Assignment is the role of a message and the reason for it.
 type Assignment struct {
-	Role        Role   `json:"role,omitempty"`         // empty: processing did not reach the role
+	Role        Role   `json:"role,omitempty"`         // empty: processing ended before the role was assigned
 	Reason      Reason `json:"role_reason,omitzero"`   // zero for inbound mail from a client
 	ResultsOnly bool   `json:"results_only,omitempty"` // RoleVerify: the message is neither rejected nor held, whatever the results
 	Domain      string `json:"sign_domain,omitempty"`  // RoleSign: the hosted domain whose key signs
 }
 
-// AssignRole returns the role of the first matching row of the table of roles in README.md. A verdict with an Action is the decision
-// about the message; otherwise the caller decides.
+// AssignRole returns the role of a message. It is the role in the first matching row of the table of roles in README.md. A verdict with an
+// Action is the decision about the message; otherwise the caller decides.
 func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 	c := e.Connection
 	if !c.SMTP && !c.Client.IsLoopback() {
@@ -58,7 +58,7 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 		return bypass(Reason{Code: OwnResults, Domain: strings.Join(e.Author.Domains, ", "), Detail: string(e.ResultsAbout)}), Verdict{}
 	}
 	if rejected.Action != "" && !c.SMTP {
-		return bypass(rejected.Reasons[0]), Verdict{} // local submission has no client that could be sent a reply
+		return bypass(rejected.Reasons[0]), Verdict{} // in local submission, there is no client that could receive a reply
 	}
 	return a, rejected
 }
@@ -67,8 +67,8 @@ func bypass(why Reason) Assignment { return Assignment{Role: RoleBypass, Reason:
 
 func rejectFor(why Reason) Verdict { return refuse(replyTo(why), why) }
 
-// Unauthenticated reports whether SPF must be checked for a client. This is so if the client neither submits outbound mail nor is
-// bypassed. The header is not known yet, so AssignRole decides later.
+// Unauthenticated reports whether SPF must be checked for a client. It returns false if the client submits outbound mail or is bypassed.
+// The header is not known yet, so AssignRole decides later.
 func Unauthenticated(c Connection, e Envelope, r Rules) bool {
 	if !c.SMTP && !c.Client.IsLoopback() {
 		return true
@@ -101,7 +101,7 @@ func assignSubmitted(e Evidence, r Rules, submitter Code) (Assignment, Verdict) 
 		return a, rejectFor(hostileFrom(e.Author))
 	case len(e.Author.Domains) > 1:
 		return a, rejectFor(Reason{Code: SeveralAuthors})
-	case len(e.Author.Domains) == 0: // only in a damaged journal entry: elsewhere Author has a domain or a cause
+	case len(e.Author.Domains) == 0: // this is so only in a damaged journal entry; otherwise Author has a domain or a cause
 		return a, rejectFor(hostileFrom(dmarc.Author{Cause: dmarc.FromMissing}))
 	}
 	author := e.Author.Domains[0]

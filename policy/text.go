@@ -57,7 +57,7 @@ func ownResults(r Reason) string {
 	return "already verified: it has results of this server"
 }
 
-// outbound is String for outbound mail that is not signed.
+// outbound returns the phrase for outbound mail that is not signed.
 func (r Reason) outbound() string {
 	switch r.Code {
 	case LoginMismatch:
@@ -82,7 +82,7 @@ func (r Reason) outbound() string {
 	return ""
 }
 
-// inbound is String for inbound mail.
+// inbound returns the phrase for inbound mail.
 func (r Reason) inbound() string {
 	switch r.Code {
 	case HostileFrom:
@@ -121,7 +121,7 @@ func (r Reason) inbound() string {
 	return ""
 }
 
-// failed returns the name whose lookup failed, and what the lookup was for.
+// failed returns a phrase with the name whose lookup failed and the purpose of the lookup.
 func failed(r Reason) string {
 	text := "lookup of " + r.Detail + " failed"
 	if purpose := phrase(r.Cause); purpose != "" {
@@ -130,7 +130,7 @@ func failed(r Reason) string {
 	return text
 }
 
-// relay is String for reasons about relays.
+// relay returns the phrase for reasons about relays.
 func (r Reason) relay() string {
 	switch {
 	case r.Code == RelayUnverified:
@@ -152,7 +152,7 @@ func (r Reason) Exempts() bool {
 	return false
 }
 
-// Fact returns a reason about relays as a phrase, without the effect on the verdict.
+// Fact returns a reason about relays as a phrase. The phrase does not mention the effect on the verdict.
 func (r Reason) Fact() string {
 	verified := fmt.Sprintf(" %s (verified by %s)", r.Domain, strings.ToUpper(r.Detail))
 	switch r.Code {
@@ -251,7 +251,7 @@ func replyTo(r Reason) Reply {
 	return Reply{550, "5.6.0", "Message not accepted: " + r.String()}
 }
 
-// replyDenied is the reply to a message that matches a [[deny]]. domain is the domain of that rule, or empty.
+// replyDenied is the reply to a message that matches a [[deny]]. The parameter domain is the domain of that rule, or empty.
 func replyDenied(domain string, client netip.Addr) Reply {
 	what := "mail from " + client.String()
 	if domain != "" {

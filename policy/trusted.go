@@ -7,7 +7,7 @@ import (
 )
 
 // TrustedAs returns the configuration key by which the operator trusts a client's address, or "". Expired entries do not count. Entries
-// without a network do not count either, because they match signatures and not addresses.
+// without a network do not count, because they match signatures and not addresses.
 func (r Rules) TrustedAs(client netip.Addr, now time.Time) string {
 	for _, list := range []struct {
 		key      string

@@ -27,9 +27,9 @@ func Actions() []Action { return []Action{Accept, Sign, Tag, Hold, Discard, Temp
 // Verdict is the decision about a message.
 type Verdict struct {
 	Action   Action   `json:"action"`
-	Reasons  []Reason `json:"reasons,omitempty"` // the first reason decided; the others qualify it
+	Reasons  []Reason `json:"reasons,omitempty"` // the first is the reason that decided; the others qualify it
 	Override Override `json:"override,omitempty"`
-	Evidence []Reason `json:"evidence,omitempty"` // the facts for a rejection, or for accepting a sealed message
+	Evidence []Reason `json:"evidence,omitempty"` // facts that support a rejection, or the acceptance of a sealed message
 	Reply    Reply    `json:"reply,omitzero"`
 }
 
@@ -82,7 +82,7 @@ const (
 	TrustedForwarder Override = "trusted_forwarder"
 )
 
-// override returns the override of a decision: that of the last reason that has one.
+// override returns the override of a decision. This is the override of the last reason that has one.
 func override(reasons []Reason) (last Override) {
 	for _, r := range reasons {
 		if o, _ := r.Code.Override(); o != "" {
@@ -125,8 +125,8 @@ func MissingKey(e Evidence, r Rules, why Reason) Verdict {
 	return refuse(replyCannotSign(), why)
 }
 
-// Broken returns the verdict on a message that could not be processed because of a defect or an overload on our side. If it were
-// accepted, forged results could be delivered, or an unsigned message sent.
+// Broken returns the verdict on a message that could not be processed because of a defect or an overload on our side. If such a message
+// were accepted, it could be delivered with forged results, or sent without a signature.
 func Broken(e Evidence) Verdict {
 	why := Reason{Code: InternalError}
 	if bounce(e) {
@@ -135,6 +135,6 @@ func Broken(e Evidence) Verdict {
 	return refuse(replyInternal(), why)
 }
 
-// bounce reports whether Postfix itself created this message as a report about another one. Such a message never gets a 4xx or 5xx reply,
-// because there is no client that could retry.
+// bounce reports whether Postfix itself created this message as a report about another message. Such a message never gets a 4xx or 5xx
+// reply, because there is no client that could retry.
 func bounce(e Evidence) bool { return !e.Connection.SMTP && e.Envelope.Sender == "" }

@@ -32,7 +32,7 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	return edits, reply
 }
 
-// record returns the record of the message. edits are those of enforce mode.
+// record returns the record of the message. The parameter edits has the edits of enforce mode.
 func (m *message) record(edits milter.Edits) *decision.Record {
 	r := &decision.Record{Version: decision.Version, Code: cmp.Or(m.verdict.Code(), m.assignment.Reason.Code), Assignment: m.assignment,
 		Verdict: m.verdict, Evidence: m.evidence, Observe: m.filter.Observe, Selectors: m.selectors, HandlerMS: milliseconds(m.spent)}
@@ -67,7 +67,7 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 			if long := m.signer.LongLines(); long.Found() {
 				m.evidence.LongLines = &long
 			}
-			// The RSA signature is inserted last, so that it is the topmost: some receivers check only that one.
+			// The RSA signature is inserted last, so that it is the topmost. Some receivers check only the topmost signature.
 			for i := len(signatures) - 1; i >= 0; i-- {
 				edits.Insert = append(edits.Insert, milter.Insertion{Name: signatures[i].Name, Value: signatures[i].Value})
 			}
@@ -91,7 +91,7 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 	return edits, milter.Reply{}
 }
 
-// signingFailed returns the reason for an error of the signer.
+// signingFailed returns the reason that describes an error of the signer.
 func signingFailed(err error) policy.Reason {
 	var fault *dkim.Fault
 	if !errors.As(err, &fault) {

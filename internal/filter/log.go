@@ -21,17 +21,17 @@ const (
 	maxLine = 4<<10 - 128
 	// tail is the part of maxLine that is reserved for the numbers at the end of a line.
 	tail = 256
-	// maxValue is the maximum size of most values. maxWords is that of values with a part for each signature or reason.
+	// maxValue is the maximum size of most values. maxWords is the maximum size of a value that has a part for each signature or reason.
 	maxValue = 256
 	maxWords = 1024
 	// maxRcpts is the maximum number of recipients in a line.
 	maxRcpts = 10
-	// usualAttrs is the initial capacity: the attributes of a verified message, and all optional ones.
+	// usualAttrs is the initial capacity. It is enough for a verified message with all optional attributes.
 	usualAttrs = 32
 )
 
-// log writes the log line of a message. The attributes and their order must not change: docs/log.md, "What every log line means". Values
-// that a sender can choose come after client and role. The handler quotes them.
+// log writes the log line of a message. Do not change the attributes or their order. The section "What every log line means" of docs/log.md
+// describes them. Values that a sender can choose come after client and role. The handler quotes them.
 func (f *Filter) log(ctx context.Context, r *decision.Record) {
 	l := line{attrs: make([]slog.Attr, 0, usualAttrs), left: maxLine - tail}
 	l.text("queue_id", r.QueueID, maxValue)
@@ -82,7 +82,7 @@ func (f *Filter) log(ctx context.Context, r *decision.Record) {
 	if decided := r.Decided(); decided == policy.Tempfail || decided == policy.Hold || r.LongLines != nil && r.LongLines.LongestLineBytes > 0 {
 		level = slog.LevelWarn
 	}
-	// LogAttrs would look up the source line of its caller, which the log does not show.
+	// This does not call LogAttrs. LogAttrs would look up a source line, and the log does not show source lines.
 	if h := f.Log.Handler(); h.Enabled(ctx, level) {
 		record := slog.NewRecord(time.Now(), level, "message", 0)
 		record.AddAttrs(l.attrs...)
@@ -116,7 +116,7 @@ type line struct {
 	left  int
 }
 
-// text adds a value unless it is empty. most is the maximum length of the value in bytes.
+// text adds a value unless it is empty. The parameter most is the maximum length of the value in bytes.
 func (l *line) text(key, value string, most int) {
 	if value == "" {
 		return
@@ -133,7 +133,7 @@ func (l *line) number(key string, n int) {
 	}
 }
 
-// fit cuts a value to the length most, and further until it fits, quoted, into the rest of the line.
+// fit cuts a value to the length most. If the quoted value does not fit into the rest of the line, fit cuts more.
 func (l *line) fit(value string, most int) string {
 	value = clip(value, most)
 	for size := quoted(value); size > l.left; size = quoted(value) {
@@ -146,13 +146,14 @@ func (l *line) fit(value string, most int) string {
 	return value
 }
 
-// quoted returns the size of a value in a line of text or JSON, whichever is larger. The quotes around the value do not count.
+// quoted returns the size that a value takes in a log line. It is the larger of the sizes in text and in JSON. The quotes around the value
+// do not count.
 func quoted(s string) int {
 	plain := true
 	inJSON := len(s)
 	for _, r := range s {
 		switch {
-		case r < ' ' || r == utf8.RuneError: // as \u0001, and \ufffd for a byte that is not valid UTF-8
+		case r < ' ' || r == utf8.RuneError: // JSON has \u0001, or \ufffd for a byte that is not valid UTF-8
 			inJSON += len(`\u0000`) - 1
 		case r == '"' || r == '\\':
 			inJSON++

@@ -19,8 +19,8 @@ import (
 const (
 	maxHeader = 1 << 20 // bytes; Postfix's header_size_limit is 100 KiB per field
 	maxFields = 1000    // honest mail has a few dozen
-	// maxRecipients is the maximum number of recipients that are recorded, and maxAddress the number of bytes of each. RFC 5321 allows
-	// 256 octets.
+	// maxRecipients is the maximum number of recipients that are recorded. maxAddress is the maximum number of bytes of each. RFC 5321
+	// allows 256 octets.
 	maxRecipients = 50
 	maxAddress    = 320
 	// usualFields is the initial capacity for fields.
@@ -30,26 +30,26 @@ const (
 // dispositionField marks a message that failed but was accepted. Such a field in an incoming message is a forgery.
 const dispositionField = "X-Signpost-Disposition"
 
-// message is one message while it is received. It implements milter.Message.
+// message is the state of a message while it is received. It implements milter.Message.
 type message struct {
 	filter *Filter
 	ctx    context.Context // ends with the message
 	mta    string          // the name of the MTA
-	spent  time.Duration   // time in our handlers, including the wait at the end
+	spent  time.Duration   // time spent in our handlers, including the wait at the end of the message
 
 	evidence policy.Evidence
 	rules    policy.Rules
 	fields   []dkim.Field
 	header   int               // bytes of the fields
 	froms    []string          // values of From
-	hidden   bool              // a field hides another one; see hidesField
+	hidden   bool              // a field hides another field; see hidesField
 	traces   traces            // fields of lists and forwarders
 	results  int               // Authentication-Results fields so far
-	own      []string          // values of those that are ours
+	own      []string          // values of the Authentication-Results fields that Signpost wrote
 	others   []string          // results of other filters of this host; in observe mode
 	tags     int               // X-Signpost-Disposition fields so far
 	forged   []milter.Deletion // fields to be removed
-	unnamed  int               // number of those in forged that have no authserv-id, and so claim nothing
+	unnamed  int               // number of fields in forged without an authserv-id; they claim nothing
 
 	assignment policy.Assignment
 	signer     *dkim.Signer
@@ -119,11 +119,11 @@ func (m *message) Header(name, value string) {
 
 // named reports whether a field has the name want. Names are ASCII and compared without regard to case (RFC 5322 section 2.2).
 func named(name, want string) bool {
-	return len(name) == len(want) && strings.EqualFold(name, want) // a letter that is not ASCII is longer
+	return len(name) == len(want) && strings.EqualFold(name, want) // a letter outside ASCII has more than one byte
 }
 
-// hidesField reports whether a program could read a separate field in a value. This is so if a line end that does not begin a fold, such
-// as a bare CR, precedes the name of a field on which the verdict depends.
+// hidesField reports whether a program could mistake a part of a value for a separate field. It looks for a line end that does not begin a
+// fold, such as a bare CR, followed by the name of a field on which the verdict depends.
 func hidesField(value string) bool {
 	for {
 		i := strings.IndexAny(value, "\r\n")

@@ -24,8 +24,8 @@ func (m *message) noteOther(value string) {
 	}
 }
 
-// readOthers returns the results of each method from the topmost field that has such results. A lower field may have arrived with the
-// message if the other filter removes no fields.
+// readOthers returns, for each method, the results in the topmost field that has results of that method. If the other filter does not
+// remove such fields, the lower ones may have arrived with the message.
 func readOthers(fields []string) []policy.Other {
 	var all []policy.Other
 	seen := map[string]bool{}
@@ -70,7 +70,7 @@ func other(r authres.Result) policy.Other {
 	return o
 }
 
-// domainOf returns the domain of an address or a name in a result. If possible, it is in the form of domain.Parse.
+// domainOf returns the domain of an address or a name in a result. If possible, it is in the form that domain.Parse returns.
 func domainOf(s string) string {
 	s = s[strings.LastIndexByte(s, '@')+1:]
 	if d, err := domain.Parse(s); err == nil {

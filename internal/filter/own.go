@@ -8,8 +8,8 @@ import (
 	"signpost/policy"
 )
 
-// resultsAbout returns which Author Domains our own Authentication-Results fields are about, compared with the present ones. The
-// header.from of a DMARC result is the Author Domain that was checked. The result is empty if there are no such fields.
+// resultsAbout compares the Author Domains that our own Authentication-Results fields name with the present Author Domains. The header.from
+// of a DMARC result is the Author Domain that was checked. The result is empty if there are no such fields.
 //
 // No outside client wrote these fields, because they are removed from inbound mail. They are parsed leniently, because a list manager or
 // a filter on this host may have changed their folds.

@@ -14,12 +14,13 @@ import (
 	"signpost/policy"
 )
 
-// maxPrefetchedWalks is the maximum number of identifiers whose walks are prefetched because they may be aligned: a bounce domain and a
-// signer. The walk of any other identifier starts when the identifier has passed.
+// maxPrefetchedWalks is the maximum number of identifiers whose walks are prefetched because the identifiers may be aligned. It is enough
+// for a bounce domain and a signer. The walk of any other identifier starts when the identifier has passed.
 const maxPrefetchedWalks = 2
 
-// prefetchWalks starts the lookups that DMARC is likely to make one after the other. If an identifier is the Author Domain itself, and
-// that domain is too short to inherit a policy, the record of the Author Domain is sufficient. This is so for most messages.
+// prefetchWalks starts the lookups that DMARC is likely to make one after the other. It starts none if an identifier is the Author Domain
+// itself and that domain has at most two labels. Such a domain inherits no policy, so its own record is sufficient. Most messages are of
+// this kind.
 func (v *verification) prefetchWalks(ctx context.Context, view *dns.View, author string, mayAlign []string) {
 	exact := slices.Contains(mayAlign, author)
 	if exact && strings.Count(author, ".") < 2 {
@@ -45,13 +46,14 @@ func (v *verification) prefetchWalks(ctx context.Context, view *dns.View, author
 	}
 }
 
-// lastTwo returns the last two labels of a name. Two different names can be aligned only if these are the same.
+// lastTwo returns the last two labels of a name. Two different names can be aligned only if their last two labels are the same.
 func lastTwo(name string) string {
 	at := strings.LastIndexByte(name, '.')
 	return name[strings.LastIndexByte(name[:max(at, 0)], '.')+1:]
 }
 
-// mayAlign returns the domains of the message's identifiers, verified or not: those of the signatures, then that of SPF.
+// mayAlign returns the domains of the message's identifiers, verified or not. The domains of the signatures come first, then the domain
+// that SPF checks.
 func mayAlign(keyNames []string, e *policy.Evidence) []string {
 	var all []string
 	for _, name := range keyNames {
@@ -77,16 +79,15 @@ func senderDomain(e *policy.Evidence) string {
 }
 
 // spfPrefetcher starts the lookups for all terms of a sender's record at once, because the evaluation makes them one after the other. It
-// does not prefetch the terms of included records. It never makes more queries than an evaluation may. A term that the evaluation does
-// not reach costs one query, and the evaluation may need eleven queries for each of ten terms.
+// does not prefetch the terms of included records. It never makes more queries than an evaluation is allowed to make. It makes one query
+// for a term that the evaluation does not reach. An evaluation may need eleven queries for each of ten terms.
 type spfPrefetcher struct {
 	*dns.View
 	client netip.Addr
 	begun  bool // the sender's own record has been looked up
 }
 
-// LookupTXT returns the TXT records of a name. On its first call, it prefetches the terms, because that is the lookup of the sender's own
-// record.
+// LookupTXT returns the TXT records of a name. The first call is the lookup of the sender's own record, so it also prefetches the terms.
 func (p *spfPrefetcher) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	all, err := p.View.LookupTXT(ctx, name)
 	if p.begun {
@@ -101,7 +102,7 @@ func (p *spfPrefetcher) LookupTXT(ctx context.Context, name string) ([]string, e
 	return all, err
 }
 
-// LookupMX returns the MX records of a name, and prefetches the addresses of all of them.
+// LookupMX returns the MX records of a name, and prefetches the addresses of all mail exchanges.
 func (p *spfPrefetcher) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	hosts, err := p.View.LookupMX(ctx, name)
 	if len(hosts) <= spf.MaxHosts {
@@ -136,7 +137,7 @@ func (p *spfPrefetcher) prefetchTerms(ctx context.Context, name string, record *
 	}
 }
 
-// typeOf returns the type that a term looks up.
+// typeOf returns the DNS record type that a term looks up.
 func (p *spfPrefetcher) typeOf(m spf.Mechanism) dns.Type {
 	switch m {
 	case spf.MX:

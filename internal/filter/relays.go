@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// maxHeaderAge is the maximum age of a signature of the author's organization that counts as a sign of a relay. Lists and forwarders
+	// maxHeaderAge is the age up to which a signature of the author's organization counts as a sign of a relay. Lists and forwarders
 	// deliver within days. An older message is more likely to be a replay with another body.
 	maxHeaderAge = 7 * 24 * time.Hour
-	// maxHeaderSkew is the maximum time by which the signature's time may be in the future.
+	// maxHeaderSkew is how far in the future the time of such a signature may be.
 	maxHeaderSkew = time.Hour
 	// maxRelayQueries limits the lookups that verify claims about relays. Honest mail needs one or two walks.
 	maxRelayQueries = 30
@@ -27,8 +27,8 @@ const (
 	relayTimeout = 2 * time.Second
 )
 
-// traces are the header fields of lists and forwarders, the topmost field of each name. Anyone can add such fields. If DMARC does not
-// authenticate the message, their claims are verified.
+// traces holds the header fields that lists and forwarders add. If several fields have the same name, it holds the topmost one. Anyone can
+// add such fields. If DMARC does not authenticate the message, their claims are verified.
 type traces struct {
 	listID, listPost, resentFrom string
 }
@@ -93,13 +93,13 @@ func (m *message) findRelays(ctx context.Context, until time.Time) {
 	r.arc()
 }
 
-// verified adds a relay. author is empty if the relay is not about one author.
+// verified adds a verified relay. author is empty if the relay is not about one author.
 func (r *relays) verified(kind policy.RelayKind, domain, method, author string) {
 	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author})
 }
 
-// open adds a relay that could not be verified because a lookup failed. failed is the DNS name of the lookup. Relay.Failed is never
-// empty, because that would mean verified.
+// open adds a relay that could not be verified because a lookup failed. failed is the DNS name of the lookup. This sets Relay.Failed,
+// because an empty Failed would mean that the relay is verified.
 func (r *relays) open(kind policy.RelayKind, domain, method, author, failed string) {
 	r.e.Relays = append(r.e.Relays, policy.Relay{Kind: kind, Domain: domain, Method: method, Author: author, Failed: cmp.Or(failed, domain)})
 }
@@ -130,7 +130,7 @@ func (r *relays) author(d dmarc.Result, verifier *dkim.Verifier) {
 	}
 }
 
-// srs adds the forwarder that rewrote MAIL FROM if the embedded domain belongs to the author's organization and SPF passes.
+// srs adds a forwarder that rewrote MAIL FROM. The embedded domain must belong to the author's organization, and SPF must pass.
 func (r *relays) srs(d dmarc.Result) {
 	s := r.e.SPF
 	embedded := spf.SRSDomain(r.e.Envelope.Sender)
@@ -147,7 +147,7 @@ func (r *relays) srs(d dmarc.Result) {
 	}
 }
 
-// list adds the mailing list if List-Id and the mailto of List-Post belong to one organization, which passes DKIM or SPF.
+// list adds the mailing list if List-Id and the mailto of List-Post belong to one organization, and this organization passes DKIM or SPF.
 func (r *relays) list(t traces) {
 	id, post := listDomain(t.listID), postDomain(t.listPost)
 	if id == "" || post == "" {
@@ -171,8 +171,8 @@ func (r *relays) resent(t traces) {
 	}
 }
 
-// passing adds a relay if the organization of domain passes DKIM, or SPF for MAIL FROM. If it does not, but a lookup failed that could
-// have led to a pass, passing adds the failure.
+// passing adds a relay if the organization of domain passes DKIM, or SPF for MAIL FROM. If the organization does not pass, but a failed
+// lookup could have led to a pass, passing adds the failure.
 func (r *relays) passing(kind policy.RelayKind, domain string) {
 	open := ""
 	try := func(of string, passed bool, method, failed string) bool {

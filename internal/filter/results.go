@@ -19,8 +19,8 @@ const (
 	maxListed = dkim.MaxSignatures
 	// shortB is the minimum number of characters of b= that identify a signature. RFC 6008 section 3 requires at least eight.
 	shortB = 8
-	// beside is the maximum number of results other than those of signatures and Author Domains: iprev, spf, arc, and the dmarc result of
-	// mail without an Author Domain.
+	// beside is the maximum number of results that are not about a signature or an Author Domain. These are iprev, spf, arc, and the dmarc
+	// result of mail without an Author Domain.
 	beside = 4
 )
 
@@ -54,10 +54,10 @@ func results(e *policy.Evidence, v policy.Verdict) []authres.Result {
 		all = append(all, r)
 	}
 	if why != "" && v.Override != "" {
-		all[spfAt].Reason = why // there is no DMARC failure that could have this reason
+		all[spfAt].Reason = why // the reason is not about a DMARC failure, so the spf result gets it
 	}
 	if e.Author.Cause != "" {
-		// RFC 8601 section 2.7.5 as updated by RFC 9989 section 9.2: none if no Author Domain could be found.
+		// RFC 8601 section 2.7.5 as updated by RFC 9989 section 9.2: the result is "none" if no Author Domain could be found.
 		all = append(all, authres.Result{Method: "dmarc", Value: "none", Reason: policy.AuthorText(e.Author)})
 	}
 	return all
@@ -85,7 +85,7 @@ func spfResult(e *policy.Evidence) authres.Result {
 	s := e.SPF
 	r := authres.Result{Method: "spf", Value: string(s.Status)}
 	if s.Status != spf.None {
-		r.Reason = strings.ReplaceAll(foreign(policy.SPFText(s)), "redirect?", "redirect=") // it quotes terms of the record
+		r.Reason = strings.ReplaceAll(foreign(policy.SPFText(s)), "redirect?", "redirect=") // the text quotes terms of the record
 	}
 	name, value := "mailfrom", s.Domain
 	if s.Identity == spf.HELO {
@@ -103,8 +103,8 @@ func spfResult(e *policy.Evidence) authres.Result {
 	return r
 }
 
-// foreign returns a text that a sender chose, with "?" instead of semicolons and equals signs. Filters that do not parse the field split
-// it at semicolons or search it for "dmarc=pass", even in quotes.
+// foreign returns a text that a sender chose, with "?" instead of semicolons and equals signs. Some filters do not parse the field. They
+// split it at semicolons, or search it for "dmarc=pass" even inside quotes.
 func foreign(text string) string {
 	if !strings.ContainsAny(text, ";=") {
 		return text
@@ -117,7 +117,7 @@ func foreign(text string) string {
 	}, text)
 }
 
-// dmarcReason returns what led to the result of DMARC. The detail can be a tag of the sender's record, such as "p=rejct".
+// dmarcReason returns the reason for the DMARC result. The detail can be a tag of the sender's record, such as "p=rejct".
 func dmarcReason(d dmarc.Result) string {
 	if tag, value, ok := strings.Cut(d.Detail, "="); ok {
 		d.Detail = tag + "=" + foreign(value)
@@ -125,8 +125,8 @@ func dmarcReason(d dmarc.Result) string {
 	return policy.DMARCText(d)
 }
 
-// foreignReasons returns reasons in which foreign has replaced characters in DNS names. SPF macros can copy the sender's local part into
-// such names.
+// foreignReasons returns a copy of the reasons. In DNS names, it replaces the same characters as the function foreign. SPF macros can copy
+// the sender's local part into such names.
 func foreignReasons(all []policy.Reason) []policy.Reason {
 	all = slices.Clone(all)
 	for i := range all {
@@ -166,8 +166,7 @@ func dkimResults(signatures []dkim.Result) []authres.Result {
 	return all
 }
 
-// shorten returns the beginning of a signature's b=, long enough to distinguish it from those of the other signatures: RFC 6008 section
-// 3.
+// shorten returns the beginning of a signature's b=, long enough to distinguish this signature from the others: RFC 6008 section 3.
 func shorten(signatures []dkim.Result, i int) string {
 	b := signatures[i].Signature
 	n := min(shortB, len(b))
@@ -184,8 +183,8 @@ func shorten(signatures []dkim.Result, i int) string {
 	return foreign(value) + b[len(value):]
 }
 
-// arcResult returns the result of ARC. It has the properties of RFC 8617 section 10.2: the client's address and, if the chain passes, the
-// oldest set whose message signature verifies.
+// arcResult returns the result of ARC. It has the properties of RFC 8617 section 10.2. These are the client's address and, if the chain
+// passes, the number of the oldest set whose message signature verifies.
 func arcResult(c *dkim.Chain, from policy.Connection) authres.Result {
 	r := authres.Result{Method: "arc", Value: string(c.Status), Reason: policy.ChainText(c)}
 	if from.Client.IsValid() {

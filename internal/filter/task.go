@@ -19,7 +19,7 @@ type task[T any] struct {
 type asker struct{ *dns.View }
 
 // ask runs f with cached answers only, which needs no goroutine. If f needs more, ask runs it again in a goroutine, with lookups. In both
-// cases f may keep its asker, which makes lookups afterwards.
+// cases, f may keep its asker. After ask returns, the asker makes lookups.
 func ask[T any](log *slog.Logger, what string, v *dns.View, f func(*asker) T) *task[T] {
 	a := &asker{v.Known()}
 	if value := f(a); !a.Missed() {
@@ -45,7 +45,7 @@ func begin[T any](log *slog.Logger, what string, f func() T) *task[T] {
 	return t
 }
 
-// ended reports whether wait returns at once.
+// ended reports whether wait would return at once.
 func (t *task[T]) ended() bool {
 	if t.done == nil {
 		return true

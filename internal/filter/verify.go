@@ -15,7 +15,7 @@ import (
 )
 
 // maxWalkQueries limits the queries of the walks from a message's identifiers. dmarc.MaxQueries applies in addition for each Author
-// Domain. The walks from two identifiers are prefetched. Most of their names are also names of the walk from the author.
+// Domain. The walks from two identifiers are prefetched. The walk from the author visits most of the same names.
 const maxWalkQueries = 50
 
 // verification is the state of the lookups for an inbound message.
@@ -28,7 +28,7 @@ type verification struct {
 	prefetched int       // number of identifiers whose walks were prefetched
 }
 
-// policyOf is the policy of an Author Domain, and the view for the lookups that it still needs.
+// policyOf is the policy of an Author Domain, with the view for its remaining lookups.
 type policyOf struct {
 	*dmarc.Discovery
 	asker *asker
@@ -48,7 +48,7 @@ func (m *message) startSPF() {
 }
 
 // startVerifying starts the lookups of all keys and policies that the header names, while the body arrives. Names that could be aligned
-// have their own slots and prefetch limit. So the other names that the sender chose cannot use these up.
+// have their own slots and prefetch limit. Otherwise, the sender could use up the slots and the limit with other names.
 func (m *message) startVerifying() {
 	if m.verification == nil {
 		m.startSPF()
@@ -80,24 +80,24 @@ func (m *message) startVerifying() {
 	}
 }
 
-// couldAlign reports whether a domain could be aligned with an Author Domain. It looks only at the names: names that are aligned have the
-// same last two labels.
+// couldAlign reports whether a domain could be aligned with an Author Domain. It compares only the last two labels of the names, which are
+// the same in aligned names.
 func (m *message) couldAlign(name string) bool {
 	return slices.ContainsFunc(m.evidence.Author.Domains, func(author string) bool { return domain.Within(name, lastTwo(author)) })
 }
 
-// keyDomain returns the d= that is part of the DNS name of a key.
+// keyDomain returns the domain (d=) in the DNS name of a key.
 func keyDomain(name string) string {
 	_, d, _ := strings.Cut(name, "._domainkey.")
 	return d
 }
 
-// decidingShare reserves a part of dns.message_timeout, one in decidingShare. It is for the walks and relays on which the verdict
-// depends, and for the check of our own DNS. Waiting for keys, SPF and policies ends before it, so slow name servers of a sender cannot
-// use up that time.
+// decidingShare sets the reserved part of dns.message_timeout: the last 1/decidingShare of it. This part is for the walks and relays on
+// which the verdict depends, and for the check of our own DNS. Waiting for keys, SPF and policies ends before this part begins, so slow
+// name servers of a sender cannot use it up.
 const decidingShare = 4
 
-// untilDeciding returns the end of the time for keys, SPF and policies. begin is the start of dns.message_timeout.
+// untilDeciding returns the time at which waiting for keys, SPF and policies ends. The parameter begin is the start of dns.message_timeout.
 func (m *message) untilDeciding(begin time.Time) time.Time {
 	t := m.filter.MessageTimeout
 	return begin.Add(t - t/decidingShare)
@@ -143,7 +143,7 @@ func (m *message) finishVerifying(ctx context.Context) {
 	}
 }
 
-// settledTimeout is how long a message that passes waits for names that no longer affect the verdict, such as those of a foreign
+// settledTimeout limits the wait for lookups that no longer affect the verdict of a passing message, such as the key of a foreign
 // signature. Their results are only for the log and the results field.
 const settledTimeout = 2 * time.Second
 
@@ -175,7 +175,7 @@ func (m *message) finishSPF(ctx context.Context, view *dns.View) spf.Result {
 	return spf.Check(ctx, view, c.Client, c.HELO, m.evidence.Envelope.Sender)
 }
 
-// findFault checks for a fault on our side, if a DMARC lookup failed and the message would not be accepted anyway.
+// findFault checks for a fault on our side. It does so only if a DMARC lookup failed and the message would not be accepted anyway.
 func (m *message) findFault(ctx context.Context, end time.Time) {
 	v, e := m.verification, &m.evidence
 	undecided := func(d dmarc.Result) bool {
@@ -207,7 +207,7 @@ func (a alignment) LookupTXT(ctx context.Context, name string) ([]string, error)
 }
 
 // identifiers returns the identifiers that DMARC may align: those that passed, and those that could not be checked. For SPF, this is the
-// MAIL FROM identity, which for a null sender is postmaster at HELO (RFC 9989 section 3.2.4).
+// MAIL FROM identity. For a null sender, that identity is postmaster at the HELO name (RFC 9989 section 3.2.4).
 func identifiers(e *policy.Evidence) []dmarc.Identifier {
 	var ids []dmarc.Identifier
 	for _, s := range e.DKIM {

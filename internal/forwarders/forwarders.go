@@ -19,12 +19,12 @@ import (
 	"signpost/policy"
 )
 
-// Conditions for a proposal. To meet them, a forger would have to relay genuine messages of several domains for days, as many as the forged
-// ones.
+// Conditions for a proposal. To meet them, a forger would have to relay genuine messages of several domains for days. For each forged
+// message, the forger would need at least one genuine message.
 const (
 	MinMessages = 12 // that failed
-	MinDays     = 5  // with messages that failed, and with messages that were proved genuine
-	MinAuthors  = 3  // organizations, both among the failed and among the genuine messages
+	MinDays     = 5  // number of days with failed messages, and with messages proved genuine
+	MinAuthors  = 3  // number of organizations among the failed messages, and among the genuine ones
 	// mostOfOne is the maximum share of one organization in the messages that failed, in percent.
 	mostOfOne = 75
 	// leastGenuine is the minimum share of messages that are proved genuine, in percent.
@@ -54,10 +54,10 @@ type seen struct {
 	signers   []string
 	client    netip.Addr
 	host      string // the domain of the client's verified name, or ""
-	ownSender bool   // SPF passes for the envelope, which is not the author's
+	ownSender bool   // SPF passes for an envelope sender that is not in the author's organization
 }
 
-// Learn reads the messages from a time on. It calls read after each.
+// Learn reads the messages since a given time. It calls read after each.
 func Learn(ctx context.Context, past *journal.Reader, since time.Time, rules policy.Rules, read func()) (*Learner, error) {
 	l := &Learner{Rules: rules}
 	err := past.Each(ctx, journal.Filter{Since: since, Outcome: relayed}, func(e *journal.Entry) bool {
@@ -68,8 +68,8 @@ func Learn(ctx context.Context, past *journal.Reader, since time.Time, rules pol
 	return l, errors.Join(err, ctx.Err())
 }
 
-// relayed reports whether a list or a forwarder can have relayed a message with this outcome. Either DMARC fails, or DMARC passes by a
-// signature although SPF fails or there is an ARC chain.
+// relayed reports whether a list or a forwarder can have relayed a message with this outcome. Such a message either fails DMARC, or passes
+// DMARC by a signature. In the second case, SPF fails or an ARC chain passes.
 func relayed(o journal.Outcome) bool {
 	return o.DMARC == "fail" || o.DMARC == "pass" && o.DKIM == "pass" && (o.SPF == "fail" || o.SPF == "softfail" || o.ARC == "pass")
 }
@@ -95,7 +95,8 @@ func (l *Learner) trusted(s seen) bool {
 		slices.ContainsFunc(l.Rules.Forwarders, signer)
 }
 
-// look returns the needed part of an entry. Only results that pass identify a relay, because anyone can write other fields.
+// look returns the parts of an entry that the Learner needs. It identifies a relay only by results that pass, because anyone can write the
+// header fields of a relay.
 func look(e *journal.Entry) (s seen, ok bool) {
 	ev := &e.Evidence
 	if e.Role != policy.RoleVerify || !ev.Connection.SMTP || len(ev.DMARC) != 1 || ev.SPF == nil {
@@ -128,8 +129,8 @@ func look(e *journal.Entry) (s seen, ok bool) {
 	if s.failed {
 		return s, true
 	}
-	// A message that passes DMARC was relayed if SPF of the author's domain fails for its envelope, or if the relay sealed it. Mail from a
-	// host that the author uses for sending, such as a newsletter host, has neither property.
+	// A message that passes DMARC counts as relayed in two cases: SPF fails for an envelope sender in the author's domain, or the relay
+	// sealed the message. Neither is true of mail from a host that the author uses for sending, such as a newsletter host.
 	byKey := d.Status == dmarc.Pass && d.Aligned != nil && d.Aligned.Method == dmarc.DKIM
 	astray := (ev.SPF.Status == spf.Fail || ev.SPF.Status == spf.SoftFail) && own(ev.SPF.Domain)
 	if !byKey || !astray && !s.saw {
@@ -158,8 +159,8 @@ func hostDomain(name string) string {
 	return ""
 }
 
-// Proposals returns the proposals, those with the most messages first. Each message counts for only one kind of proposal: for its sealer,
-// otherwise for its signers, otherwise for its network.
+// Proposals returns the proposals, those with the most messages first. Each message counts for only one kind of proposal. It counts for its
+// sealer, if there is none for its signers, and if there are none for its network.
 func (l *Learner) Proposals() []Proposal {
 	var all []Proposal
 	left := l.seen
@@ -217,5 +218,5 @@ func around(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// day returns the date of a number of days since 1970.
+// day returns a date. The parameter is the number of days since 1970-01-01.
 func day(n int64) time.Time { return time.Unix(n*86400, 0).UTC() }

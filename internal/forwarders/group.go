@@ -12,13 +12,13 @@ import (
 	"signpost/internal/term"
 )
 
-// Kind is how a list or a forwarder is identified.
+// Kind is the way in which a list or a forwarder is identified.
 type Kind string
 
 // The kinds, as they are named in the file of accepted forwarders.
 const (
-	Sealer  Kind = "sealer"  // d= of its ARC seals; the chain passes
-	Signer  Kind = "signer"  // d= of its signatures that pass
+	Sealer  Kind = "sealer"  // the d= of its ARC seals in chains that pass
+	Signer  Kind = "signer"  // the d= of its signatures that pass
 	Network Kind = "network" // its clients, which have verified names
 )
 
@@ -26,17 +26,17 @@ const (
 type Proposal struct {
 	Kind    Kind      `json:"kind"`
 	Name    string    `json:"name"`           // a domain or a network
-	Host    string    `json:"host,omitempty"` // Network: the domain of the clients' names
-	List    bool      `json:"list"`           // a mailing list, by its fields
+	Host    string    `json:"host,omitempty"` // for a Network: the domain that the names of its clients share
+	List    bool      `json:"list"`           // its header fields are those of a mailing list
 	Failed  int       `json:"failed"`         // messages that failed DMARC
 	Intact  int       `json:"intact"`         // relayed messages that passed
 	Genuine int       `json:"genuine"`        // distinct messages, failed or intact, with a signature that only the author's organization can have made
 	Broken  int       `json:"broken"`         // failed messages with a failing signature of the author's organization
-	Saw     int       `json:"saw,omitempty"`  // Sealer: failed messages that passed DMARC there, as the sealer states
+	Saw     int       `json:"saw,omitempty"`  // for a Sealer: failed messages that passed DMARC there, as the sealer states
 	Days    int       `json:"days"`
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
-	Authors []Author  `json:"authors"` // of failed messages, the most frequent first
+	Authors []Author  `json:"authors"` // authors of failed messages, the most frequent first
 	Clients int       `json:"clients"` // addresses
 	Sender  int       `json:"own_sender"`
 }
@@ -47,7 +47,7 @@ type Author struct {
 	Messages int    `json:"messages"`
 }
 
-// group is the mail of one name.
+// group counts the messages of one sealer, signer or network.
 type group struct {
 	failed, intact, broken, list, saw, sender int
 	authors                                   map[string]int // of failed messages
@@ -133,7 +133,7 @@ func narrow(clients map[netip.Addr]bool) netip.Prefix {
 	return p
 }
 
-// What returns the kind of relay as text.
+// What returns a short text for the kind of relay.
 func (p Proposal) What() string {
 	if p.List {
 		return "mailing list"
@@ -146,7 +146,7 @@ func (p Proposal) Comment() string {
 	return fmt.Sprintf("%s: %d failing messages of %d organizations on %d days; %d proved genuine", p.What(), p.Failed, len(p.Authors), p.Days, p.Genuine)
 }
 
-// Evidence returns the reasons for a proposal, in printable lines: senders chose some of the names.
+// Evidence returns the reasons for a proposal. The lines are made printable, because senders chose some of the names.
 func (p Proposal) Evidence() []string {
 	const most = 5
 	var authors []string

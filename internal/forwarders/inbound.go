@@ -15,8 +15,8 @@ const (
 	inboundPerDay = 1000
 )
 
-// Inbound calls add for a sample of the inbound messages of the last days whose SPF was checked. The sample has the newest messages of each
-// day.
+// Inbound calls the function add for each message of a sample. The sample is taken from those inbound messages of the last days that have
+// an SPF result. The sample has the newest messages of each day.
 func Inbound(ctx context.Context, r *journal.Reader, now time.Time, add func(*journal.Entry)) error {
 	f := journal.Filter{Outcome: func(o journal.Outcome) bool { return o.Role == string(policy.RoleVerify) && o.SPF != "" }}
 	for day := range inboundDays {

@@ -1,6 +1,6 @@
-// Package hostheader checks the Host header field of HTTP requests, to prevent DNS rebinding. In that attack, a web site changes the
-// address of its own name to that of this host. A browser then lets the site's page read the answers. The Host field of such a request
-// has the name of the web site. For example:
+// Package hostheader checks the Host header field of HTTP requests, to prevent DNS rebinding. In that attack, a web site changes the DNS
+// record of its own name to the address of this host. A browser then lets the site's page read the answers. The Host field of such a
+// request has the name of the web site. For example:
 //
 //	if !hostheader.Own(r.Host, names) {
 //		http.Error(w, "unknown host", http.StatusForbidden)

@@ -15,7 +15,7 @@ import (
 // they exceed it, the least recently used answers are deleted before any message.
 
 const (
-	// large is the minimum size in bytes of a text that is stored in the table answer.
+	// large is the size in bytes from which a text is stored in the table answer.
 	large = 120
 	// mark precedes the hash that replaces a text. A text that itself begins with mark is always stored in the table answer.
 	mark = "\x01"
@@ -182,9 +182,9 @@ func splitRecords(text string) []string {
 	return records
 }
 
-// replaceTexts replaces the texts of an entry that come from DNS by the results of by, the most important ones first. It calls records for
-// each lookup, to replace the records of the lookup. The entry must have its own slices. The function records must not change the records
-// of a lookup in place.
+// replaceTexts replaces those texts of an entry that come from DNS. The function by returns the replacement of a text. It replaces the most
+// important texts first. It calls the function records for each lookup, to replace the records of that lookup. The entry must have its own
+// slices. The function records must not change the records of a lookup in place.
 func replaceTexts(e *Entry, by func(string) string, records func(*dns.Lookup)) {
 	ev := &e.Evidence
 	if ev.SPF != nil {

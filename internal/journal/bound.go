@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	// deleteChunk is how many answers, or messages of a table of version 1, one transaction deletes. It takes some milliseconds.
+	// deleteChunk is the maximum number of answers that one transaction deletes. It also limits the messages that one transaction deletes
+	// from a table of version 1. Such a transaction takes some milliseconds.
 	deleteChunk = 200
 	// deleteSteps is the number of transactions that delete something before new messages are written. morePause is the time between two
-	// rounds of background work. After journal.keep or max_size was reduced, there may be much to delete, and after a busy time much to
-	// index. New messages are written in between, so the queue does not fill up even if the disk is slow.
+	// rounds of background work. There may be much to delete after journal.keep or max_size was reduced, and much to index after a busy
+	// time. New messages are written in between, so the queue does not fill up even if the disk is slow.
 	deleteSteps = 8
 	morePause   = 100 * time.Millisecond
 	// maxSteps limits the transactions that delete something after a batch.
@@ -25,10 +26,10 @@ const (
 	// max_size/spareShare is left free for the writes between two checks.
 	spareShare = 16
 	// max_size/answerShare is the limit for answers. It is enough for the recent answers of ordinary mail. Answers beyond this limit are
-	// deleted before messages, because they are probably from a sender who tries to fill the journal.
+	// deleted before any message, because such answers are probably from a sender who tries to fill the journal.
 	answerShare = 8
-	// walRoom is the maximum size of the write-ahead log (WAL) and the shared memory file at a checkpoint. It includes the pages until the
-	// checkpoint is due, and one transaction.
+	// walRoom is the maximum size of the write-ahead log (WAL) and the shared memory file at a checkpoint. This is enough for the pages
+	// that are written before the checkpoint is due, and for one more transaction.
 	walRoom = walPages*(pageSize+24) + batchBytes + maxRowLog + 64<<10
 	// largeRoom is walRoom for a large batch.
 	largeRoom = walRoom + batchBytes
@@ -36,10 +37,10 @@ const (
 	maxRowLog = (pagesOfRow + maxMessage/(large*5/4+textRow)*pagesOfText) * pageSize
 )
 
-// bound deletes until the files are within the limit most, in bytes. It first deletes the least recently used answers, until these are
-// within their share, and then the oldest chunks. If there is much to delete, because max_size was reduced, one call deletes only a part. It
-// takes no fewer than least steps, and continues until the database is smaller than after the last call. bound sets over if there is more to
-// delete.
+// bound deletes data until the size of the files, in bytes, is at most the parameter most. It first deletes the least recently used
+// answers, until the answers are within their share. Then it deletes the oldest chunks. If there is much to delete, because max_size was
+// reduced, one call deletes only a part. One call makes at least as many steps as the parameter least, and continues until the database is
+// smaller than after the last call. If there is more to delete, bound sets the field over.
 func (d *database) bound(ctx context.Context, most int64, least int) error {
 	limit := most - most/spareShare - logRoom(most)
 	for n := range maxSteps {
@@ -80,7 +81,8 @@ func logRoom(most int64) int64 {
 // errHeld is the error of a write that would make the files larger than max_size.
 var errHeld = errors.New("the journal is paused at max_size: a long read transaction of another program blocks the WAL checkpoint")
 
-// fits returns errHeld if no more may be written. The WAL grows while a read transaction needs an older state of the database.
+// fits returns errHeld if nothing more may be written to the journal. The WAL grows while a read transaction needs an older state of the
+// database.
 func (d *database) fits(ctx context.Context, most int64) error {
 	for range 2 {
 		used, err := used(ctx, d.db)
@@ -106,7 +108,7 @@ func used(ctx context.Context, db *sql.DB) (int64, error) {
 }
 
 // expire deletes the messages before a time, and the answers that no remaining message uses. Then it returns the free pages to the file
-// system. If there is much to delete, one call deletes only a part and sets behind.
+// system. If there is much to delete, one call deletes only a part and sets the field behind.
 func (d *database) expire(ctx context.Context, before time.Time) error {
 	d.behind = true
 	for range deleteSteps {
@@ -124,7 +126,7 @@ func (d *database) expire(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// vacuum returns free pages to the file system, in steps. It resets behind after the last step.
+// vacuum returns free pages to the file system, in steps. After the last step, it resets the field behind.
 func (d *database) vacuum(ctx context.Context) error {
 	for range vacuumSteps {
 		var free int64
@@ -142,8 +144,9 @@ func (d *database) vacuum(ctx context.Context) error {
 	return nil
 }
 
-// deleteOldest drops the oldest sealed chunk if the numbers of all its messages are below a limit. Of the table of version 1, whose messages are
-// of many days, it deletes some messages. It reports whether it deleted any. The hours of the messages are deleted with them.
+// deleteOldest drops the oldest sealed chunk if the numbers of all its messages are below a limit. The table of version 1 has messages of
+// many days, so deleteOldest does not drop that table but deletes some of its messages. It also deletes the hourly counts of these
+// messages. It reports whether it deleted any message.
 func (d *database) deleteOldest(ctx context.Context, below int64) (deleted bool, err error) {
 	if len(d.chunks) == 0 && d.open != nil && d.open.messages > 0 && d.last < below {
 		if err := d.sealNow(ctx); err != nil {
@@ -236,8 +239,8 @@ func (d *database) deleteUnused(ctx context.Context) (deleted bool, err error) {
 	return d.deleteAnswers(ctx, oldest/1e6-int64(d.grace/time.Second))
 }
 
-// deleteAnswers deletes some of the answers that were last used before a time in seconds, the least recently used first. It reports whether it
-// deleted any. The messages that refer to them are kept.
+// deleteAnswers deletes some of the answers that were last used before a given Unix time, the least recently used first. It reports whether
+// it deleted any. The messages that refer to them are kept.
 func (d *database) deleteAnswers(ctx context.Context, before int64) (deleted bool, err error) {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -290,6 +293,7 @@ func (d *database) readAnswerCost(ctx context.Context) error {
 	return err
 }
 
-// graceOf returns how much longer than messages an answer is kept. The grace is needed because the use of an answer is noted only once in
-// each refresh interval. span is the time that the messages cover. After a flood span may be short, and the grace must then be shorter.
+// graceOf returns how much longer an answer is kept than a message. The grace is needed because the use of an answer is noted only once in
+// each refresh interval. span is the time that the messages cover. After a flood of mail, span may be short. The grace must then be
+// shorter, too.
 func graceOf(span time.Duration) time.Duration { return min(2*refresh, span/4) }

@@ -15,8 +15,8 @@ import (
 const (
 	// chunkMessages is the maximum number of messages of a chunk. A query may read the whole open chunk, which takes about 10 ms.
 	chunkMessages = 32_000
-	// chunkBytes is the maximum size of a chunk's rows. If max_size/chunkShare is less, that is the maximum: at max_size, the oldest chunk
-	// is deleted as a whole.
+	// chunkBytes is the maximum size of a chunk's rows. If max_size/chunkShare is less than chunkBytes, the maximum is max_size/chunkShare.
+	// A chunk must not be too large, because the journal deletes the whole oldest chunk when it reaches max_size.
 	chunkBytes = 16 << 20
 	chunkShare = 16
 	// rowRoom is the approximate size of a row without its entry, in bytes.
@@ -24,7 +24,7 @@ const (
 )
 
 // chunkSchema creates the catalog of chunks. The numbers of a chunk's messages range from first to last. While the chunk is open, last is 0.
-// The column indexes is the number of chunkIndexes that exist. The table of version 1 is a chunk with old = 1.
+// The column "indexes" has the number of chunkIndexes that exist. The table of version 1 is a chunk with old = 1.
 const chunkSchema = `
 CREATE TABLE chunk (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -70,7 +70,7 @@ type querier interface {
 func readChunks(ctx context.Context, q querier, version int) (all []chunk, err error) {
 	query := "SELECT id, first, last, sealed, indexes, old FROM chunk ORDER BY first, id"
 	if version == 1 {
-		// Two subqueries: with min and max in one query SQLite reads the whole table.
+		// There are two subqueries, because SQLite reads the whole table if one query has both min and max.
 		query = "SELECT 0, first, last, 1, 0, 1 FROM (SELECT (SELECT min(id) FROM message) AS first, (SELECT max(id) FROM message) AS last) WHERE first IS NOT NULL"
 	}
 	rows, err := q.QueryContext(ctx, query)

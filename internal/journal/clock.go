@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// Messages are numbered, found and deleted by the clock of the machine. This clock may be wrong: with an empty battery, it starts years in
-// the past, and an operator may set it years into the future. Later, NTP or the operator corrects it.
+// The journal numbers, finds and deletes messages by the time of the machine's clock. This clock may be wrong. With an empty battery, it
+// starts years in the past. An operator may set it years into the future. Later, NTP or the operator corrects it.
 
 const (
-	// maxClockStep is the largest difference between two readings, a minute apart, that does not count as a jump.
+	// maxClockStep is the largest difference between two readings of the clock that does not count as a jump. The clock is read once a
+	// minute.
 	maxClockStep = time.Hour
-	// minStable is the time without a jump that is required before messages are deleted for their age. After a jump into the future, all
-	// messages seem to have expired. The error is usually corrected within this time.
+	// minStable is how long the clock must run without a jump before the journal deletes messages older than journal.keep. After a jump
+	// into the future, all messages seem to have expired. The error is usually corrected within this time.
 	minStable = time.Hour
-	// minStableToRenumber is the time without a jump that is required before messages with times in the future are renumbered. A machine
-	// without a network may run for hours with a clock that is years slow; then all earlier messages seem to be in the future.
+	// minStableToRenumber is how long the clock must run without a jump before messages with times in the future are renumbered. The clock
+	// of a machine without a network may be years in the past for hours. All earlier messages then seem to be in the future.
 	minStableToRenumber = 24 * time.Hour
 )
 
@@ -36,9 +37,10 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 }
 
 // renumber assigns new numbers to messages whose numbers are in the future, and keeps their order. The new number is the time in the
-// entry if that time is in the past. Otherwise the new number is one more than that of the message before. The messages move to new chunks.
-// If there are many such messages, one call renumbers a part and sets behind. If no message is in the past, the clock is probably wrong, and
-// renumber changes nothing. Without renumber, these messages would expire years late and match every search by time: TestClockWasAhead.
+// entry if that time is in the past. Otherwise the new number is one more than the number of the previous message. The messages move to new
+// chunks. If there are many such messages, one call renumbers a part and sets the field behind. If no message is in the past, the clock is
+// probably wrong, and renumber changes nothing. If these messages were not renumbered, they would expire years late and match every search
+// by time: TestClockWasAhead.
 func (d *database) renumber(ctx context.Context, now time.Time) error {
 	future := now.Add(maxClockStep).UnixMicro()
 	if d.last <= future {
@@ -70,7 +72,8 @@ func (d *database) renumber(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// renumberSome moves some messages with numbers in the future from the chunk with an index in d.chunks to a new chunk of one day.
+// renumberSome takes some messages with numbers in the future from the chunk d.chunks[from]. It moves them to a new chunk, whose messages
+// are of one day.
 func (d *database) renumberSome(ctx context.Context, from int, now, future int64) (moved bool, err error) {
 	source := d.chunks[from]
 	at := int64(0)
@@ -127,10 +130,11 @@ func (d *database) renumberSome(ctx context.Context, from int, now, future int64
 // renumbered is a message with its old and its new number.
 type renumbered struct{ from, to, outcome int64 }
 
-// renumberChunk is how many messages one transaction renumbers.
+// renumberChunk is the maximum number of messages that one transaction renumbers.
 const renumberChunk = 1000
 
-// newNumbers returns the first messages of a chunk with numbers in the future. Their new numbers follow at and are of one day.
+// newNumbers returns the first messages of a chunk whose numbers are in the future, with their new numbers. The parameter at is the lower
+// limit of the new numbers, which are all of the same day.
 func (d *database) newNumbers(ctx context.Context, tx *sql.Tx, source chunk, at, now, future int64) (all []renumbered, err error) {
 	rows, err := tx.QueryContext(ctx, "SELECT id, outcome, entry FROM "+source.table()+" WHERE id > ? ORDER BY id LIMIT ?", future, renumberChunk)
 	err = each(rows, err, func() error {
@@ -152,7 +156,7 @@ func (d *database) newNumbers(ctx context.Context, tx *sql.Tx, source chunk, at,
 	return all, err
 }
 
-// moveAll moves messages to another chunk, and the counts of their hours.
+// moveAll moves messages to another chunk, and corrects the counts by hour.
 func moveAll(ctx context.Context, tx *sql.Tx, source, target chunk, all []renumbered) error {
 	const hour = "INSERT INTO hour (hour, outcome, n) VALUES (?,?,1) ON CONFLICT DO UPDATE SET n = n + 1"
 	for _, m := range all {

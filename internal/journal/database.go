@@ -23,8 +23,9 @@ import (
 // version is the version of the tables, as in user_version. Version 1 had one table of messages, "message", with five indexes.
 const version = 2
 
-// schema creates the tables beside those of the messages: see createChunk. The id of a message is its time in microseconds, made unique. An
-// outcome is stored once for each combination of words, so that a filter becomes a short list of numbers. The column verdict has the action.
+// schema creates all tables except those of the messages, which createChunk creates. The id of a message is its time in microseconds, made
+// unique. An outcome is stored once for each combination of words, so that a filter becomes a short list of numbers. The column "verdict"
+// contains the action.
 const schema = chunkSchema + `
 CREATE TABLE outcome (
 	id INTEGER PRIMARY KEY,
@@ -62,24 +63,24 @@ type database struct {
 	last       int64  // number of the newest message
 	salt       []byte // of Addresses Hash
 	stored     *storedTexts
-	freshAt    int64         // when stored was last cleared, in seconds
+	freshAt    int64         // Unix time when the cache stored was last cleared
 	answerCost int64         // approximate bytes of the table answer
-	grace      time.Duration // how much longer than messages an answer is kept
-	behind     bool          // there is more to delete for its age, or to renumber
+	grace      time.Duration // how much longer an answer is kept than a message
+	behind     bool          // there are more expired messages to delete, or more messages to renumber
 	over       bool          // there is more to delete because of max_size
 	size       int64         // bytes in use after the last call of bound; 0: not called yet
 }
 
 const (
-	// pageSize suits rows of some hundred bytes. When the WAL has walPages pages, a checkpoint writes it into the database.
+	// pageSize suits rows of a few hundred bytes. When the WAL has walPages pages, a checkpoint writes it into the database.
 	pageSize = 4096
 	walPages = 500
 	// busyTimeout is the time for which the writer waits for a lock of another process.
 	busyTimeout = time.Second
 	// writeTimeout limits a batch, or one round of deletions. A slower disk cannot keep up with mail.
 	writeTimeout = time.Minute
-	// createTimeout limits the time to open the journal for writing. After a crash, SQLite recovers the WAL, and a journal of an earlier
-	// version is read completely once.
+	// createTimeout limits the time to open the journal for writing. This may take a long time: after a crash, SQLite recovers the WAL, and
+	// after an upgrade, the journal of the earlier version is read completely once.
 	createTimeout = 10 * time.Minute
 )
 
@@ -259,7 +260,7 @@ func each(rows *sql.Rows, err error, f func() error) error {
 	return rows.Err()
 }
 
-// close removes the mark of begin and closes the database.
+// close removes the mark that begin made, and closes the database.
 func (d *database) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
@@ -273,7 +274,7 @@ func (d *database) close() {
 	}
 }
 
-// gone reports whether the file at the path is missing or was replaced. Readers would then not find new messages.
+// gone reports whether the file at the path is missing or was replaced. In both cases, readers would not find new messages.
 func (d *database) gone() bool {
 	now, err := os.Stat(d.path)
 	if err != nil {
@@ -286,8 +287,8 @@ func (d *database) gone() bool {
 // errOverwritten is the error of a file that another program overwrote or truncated.
 var errOverwritten = errors.New("the file was overwritten or truncated: it does not begin with the header of a database")
 
-// overwritten reports whether the file no longer begins with the header of a database. SQLite does not notice this. It would continue with
-// the pages in memory and write a file that cannot be read.
+// overwritten reports whether the file no longer begins with the header of a database. SQLite does not notice this. SQLite would continue
+// with the pages that it has in memory, and write a file that cannot be read.
 func (d *database) overwritten() bool {
 	const magic = "SQLite format 3\x00"
 	head := make([]byte, len(magic))

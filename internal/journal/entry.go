@@ -22,7 +22,7 @@ import (
 
 // Entry is one message in the journal.
 type Entry struct {
-	ID   int64     `json:"id"` // unique, and greater than those of earlier messages
+	ID   int64     `json:"id"` // unique, and greater than the IDs of earlier messages
 	Time time.Time `json:"time"`
 	Cut  bool      `json:"cut,omitempty"` // the evidence was too large and was cut
 	decision.Record
@@ -51,7 +51,8 @@ type Outcome struct {
 	Observed                            bool   // the message arrived in observe mode, so the action was not carried out
 }
 
-// Failed reports whether the message was not simply accepted or signed, or DMARC did not pass.
+// Failed reports whether the message counts as failed. That is so if the action is tag or stricter, or if DMARC resulted in fail or an
+// error.
 func (o Outcome) Failed() bool {
 	switch policy.Action(o.Action) {
 	case policy.Tag, policy.Hold, policy.Discard, policy.Tempfail, policy.Reject:

@@ -33,8 +33,8 @@ func (f Filter) bounds() (lowest, highest int64) {
 	return lowest, highest
 }
 
-// IDs returns the numbers of the newest messages that match a filter, newest first, but no more than most. If oldest is true, it returns
-// the numbers of the oldest messages, oldest first.
+// IDs returns the numbers of the newest messages that match a filter, newest first. If oldest is true, it returns the numbers of the oldest
+// messages, oldest first. The parameter most limits their number.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) (ids []int64, err error) {
 	err = r.snapshot(ctx, func(s *snapshot) error {
 		ids = ids[:0]
@@ -68,7 +68,7 @@ func (r *Reader) snapshot(ctx context.Context, f func(*snapshot) error) error {
 	}
 	defer tx.Rollback()
 	var has int
-	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has); err != nil { // the daemon may have upgraded it
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has); err != nil { // the daemon may have upgraded the journal
 		return err
 	}
 	s := &snapshot{tx: tx}
@@ -78,8 +78,8 @@ func (r *Reader) snapshot(ctx context.Context, f func(*snapshot) error) error {
 	return f(s)
 }
 
-// query starts a query of one chunk. It checks ctx only at the start, because a context would cost a goroutine for each chunk, and a chunk
-// takes little time.
+// query starts a query of one chunk. It checks ctx only before the query, and does not pass ctx to SQLite. Passing it would cost a
+// goroutine for each chunk, and a query of one chunk takes little time.
 func (s *snapshot) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (s *snapshot) ends(ctx context.Context) (first, last int64, err error) {
 	return first, last, err
 }
 
-// among returns the numbers, of a sorted list, that belong to the chunk.
+// among returns those numbers of a sorted list that belong to the chunk.
 func (c chunk) among(ids []int64) []int64 {
 	from, _ := slices.BinarySearch(ids, c.first)
 	to := len(ids)
@@ -116,8 +116,9 @@ func (c chunk) among(ids []int64) []int64 {
 	return ids[from:max(from, to)]
 }
 
-// find queries one chunk after the other, newest or oldest first, until scan has read the number most of rows that match a filter. scan returns
-// how many rows it read. A sealed chunk has indexes of outcomes, domains and clients. The open chunk is small enough to be read completely.
+// find queries one chunk after the other, newest or oldest first. It passes the rows that match a filter to the function scan, which
+// returns how many rows it read. The parameter most limits the total number of rows. A sealed chunk has indexes of outcomes, domains and
+// clients. The open chunk is small enough to be read completely.
 func (s *snapshot) find(ctx context.Context, f Filter, columns string, most int, oldest bool, scan func(*sql.Rows, error) (int, error)) error {
 	where, args, err := s.conditions(ctx, f)
 	if err != nil {
@@ -147,7 +148,7 @@ func (s *snapshot) find(ctx context.Context, f Filter, columns string, most int,
 	return nil
 }
 
-// conditions returns the SQL conditions of a filter except for the numbers, and their arguments.
+// conditions returns the SQL conditions of a filter and their arguments, but not the condition on the numbers.
 func (s *snapshot) conditions(ctx context.Context, f Filter) (where string, args []any, err error) {
 	if f.Domain != "" {
 		where, args = where+" AND domain = ?", append(args, f.Domain)
@@ -162,7 +163,7 @@ func (s *snapshot) conditions(ctx context.Context, f Filter) (where string, args
 	if f.Outcome == nil {
 		return where, args, nil
 	}
-	outcomes, err := readOutcomes(ctx, s.tx) // read for each query, because new mail may add outcomes
+	outcomes, err := readOutcomes(ctx, s.tx) // each query reads them again, because new mail may add outcomes
 	var numbers []int64
 	for o, id := range outcomes {
 		if f.Outcome(o.current()) {
@@ -220,7 +221,7 @@ const (
 	dayMicros  = 24 * hourMicros
 )
 
-// windows returns the windows that have the numbers from lowest to highest: the chunks, and the hours of the table of version 1.
+// windows returns the windows that contain the numbers from lowest to highest. A window is a chunk or, in the table of version 1, an hour.
 func (s *snapshot) windows(ctx context.Context, lowest, highest int64, oldest bool) (all []window, err error) {
 	for _, c := range s.chunks {
 		last := c.last
@@ -267,7 +268,8 @@ func list(numbers []int64) string {
 	return strings.Join(words, ",")
 }
 
-// address returns the bytes of an address in network order, 4 for IPv4 and 16 for IPv6, so that a network is a range.
+// address returns the 4 bytes of an IPv4 address or the 16 bytes of an IPv6 address. They are in network order, so that a network is a
+// range.
 func address(a netip.Addr) []byte {
 	if !a.IsValid() {
 		return []byte{}

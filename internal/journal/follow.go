@@ -12,10 +12,10 @@ import (
 // followInterval is the time between queries for new messages. The daemon writes at most five times a second.
 const followInterval = 500 * time.Millisecond
 
-// List calls show for the newest messages that match a filter, oldest first, but for no more than most. It returns the number of the newest
-// message at that time. Newer messages have greater numbers.
+// List passes the newest messages that match a filter to the function show, oldest first. The parameter most limits how many. List returns
+// the number of the newest message in the journal at that time. Newer messages have greater numbers.
 func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry) error) (last int64, err error) {
-	_, newest, err := r.Covers(ctx) // before the query, so that no message is missed between them
+	_, newest, err := r.Covers(ctx) // this comes before the query, so that no message in between is missed
 	if err != nil {
 		return 0, err
 	}
@@ -40,7 +40,7 @@ func (r *Reader) List(ctx context.Context, f Filter, most int, show func([]Entry
 	return last, nil
 }
 
-// Reading adds the path of the journal to an error of reading it. It returns nil if err is nil.
+// Reading returns an error that names the path of the journal and wraps err. It returns nil if err is nil.
 func Reading(path string, err error) error {
 	if err == nil {
 		return nil
@@ -64,8 +64,8 @@ type Follower struct {
 	lastUnread string
 }
 
-// Run shows the newest messages, but no more than most. Then it shows new messages until ctx ends or Show fails. It returns an error if
-// Show fails, or the journal cannot be read at the start.
+// Run first shows the newest messages, at most as many as the parameter most. Then it shows new messages until ctx ends or Show fails. It
+// returns an error if Show fails, or the journal cannot be read at the start.
 func (f *Follower) Run(ctx context.Context, most int) (err error) {
 	f.opened, _ = os.Stat(f.Path) // Stat before Open, so that a replacement of the file is noticed
 	if f.reader, err = f.Open(); err != nil {
@@ -95,7 +95,7 @@ func (f *Follower) more(ctx context.Context) error {
 		return nil
 	}
 	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.Filter.After {
-		f.Filter.After = newest.UnixMicro() // messages from a time when the clock was ahead were renumbered
+		f.Filter.After = newest.UnixMicro() // messages with times in the future were renumbered
 	}
 	for ctx.Err() == nil {
 		ids, err := f.reader.IDs(ctx, f.Filter, page, true)

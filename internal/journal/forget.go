@@ -15,18 +15,18 @@ import (
 	"signpost/internal/dns"
 )
 
-// forgetChunk is the number of messages that are read at a time. At most this number is deleted at a time.
+// forgetChunk is the number of messages that are read at a time. It is also the maximum number that is deleted at a time.
 const forgetChunk = deleteChunk
 
 // Forget deletes the messages whose record contains an address, and overwrites their space in the files of the journal. A daemon may write
-// the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of these messages, even if it also returns
-// an error.
+// the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of these messages, even together with an
+// error.
 //
-// The address, or the word that replaces it, may be the MAIL FROM, a recipient, or the login, which needs no domain. It may also be part of
-// another text, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
+// Forget finds the address, or the word that replaces it, in MAIL FROM, in the recipients and in the login. A login may have no domain. It
+// also finds the address in other texts, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
 //
-// What was cut is not known, and does not count: the message may be that of another person. These are recipients of a list that was cut,
-// and addresses that were cut because of their length.
+// Forget does not find an address that the journal has cut. The journal omits recipients from a long list, and cuts the end of a long
+// address. A message with a cut address may be about another person, so Forget does not delete it.
 func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err error) {
 	if missing(path) {
 		return 0, fmt.Errorf("%s: %w", path, ErrNone)
@@ -140,7 +140,7 @@ func mentions(e *Entry, wanted []string) bool {
 	return false
 }
 
-// anyText reports whether f returns true for a string of a decoded JSON value.
+// anyText reports whether f returns true for any string in a decoded JSON value.
 func anyText(v any, f func(string) bool) bool {
 	switch v := v.(type) {
 	case string:
@@ -157,8 +157,8 @@ func anyText(v any, f func(string) bool) bool {
 	return false
 }
 
-// hasAddress reports whether a text contains an address, and not only as part of a longer one. An address at which the text was cut may be
-// the beginning of a longer one.
+// hasAddress reports whether a text contains an address. The address does not count where it is a part of a longer one. An address at the
+// end of a text that was cut does not count, because it may be the beginning of a longer one.
 func hasAddress(text, address string) bool {
 	for {
 		before, after, ok := strings.Cut(text, address)

@@ -1,8 +1,8 @@
 // Package journal stores the decisions of the daemon: an SQLite database in state_dir with a row for each message. It keeps the
 // evidence, so that a decision can be explained, repeated, and tried with other rules. Mail never waits for it.
 //
-// A [Journal] writes; only the daemon has one. A [Reader] reads while the daemon writes. A [Filter] selects messages, a [Query] is a Filter
-// as a user writes it, and an [Entry] is a message with its decision.Record. docs/decisions/journal.md describes the format.
+// A [Journal] writes; only the daemon has one. A [Reader] reads while the daemon writes. A [Filter] selects messages. A [Query] is a Filter
+// as a user writes it. An [Entry] is a message with its decision.Record. docs/decisions/journal.md describes the format.
 //
 //	reader, err := journal.OpenReader("/var/lib/signpost/journal/journal.db")
 //	if err != nil {
@@ -33,15 +33,15 @@ type Options struct {
 // Limits are the options that Journal.Limit can change while the journal is open.
 type Limits struct {
 	Keep      time.Duration // older messages are deleted
-	MaxSize   int64         // of all files of the journal together, in bytes
+	MaxSize   int64         // limit of all files of the journal together, in bytes
 	Addresses Addresses
 }
 
 // Limits of the writer.
 const (
 	// queueMessages limits the number of packed messages that wait for the writer, and queueBytes limits their bytes. An ordinary message
-	// has about 700 bytes, and a hostile one at most maxMessage. The queue has room for the mail of a very busy server in one second. A
-	// message counts until it is written or lost.
+	// has about 700 bytes, and a hostile message has at most maxMessage. The queue has room for the mail of a very busy server in one
+	// second. A message counts until it is written or lost.
 	queueMessages = 8192
 	queueBytes    = 8 << 20
 	// batchMessages limits the messages of one transaction, and batchBytes limits the bytes that they add to the WAL. batchDelay is the
@@ -70,7 +70,7 @@ type Journal struct {
 	done    sync.WaitGroup
 
 	limits   atomic.Pointer[Limits]
-	secret   atomic.Pointer[[]byte] // of Addresses Hash; nil until the database is open
+	secret   atomic.Pointer[[]byte] // the secret for Addresses Hash; nil until the database is open
 	stored   *storedTexts
 	encoders sync.Pool // of *codec
 	chunk    int       // messages of a chunk: chunkMessages, except in tests
@@ -79,7 +79,7 @@ type Journal struct {
 	db      *database // nil while it cannot be opened
 	damage  error     // why the file is damaged, until it is renamed
 	failure error     // the last failure
-	retryAt time.Time // no attempt to open or write before then
+	retryAt time.Time // no attempt to open or write is made before this time
 
 	clockReadAt, clockJumpedAt time.Time
 	more                       <-chan time.Time // when tidy continues; nil: at the next tick
@@ -226,8 +226,8 @@ func (j *Journal) writeNext(first *row) {
 	j.write(b.rows)
 }
 
-// another returns the next message, or nil after timeout. It polls the queue at each look instead of waiting on the queue. Otherwise, under
-// load, each message would wake this goroutine, which would preempt the goroutines that handle mail.
+// another returns the next message, or nil after timeout. It does not wait on the queue: it polls the queue whenever the channel look
+// fires. Otherwise each message would wake this goroutine under load, and preempt the goroutines that handle mail.
 func (j *Journal) another(look, timeout <-chan time.Time) *row {
 	for {
 		select {
@@ -248,8 +248,8 @@ func (j *Journal) another(look, timeout <-chan time.Time) *row {
 	}
 }
 
-// end writes the queued messages until limit, and then closes the database. It writes at least one batch, because limit may have passed
-// while the process was suspended.
+// end writes the queued messages until the time limit, and then closes the database. It writes at least one batch, because the time limit
+// may have passed while the process was suspended.
 func (j *Journal) end(limit time.Time) {
 	for first := true; len(j.queue) > 0 && (first || time.Now().Before(limit)); first = false {
 		j.writeNext(<-j.queue)

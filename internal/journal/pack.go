@@ -16,7 +16,7 @@ const (
 	// thousand hostile messages do not displace the mail of a day.
 	maxMessage = 20 << 10
 	// maxEntry is the maximum size of a packed entry, in bytes. An ordinary entry has about 300 bytes. An entry with a dozen signatures and
-	// ARC sets has less than 3,000.
+	// ARC sets has less than 3,000 bytes.
 	maxEntry = 6 << 10
 	// indexRoom is the space for the index rows of a message, in bytes. Two of these rows contain the domain.
 	indexRoom = 1 << 10
@@ -28,7 +28,7 @@ const (
 	maxPooled = 64 << 10
 )
 
-// row is a message in the form of the database. It shares no memory with the record.
+// row is a message in the form in which the database stores it. It shares no memory with the record.
 type row struct {
 	at         time.Time
 	queue, mid int64
@@ -37,7 +37,7 @@ type row struct {
 	outcome    Outcome
 	entry      []byte // packed; if loose, not compressed yet
 	loose      bool
-	texts      []text // to be stored before the row
+	texts      []text // the texts that must be stored before the row
 	textBytes  int
 	size       int64 // the memory of the row while it is queued, in bytes
 }
@@ -50,14 +50,14 @@ func (r *row) compress(c *codec) {
 	}
 }
 
-// textCost returns the space in the files for a text of size bytes. It includes the row of the index, and the free space in pages after
-// inserts in random order.
+// textCost returns how many bytes a text takes in the files. The parameter size is the length of the text. The result includes the row of
+// the index, and the free space in pages after inserts in random order.
 func textCost(size int) int { return size*5/4 + textRow }
 
 const textRow = 72
 
-// pack packs an entry. While the result is larger than maxEntry, it cuts the entry at the next level. If loose is true, it does not compress
-// an ordinary entry.
+// pack packs an entry. If the result is larger than maxEntry, it cuts the entry to the next level and packs it again. If loose is true, pack
+// leaves the compression of an ordinary entry to the writer.
 func pack(e *Entry, c *codec, stored *storedTexts, loose bool) (*row, error) {
 	r := &row{at: e.Time, queue: hash(e.QueueID), mid: hash(e.MessageID), domain: strings.Clone(cut(e.Domain(), maxDomain)),
 		client: address(e.Client), outcome: e.Outcome()}

@@ -30,7 +30,8 @@ type Reader struct {
 	firstUnread error
 }
 
-// Unread returns an error with the number of entries that could not be decoded and were omitted so far. It returns nil if there are none.
+// Unread returns an error if entries were omitted so far because they could not be decoded. The error states their number. Unread returns
+// nil if there are none.
 func (r *Reader) Unread() error {
 	if r.unread == 0 {
 		return nil
@@ -44,7 +45,7 @@ var ErrNone = errors.New("there is no journal here yet; signpost serve creates i
 const (
 	// readerBusyTimeout is how long a query waits for a lock of the writer.
 	readerBusyTimeout = 5 * time.Second
-	// queryTimeout limits a query. The slowest ones take one or two seconds on a busy disk.
+	// queryTimeout limits a query. The slowest queries take one or two seconds on a busy disk.
 	queryTimeout = time.Minute
 )
 
@@ -55,8 +56,8 @@ func OpenReader(path string) (*Reader, error) {
 	}
 	from := dsn(path, busy(readerBusyTimeout), "query_only(1)", "cache_size(-16384)")
 	r, err := openReader(from)
-	// Even to read a database, SQLite creates files in the same directory. If SQLite cannot create them and there is no WAL, the file
-	// system is read-only, and the file can be read without them.
+	// Even to read a database, SQLite creates files in the same directory. If SQLite cannot create these files and there is no WAL, the
+	// file system is read-only. The database can then be read without them.
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CANTOPEN && missing(path+"-wal") {
 		if r, err = openReader(from + "&immutable=1"); err == nil {
@@ -114,8 +115,8 @@ func (r *Reader) rows(ctx context.Context, f func(*sql.Rows) error, query string
 // maxFound limits the messages that Find returns.
 const maxFound = 100
 
-// Find returns the messages with a queue ID or, if there are none, with a Message-ID. There may be several, because Postfix reuses short
-// queue IDs. Find returns at most the newest hundred, newest first.
+// Find returns the messages with this queue ID. If there are none, it returns the messages with this Message-ID. There may be several
+// messages, because Postfix reuses short queue IDs. Find returns at most the newest hundred, newest first.
 func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	queue, mid, err := r.candidates(ctx, id)
 	if err != nil {
@@ -130,8 +131,9 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	return slices.DeleteFunc(found, func(e Entry) bool { return !isID(e.Evidence.MessageID, id) && !isID(e.Evidence.MessageID, "<"+id+">") }), err
 }
 
-// candidates returns the numbers of the newest messages with the hash of a queue ID, and of those with the hash of a Message-ID. It looks for
-// both at once, because it has to read all of a chunk that is not indexed yet.
+// candidates looks for the newest messages with an ID. It compares hashes. The result queue has the numbers of the messages whose queue ID
+// matches. The result mid has the numbers of the messages whose Message-ID matches. It looks for both at once, because it has to read all
+// of a chunk that is not indexed yet.
 func (r *Reader) candidates(ctx context.Context, id string) (queue, mid []int64, err error) {
 	wanted := hash(id)
 	err = r.snapshot(ctx, func(s *snapshot) error {
@@ -165,7 +167,7 @@ type packedEntry struct {
 	entry []byte
 }
 
-// decode returns the entries of rows. It decodes them on all processors, because that takes most of the time.
+// decode returns the entries of rows. It decodes them on all processors, because decoding takes most of the time.
 func (r *Reader) decode(ctx context.Context, all []packedEntry) []Entry {
 	decoded, errs := make([]Entry, len(all)), make([]error, len(all))
 	var next atomic.Int64
@@ -269,7 +271,7 @@ type Hour struct {
 	N int64
 }
 
-// Hours returns the counts of all hours from a time on.
+// Hours returns the counts of all hours since a given time.
 func (r *Reader) Hours(ctx context.Context, since time.Time) ([]Hour, error) {
 	var all []Hour
 	err := r.rows(ctx, func(rows *sql.Rows) error {
@@ -325,7 +327,7 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	return MostFrequent(n, most), all < look, nil
 }
 
-// MostFrequent returns the largest counts, the largest first, but no more than most.
+// MostFrequent returns the largest counts, the largest first. The parameter most limits how many.
 func MostFrequent[N int | int64](n map[string]N, most int) (all []Count) {
 	for name, count := range n {
 		all = append(all, Count{name, int64(count)})

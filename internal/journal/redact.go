@@ -29,7 +29,7 @@ const (
 // leftOut replaces a text that is omitted.
 const leftOut = "(left out)"
 
-// redact returns a copy of a record without the parts that keep excludes. It does not change the slices of r.
+// redact returns a copy of a record without the parts that the setting keep excludes. It does not change the slices of r.
 func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 	if keep == Full {
 		return r
@@ -106,7 +106,7 @@ func failedNames(e *policy.Evidence) []string {
 	return all
 }
 
-// Hidden reports whether the local part of an address or a login in an entry was omitted, or replaced by a hash.
+// Hidden reports whether an entry has an address or a login whose local part was omitted or replaced by a hash.
 func Hidden(address string) bool {
 	return address == leftOut || strings.HasPrefix(address, "@") || strings.HasPrefix(address, "~")
 }
@@ -123,10 +123,10 @@ func cutAddress(address string) (local, domain string, ok bool) {
 type hider struct {
 	hash   bool
 	secret []byte
-	pieces []string // parts of the local part that DNS names may contain
+	pieces []string // pieces of the local part that DNS names may contain
 }
 
-// detail hides addresses in the detail of a reason or cause: a DNS name, or text from a sender or the operator.
+// detail hides addresses in the detail of a reason or a cause. Such a detail is a DNS name, or a text from a sender or the operator.
 func (h hider) detail(s string) string { return h.text(h.name(s)) }
 
 // name hides a DNS name that may contain the local part. An SPF macro can also produce an invalid name, which was never looked up.
@@ -180,7 +180,7 @@ func (h hider) address(address string) string {
 		word = "~" + hex.EncodeToString(mac.Sum(nil))[:16]
 	}
 	if !ok {
-		return cmp.Or(word, leftOut) // not "", which would mean a bounce, or a client without a login
+		return cmp.Or(word, leftOut) // an empty text would mean a bounce, or a client without a login
 	}
 	return word + address[len(local):]
 }
@@ -224,7 +224,7 @@ func quotedPrefix(s string) int {
 	return 0
 }
 
-// word hides the local part of an address in a word. It keeps the name of a property or a key before the address.
+// word hides the local part of an address in a word. If a property name or a key precedes the address, word keeps it.
 func (h hider) word(word string) string {
 	name := keyName(word)
 	value := word[len(name):]
@@ -256,8 +256,8 @@ func keyName(word string) string {
 	return word[:len(name)+1]
 }
 
-// hideNames replaces the names of lookups that may contain the sender's local part because of the macros s and l (RFC 7208 section 7.2). It
-// returns the pieces of the local part. If no record has such a macro, it returns no pieces.
+// hideNames replaces the names of lookups that may contain the sender's local part. An SPF record can copy the local part into a name by
+// the macros s and l (RFC 7208 section 7.2). It returns the pieces of the local part. If no record has such a macro, it returns no pieces.
 func hideNames(all []dns.Lookup, local string) (kept []dns.Lookup, pieces []string) {
 	macros := slices.ContainsFunc(all, func(l dns.Lookup) bool {
 		return l.Incomplete() || slices.ContainsFunc(l.Records, hasLocalMacro) // the missing part may contain macros
@@ -291,5 +291,5 @@ func hasLocalMacro(record string) bool {
 	}
 }
 
-// escape returns a text in the URL escaping of macros in upper case: RFC 7208 section 7.3.
+// escape returns a text with URL escaping, as an SPF macro in upper case produces it: RFC 7208 section 7.3.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

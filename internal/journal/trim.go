@@ -11,9 +11,9 @@ import (
 // Limits of the parts of an entry, in bytes or items. Ordinary messages stay below them. Each level halves them.
 const (
 	maxDomain   = 253     // the longest domain name
-	maxWord     = 320     // a name, address or identifier: the longest address, RFC 5321 section 4.5.3.1
-	maxID       = 998     // a Message-ID, which fits into a line: RFC 5322 section 2.1.1
-	maxSentence = 512     // a detail or reply: a line of SMTP, RFC 5321 section 4.5.3.1.5
+	maxWord     = 320     // a name, address or identifier; the longest address has this size: RFC 5321 section 4.5.3.1
+	maxID       = 998     // a Message-ID; a header line has at most this size: RFC 5322 section 2.1.1
+	maxSentence = 512     // a detail or reply; an SMTP line has at most this size: RFC 5321 section 4.5.3.1.5
 	maxSealed   = 2 << 10 // the results of an ARC set
 	maxNames    = 64      // the names in h=, and the lookups: twice as many as ordinary messages have
 	maxResults  = 16      // signatures, ARC sets, results of other filters: twice the number of signatures that are verified
@@ -26,10 +26,10 @@ const (
 	cutMark = "...(cut)"
 )
 
-// CutNote is the text for users about an entry with Cut.
+// CutNote is the text that users see about an entry that was cut.
 const CutNote = `the message had more evidence than the journal keeps of one message; missing parts are marked "(cut)"`
 
-// cut returns s. If it is longer than most bytes, cut returns its beginning and cutMark.
+// cut returns s. If s has more bytes than the parameter most, cut returns the beginning of s and cutMark.
 func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -37,7 +37,7 @@ func cut(s string, most int) string {
 	return strings.ToValidUTF8(s[:max(0, most-len(cutMark))], "") + cutMark
 }
 
-// isID reports whether an ID of an entry, which may be cut, matches wanted.
+// isID reports whether an ID in an entry matches the wanted ID. The ID in the entry may have been cut.
 func isID(kept, wanted string) bool {
 	begin, wasCut := strings.CutSuffix(kept, cutMark)
 	return kept == wanted || wasCut && strings.HasPrefix(wanted, begin)
@@ -65,7 +65,7 @@ func (s *shortener) texts(most int, all []*string) {
 	}
 }
 
-// names cuts the names of a list, and the list. If names are missing, the last one is cutMark.
+// names cuts each name of a list, and omits names if the list is too long. In that case, the last element is cutMark.
 func (s *shortener) names(all []string, most, each int) []string {
 	most, each = max(most>>s.level, 1), max(each>>s.level, minWord)
 	if len(all) <= most && !slices.ContainsFunc(all, func(n string) bool { return len(n) > each }) {
@@ -82,7 +82,8 @@ func (s *shortener) names(all []string, most, each int) []string {
 	return short
 }
 
-// firstOf returns a copy with no more than most items. Items for which matters returns true take precedence over others.
+// firstOf returns a copy of a list. The parameter most limits the number of items. If the function matters returns true for an item, this
+// item takes precedence over others.
 func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T {
 	if most = max(most>>s.level, 1); len(all) <= most {
 		return slices.Clone(all)
@@ -99,8 +100,8 @@ func firstOf[T any](s *shortener, all []T, most int, matters func(*T) bool) []T 
 	return kept
 }
 
-// lastOf returns a copy of the last items, but no more than most. The last ARC sets are the newest. The newest sealer is responsible for
-// the message, and a sender can forge older sets.
+// lastOf returns a copy of the last items. The parameter most limits how many. The last ARC sets are the newest. The newest sealer is
+// responsible for the message, and a sender can forge older sets.
 func lastOf[T any](s *shortener, all []T, most int) []T {
 	if most = max(most>>s.level, 1); len(all) > most {
 		all, s.cut = all[len(all)-most:], true

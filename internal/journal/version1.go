@@ -16,7 +16,8 @@ import (
 
 // This file reads entries of version 1, whose reasons are sentences. It can be deleted when the last of them has expired.
 
-// entry1 is an entry of version 1. Fields of embedded structs that no outer field shadows are the same in version 2.
+// entry1 is an entry of version 1. An outer field replaces the field of the same name in an embedded struct. All other fields of embedded
+// structs are as in version 2.
 type entry1 struct {
 	ID         int64     `json:"id"`
 	Time       time.Time `json:"time"`
@@ -51,8 +52,8 @@ type lookup1 struct {
 	Took      time.Duration `json:"took"`
 }
 
-// current returns the lookup in the form of version 2. If the answer is in the table answer, Records has its mark until restore calls
-// answer1.
+// current returns the lookup in the form of version 2. If the answer is stored in the table answer, Records contains the mark of the answer
+// until restore calls answer1.
 func (l lookup1) current() dns.Lookup {
 	now := dns.Lookup{Name: l.Name, Type: l.Type, Authentic: l.Authentic, Cached: l.Cached, Took: dns.Millis(l.Took), Records: []string{l.Answer}}
 	if !strings.HasPrefix(l.Answer, mark) {
@@ -117,8 +118,8 @@ type evidence1 struct {
 	} `json:"arc"`
 }
 
-// decodeVersion1 decodes an entry of version 1. Its sentences become details of the code or cause "legacy". Sentences for which a replay
-// needs the code become that code.
+// decodeVersion1 decodes an entry of version 1. Its sentences become details of the code or cause "legacy". If a replay needs the code of a
+// sentence, the sentence becomes that code.
 func decodeVersion1(text []byte) (Entry, error) {
 	var old entry1
 	if err := json.Unmarshal(text, &old); err != nil {
@@ -221,7 +222,7 @@ func (e *entry1) role() string {
 	return (Outcome{Role: e.Assignment.Role}).current().Role
 }
 
-// current returns the outcome in the words of version 2. The database keeps those of version 1.
+// current returns the outcome in the words of version 2. The database keeps the words of version 1.
 func (o Outcome) current() Outcome {
 	switch o.Action {
 	case "accepted":
@@ -246,7 +247,7 @@ func (o Outcome) current() Outcome {
 	return o
 }
 
-// cause1 returns the cause of a failed lookup by its method.
+// cause1 returns the cause of a failed lookup. The method determines the cause.
 func cause1(m dmarc.Method) dmarc.Cause {
 	switch m {
 	case dmarc.DKIM:
@@ -254,7 +255,7 @@ func cause1(m dmarc.Method) dmarc.Cause {
 	case dmarc.SPF:
 		return dmarc.SPFLookupFailed
 	}
-	return policy.LegacyCause // also for a failed policy lookup; the detail states the method
+	return policy.LegacyCause // this includes a failed policy lookup; the detail states the method
 }
 
 func (e *evidence1) current() policy.Evidence {

@@ -17,7 +17,7 @@ const (
 	// at most checkpointBusy, which is less than the writer's busyTimeout.
 	checkpointTimeout = 10 * time.Second
 	checkpointBusy    = 200 * time.Millisecond
-	// wipeChunk is how many pages one transaction overwrites.
+	// wipeChunk is the maximum number of pages that one transaction overwrites.
 	wipeChunk = 64
 	// maxPages limits the pages of a journal that wipe can process. Below this limit of 64 GiB, the high byte of a page number differs from
 	// the first byte of every page of a table or index.
@@ -86,7 +86,7 @@ func (r *Reader) wipePages(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// overwrite overwrites the unused parts of pages, as they are now, in one transaction.
+// overwrite reads pages again and overwrites their unused parts, in one transaction.
 func (r *Reader) overwrite(ctx context.Context, pages []int64) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -141,7 +141,7 @@ func wipePage(n int64, page []byte) bool {
 		return false // damaged
 	}
 	wipe(cells, content)
-	// The free blocks have ascending positions. Each begins with the position of the next one and its own size.
+	// The free blocks have ascending positions. Each free block begins with the position of the next block and with its own size.
 	for at, last := number(1), content-1; at > last && at+4 <= len(page); at, last = number(at), at {
 		if size := number(at + 2); at+size <= len(page) {
 			wipe(at+4, at+size)

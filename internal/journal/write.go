@@ -12,7 +12,7 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// open opens the database. It renames a damaged one and creates a new one.
+// open opens the database. If the database is damaged, open renames it and creates a new one.
 func (j *Journal) open() {
 	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 	defer cancel()
@@ -63,7 +63,7 @@ func (j *Journal) putAside(aside string) error {
 	return err
 }
 
-// broken reports whether the file is damaged or not a journal. In this case a retry cannot succeed.
+// broken reports whether the file is damaged, or is not a journal. In this case a retry cannot succeed.
 func broken(err error) bool {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
@@ -143,9 +143,9 @@ func (j *Journal) pressed() bool {
 	return len(j.queue) > queueMessages/4 || j.queued.Load() > queueBytes/4
 }
 
-// tidy does the background work. It seals a chunk whose day is over, creates an index, and deletes messages older than journal.keep, and
-// answers and messages beyond max_size. If there is much to do, it does a part and schedules the next part, so that new messages are written
-// in between.
+// tidy does the background work. It seals a chunk whose day is over, and creates an index. It deletes messages older than journal.keep. If
+// the files exceed max_size, it deletes answers and messages. If there is much to do, it does a part and schedules the next part, so that
+// new messages are written in between.
 func (j *Journal) tidy() {
 	j.more = nil
 	now := j.options.Now()
@@ -156,7 +156,7 @@ func (j *Journal) tidy() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	limits := j.limits.Load()
-	before := time.Unix(0, 0) // deletes no message, but returns free pages
+	before := time.Unix(0, 0) // with this time, expire deletes no message, but returns free pages
 	if stable >= minStable {
 		before = now.Add(-limits.Keep)
 	}
@@ -185,7 +185,7 @@ func (j *Journal) tidy() {
 	}
 }
 
-// The number of pages that a row changes: one page of the open chunk. For each text, one page of the table answer and one of its index.
+// A row changes one page of the open chunk. Each text of the row changes one page of the table answer and one page of its index.
 const (
 	pagesOfRow  = 1
 	pagesOfText = 2
@@ -211,7 +211,7 @@ func (b *batch) add(r *row, stored *storedTexts) {
 	b.logBytes += int64(len(r.entry) + pages*pageSize)
 }
 
-// insert writes a batch, in one transaction for each chunk. It returns how many rows were written, also with an error.
+// insert writes a batch, in one transaction for each chunk. It returns how many rows were written, even together with an error.
 func (d *database) insert(ctx context.Context, rows []*row) (written int, err error) {
 	for written < len(rows) {
 		n, err := d.insertSome(ctx, rows[written:])
@@ -223,8 +223,9 @@ func (d *database) insert(ctx context.Context, rows []*row) (written int, err er
 	return written, nil
 }
 
-// insertSome writes the first rows of a batch in one transaction: those for which a chunk has room. If the open chunk is full, it is sealed and
-// a new one is created. The statements do not use ctx. Each statement takes microseconds, and a context would cost a goroutine for each.
+// insertSome writes the first rows of a batch in one transaction. It writes as many as fit into the open chunk. If the open chunk is full,
+// it is sealed and a new one is created. The statements do not use ctx. Each statement takes microseconds, and a context would cost a
+// goroutine for each.
 func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err error) {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -273,7 +274,7 @@ func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err erro
 		if _, err := add.Exec(id, r.queue, r.mid, r.domain, r.client, outcome, r.entry); err != nil {
 			return 0, err
 		}
-		hours[[2]int64{id / hourMicros, outcome}]++ // the hour of the number, by which messages are deleted
+		hours[[2]int64{id / hourMicros, outcome}]++ // the hour of the number, because messages are deleted by number
 		open.messages++
 		open.bytes += rowSize(r)
 		last = id
@@ -295,7 +296,7 @@ func (d *database) insertSome(ctx context.Context, rows []*row) (n int, err erro
 	return n, nil
 }
 
-// chunkFor returns the open chunk if it has room for a row. Otherwise it seals it in tx, and returns a new one.
+// chunkFor returns the open chunk if it has room for a row. Otherwise it seals the open chunk in tx, and returns a new chunk.
 func (d *database) chunkFor(ctx context.Context, tx *sql.Tx, r *row) (open openChunk, sealed []chunk, err error) {
 	id := max(d.last+1, r.at.UnixMicro())
 	if d.open != nil {
@@ -331,7 +332,7 @@ func (d *database) refresh(now time.Time) {
 	}
 }
 
-// outcome returns the number of an outcome. It inserts a new one into the database and adds it to added.
+// outcome returns the number of an outcome. It inserts a new outcome into the database and into the map added.
 func (d *database) outcome(ctx context.Context, tx *sql.Tx, added map[Outcome]int64, o Outcome) (int64, error) {
 	if id, ok := d.outcomes[o]; ok {
 		return id, nil

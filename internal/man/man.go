@@ -1,5 +1,5 @@
-// Package man writes the manual pages. The page of a program is generated from its commands, so that its text is that of the help. The
-// page of the configuration is generated from the sample file, which has a comment for each key.
+// Package man writes the manual pages. The page of a program is generated from its commands, so that the page and the help have the same
+// text. The page of the configuration is generated from the sample file, which has a comment for each key.
 package man
 
 import (
@@ -242,8 +242,8 @@ func (r *roff) seeAlso(pages []string) {
 	}
 }
 
-// escape escapes text for roff. Without it, roff could read text as a request, and print quotes and hyphens that cannot be copied and
-// pasted.
+// escape escapes text for roff. Without these escapes, roff could take a line of text for a request. It could also print quotes and hyphens
+// that cannot be copied and pasted.
 func escape(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(s)
 	if strings.HasPrefix(s, ".") {

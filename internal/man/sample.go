@@ -18,17 +18,17 @@ type Table struct {
 	Name     string
 	Text     string
 	Entries  []Entry
-	Examples []Entry // tables in comments, all lines of each
+	Examples []Entry // the tables in comments, with all their lines
 }
 
 // Entry is a key, or several keys that share a comment.
 type Entry struct {
 	Text    string
 	Lines   []string // KEY = VALUE
-	Example bool     // in a comment: there is no default
+	Example bool     // the key is in a comment, because it has no default
 }
 
-// Keys returns the dotted keys of the sample, also those in comments, in lists, and in [x.domain."NAME"] tables.
+// Keys returns the dotted keys of the sample. These include the keys in comments, in lists, and in [x.domain."NAME"] tables.
 func (s *Sample) Keys() (all []string) {
 	for _, t := range s.Tables {
 		table := t.Name
@@ -54,7 +54,7 @@ func ReadSample(data []byte) (*Sample, error) {
 	s := &Sample{Tables: []Table{{}}}
 	t := &s.Tables[0]
 	var comment []string
-	inExample, after := false, false // after: the previous line was a key
+	inExample, after := false, false // after is true if the previous line was a key
 	take := func() string {
 		text := strings.Join(comment, "\n")
 		comment = nil

@@ -18,7 +18,7 @@ type Keys struct {
 	Now      time.Time
 }
 
-// keysCollector computes the metrics of the keys at each scrape. There are few keys, so that nothing needs to be cached.
+// keysCollector computes the metrics of the keys at each scrape. There are few keys, so nothing needs to be cached.
 type keysCollector struct {
 	keys                                     func() Keys
 	panicked                                 func()
@@ -93,7 +93,7 @@ func byState(all []*keys.Key) map[string]int {
 	return n
 }
 
-// nextSteps returns the earliest time at which a step of each kind is due.
+// nextSteps returns, for each kind of step, the earliest time at which such a step is due.
 func nextSteps(all []*keys.Key, r keys.Rules, now time.Time) map[keys.Action]time.Time {
 	next := map[keys.Action]time.Time{}
 	for _, s := range keys.Plan(all, r, now) {

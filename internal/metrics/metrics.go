@@ -19,8 +19,8 @@ import (
 	"signpost/policy"
 )
 
-// pair has the values of the two labels of a counter. New creates all counters. A message then costs only atomic additions and lookups
-// in maps that do not change.
+// pair has the values of the two labels of a counter. New creates all counters. Counting a message then needs only lookups in constant maps
+// and atomic additions.
 type pair struct{ a, b string }
 
 // Metrics are all metrics of one daemon.
@@ -52,7 +52,7 @@ type Source struct {
 	Keys        func() Keys
 }
 
-// New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is that of the program.
+// New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is the version of the program.
 func New(observe bool, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -155,7 +155,7 @@ func (m *Metrics) Reloaded(ok bool) {
 // Observing records whether the mode is observe.
 func (m *Metrics) Observing(observe bool) { m.observing.Set(number(observe)) }
 
-// number returns the value of a gauge that is 1 for true.
+// number returns the value of a gauge: 1 for true, 0 for false.
 func number(b bool) float64 {
 	if b {
 		return 1
@@ -163,7 +163,7 @@ func number(b bool) float64 {
 	return 0
 }
 
-// Asked counts a DNS lookup. It is the function for dns.Resolver.SetObserver.
+// Asked counts a DNS lookup. Pass it to dns.Resolver.SetObserver.
 func (m *Metrics) Asked(a dns.Asked) {
 	add(m.queries, a.Type, string(a.Outcome))
 	if a.Outcome == dns.Panicked {
@@ -174,7 +174,7 @@ func (m *Metrics) Asked(a dns.Asked) {
 	}
 }
 
-// NameServerFailedOver counts a change of the preferred name server. It is the function for dns.Options.FailedOver.
+// NameServerFailedOver counts a change of the preferred name server. Assign it to dns.Options.FailedOver.
 func (m *Metrics) NameServerFailedOver() { m.failovers.Inc() }
 
 // add increments the counter of a pair, if there is one. A test checks that each word has a counter.

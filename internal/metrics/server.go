@@ -25,8 +25,8 @@ const (
 	idleTimeout   = 2 * time.Minute // more than between two scrapes
 	maxHead       = 8 << 10         // bytes
 	maxScrapes    = 4               // at a time
-	dialTimeout   = time.Second     // of the health check for each milter socket
-	lookupTimeout = 5 * time.Second // of a host name in metrics.listen
+	dialTimeout   = time.Second     // limits the health check of each milter socket
+	lookupTimeout = 5 * time.Second // limits the lookup of a host name in metrics.listen
 )
 
 // Server answers /metrics, /healthz and /readyz.
@@ -43,8 +43,8 @@ type state struct {
 }
 
 // Listen starts a server at addr. /readyz fails until Ready is called. Listen returns an error if the port is in use. The server
-// rejects requests unless their Host is an IP address, localhost, the host in addr or the name of this machine. Otherwise another web
-// site could use DNS rebinding to make a browser on this network read the metrics, which name the operator's domains.
+// rejects requests unless their Host is an IP address, localhost, the host in addr or the name of this machine. Otherwise a web site could
+// use DNS rebinding to read the metrics through a browser on this network. The metrics name the operator's domains.
 func Listen(addr string, m *Metrics, log *slog.Logger) (*Server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()

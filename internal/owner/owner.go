@@ -33,7 +33,7 @@ type Place struct {
 const maxLinks = 40
 
 // Find resolves an absolute path. Its last element does not have to exist. Find returns an error for a symbolic link that another user
-// owns. It distinguishes owners only if root calls it. For other callers, no directory is foreign.
+// owns. It distinguishes owners only if root calls it. If another user calls Find, it treats no directory as foreign.
 func Find(path string) (Place, error) {
 	at, rest, links := "/", elements(path), 0
 	for len(rest) > 0 {
@@ -82,7 +82,7 @@ func Find(path string) (Place, error) {
 	return place(dir, filepath.Base(at), fi), nil
 }
 
-// elements splits a path. It keeps "..", because its meaning depends on the links before it.
+// elements splits a path. It keeps "..", because the meaning of ".." depends on the links before it.
 func elements(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }
@@ -173,9 +173,8 @@ func (p Place) primaryGroup() int {
 	return p.GID
 }
 
-// User returns the owner of a directory, or of the directory of a file. If that does not exist, or the caller has no permission to stat
-// it, User returns the owner of the nearest parent directory. uid is -1 if no directory can be read. The name of a user without a passwd
-// entry is "#UID".
+// User returns the owner of a directory, or of the directory of a file. If the caller cannot stat that directory, User returns the owner of
+// the nearest parent directory that the caller can stat. uid is -1 if there is none. The name of a user without a passwd entry is "#UID".
 func User(path string) (uid int, name string) {
 	path, err := filepath.Abs(path)
 	if err != nil {

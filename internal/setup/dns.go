@@ -15,7 +15,8 @@ const ResolvConf = "/etc/resolv.conf"
 // dnsPort is the port of authoritative name servers.
 const dnsPort = 53
 
-// ResolverOptions returns the DNS servers of the configuration, or those of this host, and the timeout of a query.
+// ResolverOptions returns the options of a resolver: the DNS servers and the timeout of a query. If the configuration has no DNS servers,
+// it returns the servers that this host uses.
 func ResolverOptions(conf *config.Config, now func() time.Time, log *slog.Logger) (dns.Options, error) {
 	o := dns.Options{Servers: conf.DNS.Servers, Timeout: conf.DNS.Timeout, Now: now, Log: log}
 	var err error
@@ -35,7 +36,7 @@ func Resolver(conf *config.Config, now func() time.Time, log *slog.Logger) (*dns
 }
 
 // Authority returns the client of the authoritative name servers of key records. It finds these servers through keys.resolver if that is
-// set, otherwise through resolver, or through a new resolver if resolver is nil.
+// set, and otherwise through the parameter resolver. If that is nil, it creates a resolver.
 func Authority(conf *config.Config, resolver *dns.Resolver, now func() time.Time, log *slog.Logger) (*dns.Authority, error) {
 	if r := conf.Keys.Resolver; r != "" {
 		at, err := config.AddrPort(r)

@@ -29,14 +29,14 @@ import (
 
 // Doctor runs the checks of signpost doctor.
 type Doctor struct {
-	Config    *config.Config // the defaults if Faulty is not nil
+	Config    *config.Config // the default configuration if Faulty is not nil
 	File      string         // the configuration file
 	Faulty    error          // the error of the configuration; nil if it is valid
 	Postfix   string         // Postfix's configuration directory; empty: postconf's default
 	Addresses []netip.Addr   // the addresses that this host sends from; empty: detected
 	Selectors []string       // the DKIM selectors to check in addition to those of this host
 	Inbound   func(context.Context) host.Inbound
-	Progress  func(format string, args ...any) // called before steps that may take long
+	Progress  func(format string, args ...any) // called before steps that may take a long time
 }
 
 // Run checks domains and returns the arranged findings. If domains is empty, it checks this host, Postfix, and the domains that have keys
@@ -95,7 +95,7 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
 }
 
-// HostFacts returns the facts for the checks of this host that are in a configuration. The caller adds the other facts.
+// HostFacts returns the facts that the checks of this host take from the configuration. The caller adds the other facts.
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
@@ -123,7 +123,7 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 	return f
 }
 
-// PostfixFacts returns the facts for the checks of Postfix that are in a configuration. The parameter dir is Postfix's configuration
+// PostfixFacts returns the facts that the checks of Postfix take from the configuration. The parameter dir is Postfix's configuration
 // directory.
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
@@ -208,8 +208,8 @@ func tsigConcerns(conf *config.Config) (all []doctor.Finding) {
 	return all
 }
 
-// unreadableFor returns the owner of the keys directory, which is the user of the timer for dkimkey. It returns an error if root can
-// read a file but this user cannot. It returns no error if that is not known.
+// unreadableFor returns the owner of the keys directory, which is the user of the timer for dkimkey. It returns an error if root can read
+// the file but this user cannot. If it cannot find out whether this user can read the file, it returns no error.
 func unreadableFor(file, dir string) (name string, err error) {
 	of, err := os.Stat(dir)
 	if err != nil {
@@ -228,8 +228,8 @@ func unreadableFor(file, dir string) (name string, err error) {
 	return name, fmt.Errorf("%s: user %s, the owner of %s, cannot read the file: %w", file, name, dir, fs.ErrPermission)
 }
 
-// Unreadable returns an error if root can read the configuration but the user of the daemon, who owns state_dir, cannot. A file given
-// with --config in a directory that this user cannot search is a draft, which no daemon reads.
+// Unreadable returns an error if root can read the configuration but the user of the daemon, who owns state_dir, cannot. If --config names
+// a file in a directory that this user cannot search, the file is a draft. No daemon reads it.
 func Unreadable(conf *config.Config, file string, given bool) error {
 	fi, err := os.Stat(conf.StateDir)
 	if err != nil || os.Geteuid() != 0 {

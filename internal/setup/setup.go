@@ -1,6 +1,6 @@
 // Package setup creates the parts of a program from its configuration: resolvers, the key store, key rules, publishers, the filter with
-// its rules, and loggers. All programs use it, so that a configuration key has the same effect in each. It does not import the journal,
-// because dkimkey and greyskip would then link SQLite. For example:
+// its rules, and loggers. All programs use it, so that a configuration key has the same effect in each. It does not import the journal.
+// Otherwise dkimkey and greyskip would also link SQLite. For example:
 //
 //	conf, err := setup.Load(file, named)
 //	resolver, err := setup.Resolver(conf, time.Now, log)
@@ -45,5 +45,5 @@ func Expired(conf *config.Config, now time.Time) (all []string) {
 	return all
 }
 
-// OpenMetrics is the warning about a metrics.listen that is not a loopback address.
+// OpenMetrics is the warning that the address in metrics.listen is not a loopback address.
 const OpenMetrics = "metrics.listen is not a loopback address: other hosts can read your domains and mail counts; allow only Prometheus in the firewall"

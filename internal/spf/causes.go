@@ -12,15 +12,15 @@ type Cause string
 // The causes of a Result. Unless stated otherwise, Detail is empty.
 const (
 	NoDomain            Cause = "no_domain"               // MAIL FROM or HELO contains no domain that could have a record
-	ClientUnknown       Cause = "client_unknown"          // the client has no IP address, as in mail by sendmail(1)
+	ClientUnknown       Cause = "client_unknown"          // the client has no IP address, because the mail is from sendmail(1)
 	NoRecord            Cause = "no_record"               // the domain has no SPF record
 	TermMatched         Cause = "term_matched"            // Term matched; its qualifier is the Status
-	NoTermMatched       Cause = "no_term_matched"         // the record of RecordDomain has no all and no redirect=
+	NoTermMatched       Cause = "no_term_matched"         // the record of RecordDomain has neither all nor redirect=
 	LookupFailed        Cause = "lookup_failed"           // temperror. Detail: the DNS status
-	LookupUnusable      Cause = "lookup_unusable"         // a DNS answer that a retry does not change. Detail: the DNS status
-	TooManyLookupTerms  Cause = "too_many_lookup_terms"   // Term is the first one over MaxTerms
-	TooManyVoidLookups  Cause = "too_many_void_lookups"   // Term is the first one over MaxVoids
-	TooManyMX           Cause = "too_many_mx"             // more than MaxHosts mail exchanges. Detail: the domain that has them
+	LookupUnusable      Cause = "lookup_unusable"         // a DNS answer that would be the same at a retry. Detail: the DNS status
+	TooManyLookupTerms  Cause = "too_many_lookup_terms"   // Term is the first term that exceeds MaxTerms
+	TooManyVoidLookups  Cause = "too_many_void_lookups"   // Term is the first term that exceeds MaxVoids
+	TooManyMX           Cause = "too_many_mx"             // more than MaxHosts mail exchanges. Detail: the domain with these mail exchanges
 	SeveralRecords      Cause = "several_records"         // Detail: how many SPF records RecordDomain has
 	IncludeNoRecord     Cause = "include_without_record"  // Detail: the domain that has no SPF record
 	RedirectNoRecord    Cause = "redirect_without_record" // Detail: the domain that has no SPF record
@@ -28,19 +28,19 @@ const (
 	RepeatedModifier    Cause = "repeated_modifier"       // Detail: "redirect=" or "exp="
 	UnknownMechanism    Cause = "unknown_mechanism"       // Detail: its name, as written
 	TextAfterAll        Cause = "text_after_all"          // Detail: the text
-	DomainMissing       Cause = "domain_missing"          // no colon and domain follow a mechanism that needs them
-	AddressMissing      Cause = "address_missing"         // no colon and address follow ip4 or ip6
+	DomainMissing       Cause = "domain_missing"          // a mechanism lacks the colon and the domain that it needs
+	AddressMissing      Cause = "address_missing"         // ip4 or ip6 lacks the colon and the address
 	InvalidAddress      Cause = "invalid_address"         // Detail: the text that is not an address of this family
 	InvalidPrefixLength Cause = "invalid_prefix_length"   // Detail: the length
 	InvalidDomainName   Cause = "invalid_domain_name"     // Detail: the name
 	InvalidCharacter    Cause = "invalid_character"       // not printable ASCII
-	InvalidMacro        Cause = "invalid_macro"           // a macro that is malformed or not allowed there. Detail: the text from % on
-	StrayPercent        Cause = "stray_percent"           // a % that does not begin a macro. Detail: the text from % on
+	InvalidMacro        Cause = "invalid_macro"           // a macro that is malformed or not allowed at its place. Detail: the text that begins with the %
+	StrayPercent        Cause = "stray_percent"           // a % that does not begin a macro. Detail: the text that begins with the %
 )
 
 // The causes of a Node. A Result never has one of them.
 const (
-	RecordLoop   Cause = "record_loop"           // an include or redirect leads to a record that contains it
+	RecordLoop   Cause = "record_loop"           // a loop: an include or redirect leads back to a record that contains it
 	TreeTooLarge Cause = "record_tree_too_large" // the walk ends at maxWalk terms
 )
 
@@ -65,7 +65,7 @@ type Fault struct {
 	err error // LookupFailed, LookupUnusable: the error of the Resolver
 }
 
-// Error returns the cause as a phrase and the detail, and in parentheses the term and its domain.
+// Error returns the cause as a phrase, the detail, and in parentheses the term and its domain.
 func (f *Fault) Error() string {
 	s, detail := strings.ReplaceAll(string(f.Cause), "_", " "), f.Detail
 	if f.Name != "" {
@@ -89,7 +89,7 @@ func (f *Fault) Error() string {
 // Unwrap returns the error of the lookup that failed, or nil if none failed.
 func (f *Fault) Unwrap() error { return f.err }
 
-// plain returns a text unchanged if a terminal would show it unchanged, and quoted otherwise.
+// plain returns a text unchanged if a terminal would show it unchanged. Otherwise it returns the text in quotes.
 func plain(s string) string {
 	if q := strconv.Quote(s); q != `"`+s+`"` {
 		return q

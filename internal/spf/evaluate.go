@@ -15,7 +15,7 @@ import (
 // The limits of RFC 7208 section 4.6.4.
 const (
 	MaxTerms = 10 // terms with DNS lookups: include, a, mx, ptr, exists, redirect
-	MaxVoids = 2  // terms with a void lookup: one that finds nothing
+	MaxVoids = 2  // terms with a void lookup, that is, a lookup that finds nothing
 	MaxHosts = 10 // mail exchanges of one mx
 	maxNames = 10 // names of the client that ptr and %{p} use
 )
@@ -29,7 +29,7 @@ type evaluation struct {
 	sender       string // its domain
 	terms, voids int
 	record       string   // of the checked domain
-	names        []string // of the client, verified; see validated
+	names        []string // the verified names of the client; see validated
 	named        bool     // names is set
 	nameless     error    // a lookup of the client's names or of their addresses found nothing
 	path         *Path    // nil: the steps are not recorded
@@ -85,7 +85,7 @@ func (e *evaluation) redirect(ctx context.Context, d Directive, domain string) (
 	return e.follow(ctx, d, target)
 }
 
-// target counts a term with DNS lookups and returns the name to look up. known is the one that expand returns.
+// target counts a term with DNS lookups and returns the name to look up. The result known has the same meaning as in expand.
 func (e *evaluation) target(ctx context.Context, d Directive, domain string) (name string, known bool, err error) {
 	if e.terms++; e.terms > MaxTerms {
 		return "", false, &Fault{Cause: TooManyLookupTerms}
@@ -135,7 +135,7 @@ func Find(ctx context.Context, r Resolver, domain string) (record *Record, text 
 	return record, text, nil
 }
 
-// lookup returns an SPF record of a domain, and the number of SPF records that it has.
+// lookup returns an SPF record of a domain, and the number of SPF records that the domain has.
 func lookup(ctx context.Context, r Resolver, domain string) (text string, found int, err error) {
 	if !lookable(domain) {
 		return "", 0, nil // section 4.3
@@ -178,8 +178,8 @@ func lookable(name string) bool {
 	return true
 }
 
-// answered returns the error that ends the evaluation, or nil. err is the error of a lookup for a term that does not match. Each term
-// calls answered once and counts as at most one void lookup, because section 4.6.4 counts "terms".
+// answered handles err, the error of the lookup for a term that does not match. It returns the error that ends the evaluation, or nil. It
+// is called once for each term. A term counts as at most one void lookup, because section 4.6.4 counts "terms".
 func (e *evaluation) answered(err error) error {
 	if err == nil {
 		return nil
@@ -193,7 +193,7 @@ func (e *evaluation) answered(err error) error {
 	return nil
 }
 
-// Failure returns the *Fault for an error of a Resolver that is not IsNotFound.
+// Failure returns the *Fault for an error of a Resolver for which IsNotFound is false.
 func Failure(err error) error {
 	var dns *net.DNSError
 	if !errors.As(err, &dns) {
@@ -234,7 +234,7 @@ func (e *evaluation) match(ctx context.Context, d Directive, domain string) (boo
 		return e.matchHost(ctx, d, target)
 	case MX:
 		return e.matchMX(ctx, d, target)
-	default: // Exists: section 5.7: an A record, also for an IPv6 client
+	default: // Exists: it looks up an A record even for an IPv6 client (section 5.7)
 		addrs, err := e.resolver.LookupA(ctx, target)
 		return len(addrs) > 0 && err == nil, e.answered(err)
 	}
@@ -256,7 +256,7 @@ func (e *evaluation) among(d Directive, addrs []netip.Addr) bool {
 	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return d.Around(a).Contains(e.client) })
 }
 
-// matchMX reports whether an mx matches: section 5.4. The term is one void lookup if any of its exchanges has no addresses.
+// matchMX reports whether an mx matches: section 5.4. The term counts as one void lookup if any of its mail exchanges has no addresses.
 func (e *evaluation) matchMX(ctx context.Context, d Directive, name string) (bool, error) {
 	hosts, err := e.resolver.LookupMX(ctx, name)
 	if err != nil {

@@ -73,7 +73,7 @@ func (e *evaluation) macro(ctx context.Context, body, domain string) string {
 		slices.Reverse(parts)
 	}
 	if digits != "" {
-		// A number larger than the number of parts means all of them.
+		// A number larger than the number of parts means all parts.
 		if n, err := strconv.Atoi(digits); err == nil && n < len(parts) {
 			parts = parts[len(parts)-n:]
 		}
@@ -135,8 +135,8 @@ func (e *evaluation) address() string {
 	return strings.Join(parts, ".")
 }
 
-// clientName returns the value of %{p} (section 7.3): the domain itself if it is a verified name of the client. Otherwise it prefers a
-// verified name below the domain to any other one.
+// clientName returns the value of %{p} (section 7.3): the domain itself if it is a verified name of the client. Otherwise it is a verified
+// name below the domain or, if there is none, any other verified name.
 func (e *evaluation) clientName(ctx context.Context, own string) string {
 	names := e.validated(ctx)
 	own = strings.ToLower(own)
@@ -152,7 +152,8 @@ func (e *evaluation) clientName(ctx context.Context, own string) string {
 	return "unknown"
 }
 
-// escape returns the value of an upper-case letter, with all but the unreserved characters of RFC 3986 section 2.3 escaped.
+// escape returns the value of a macro whose letter is in upper case. It escapes all characters except the unreserved ones of RFC 3986
+// section 2.3.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

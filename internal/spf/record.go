@@ -41,12 +41,12 @@ type Directive struct {
 	Qualifier Status // Pass, Fail, SoftFail or Neutral
 	Mechanism Mechanism
 	Domain    DomainSpec   // empty: the domain of the record
-	Network   netip.Prefix // of ip4 and ip6; host bits are not cleared
-	Bits4     int          // of a and mx: prefix length for IPv4
-	Bits6     int          // of a and mx: prefix length for IPv6
+	Network   netip.Prefix // ip4 and ip6: the network; host bits are not cleared
+	Bits4     int          // a and mx: the prefix length for IPv4
+	Bits6     int          // a and mx: the prefix length for IPv6
 }
 
-// Around returns the network of an a or mx around an address.
+// Around returns the network that contains an address and has the prefix length of the a or mx.
 func (d Directive) Around(a netip.Addr) netip.Prefix {
 	bits := d.Bits4
 	if a.Is6() {
@@ -62,8 +62,8 @@ type DomainSpec string
 // HasMacros reports whether the name depends on the message.
 func (d DomainSpec) HasMacros() bool { return strings.Contains(string(d), "%") }
 
-// Name returns the name of a domain-spec without macros, as written but without a final dot. domain is the domain of the record. Name
-// returns it if there is no domain-spec.
+// Name returns the name of a domain-spec that has no macros. The name is as written, but without a final dot. If the domain-spec is empty,
+// Name returns the parameter domain, the domain of the record.
 func (d DomainSpec) Name(domain string) string {
 	return cmp.Or(strings.TrimSuffix(string(d), "."), domain)
 }
@@ -138,7 +138,8 @@ func parse(txt string) (*Record, *Fault) {
 	return r, nil
 }
 
-// cutModifier splits a modifier: a name and "=" before any ":" or "/". RFC 7208 section 4.6.1.
+// cutModifier splits a modifier into name and value. A term is a modifier if it has a name and "=" before any ":" or "/". RFC 7208 section
+// 4.6.1.
 func cutModifier(term string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(term, "=")
 	if !ok || name == "" || !isAlpha(name[0]) {
@@ -242,7 +243,7 @@ func parseNetwork(m Mechanism, rest string) (netip.Prefix, *Fault) {
 	return netip.PrefixFrom(addr, bits), nil
 }
 
-// cutBits cuts a dual-cidr-length off the end. A domain name cannot end in one, because its last label contains a letter.
+// cutBits cuts a dual-cidr-length off the end. A domain name cannot end in a dual-cidr-length, because its last label contains a letter.
 func cutBits(s string) (rest string, four, six int, fault *Fault) {
 	rest, four, six = s, 32, 128
 	if i := strings.LastIndex(rest, "//"); i >= 0 && isDigits(rest[i+2:]) {
@@ -299,7 +300,7 @@ func isTopLabel(s string) bool {
 	return letter || hyphen
 }
 
-// checkMacros checks a macro-string with the given macro letters: RFC 7208 section 7.1.
+// checkMacros checks a macro-string, in which only the given macro letters are allowed: RFC 7208 section 7.1.
 func checkMacros(s, letters string) (endsInMacro bool, fault *Fault) {
 	for i := 0; i < len(s); i++ {
 		endsInMacro = false

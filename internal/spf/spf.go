@@ -2,8 +2,8 @@
 // evaluator.
 //
 // [Check] returns the [Result] for a message. [Trace] also returns the steps that led to it. [ParseRecord] parses a [Record]. [Walk]
-// visits the records that it includes, without a message. A [Cause] states why a check does not pass. The caller provides a [Resolver]
-// for the lookups.
+// returns the terms of a record and of the records that it includes. It needs no message. A [Cause] states why a check does not pass. The
+// caller provides a [Resolver] for the lookups.
 //
 //	r := spf.Check(ctx, resolver, netip.MustParseAddr("192.0.2.1"), "mail.example.org", "ann@example.org")
 //	if r.Status != spf.Pass {
@@ -51,8 +51,8 @@ type Result struct {
 	Identity Identity `json:"identity"`
 	Domain   string   `json:"domain,omitempty"` // lower-case A-labels; empty if the name is not a domain
 
-	// Cause states why the Status is not pass. Term is the term that decided or is wrong, as written. RecordDomain is the domain whose
-	// record contains it.
+	// Cause states why the Status is not pass. Term is the term that decided the result or has the error, as written in the record.
+	// RecordDomain is the domain whose record contains Term.
 	Cause        Cause  `json:"cause,omitempty"`
 	Detail       string `json:"detail,omitempty"` // described at the Cause
 	Term         string `json:"term,omitempty"`
@@ -87,7 +87,7 @@ func check(ctx context.Context, r Resolver, client netip.Addr, helo, sender stri
 	}
 	domain, err := domain.Parse(name)
 	if err != nil || !strings.Contains(domain, ".") {
-		// RFC 7208 section 4.3: address literals, single labels and other strings that are not names.
+		// RFC 7208 section 4.3: the string is an address literal, a single label or something else that is not a domain name.
 		result.Cause = NoDomain
 		return result
 	}

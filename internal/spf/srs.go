@@ -7,7 +7,8 @@ import (
 )
 
 // SRSDomain returns the domain that a forwarder wrote into a MAIL FROM of the Sender Rewriting Scheme, or "" if it has another form. The
-// forms are SRS0=HASH=TIME=DOMAIN=LOCAL, SRS1=HASH=FORWARDER= and the rest of an SRS0, and Exchange's BOX+SRS=HASH=TIME=DOMAIN=LOCAL.
+// forms are SRS0=HASH=TIME=DOMAIN=LOCAL, SRS1=HASH=FORWARDER= followed by the rest of an SRS0 address, and BOX+SRS=HASH=TIME=DOMAIN=LOCAL
+// of Exchange.
 func SRSDomain(sender string) string {
 	local := sender[:max(0, strings.LastIndexByte(sender, '@'))]
 	upper := strings.ToUpper(local)

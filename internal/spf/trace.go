@@ -5,27 +5,27 @@ import (
 	"net/netip"
 )
 
-// Path is the steps of a check, for signpost spf and explain. A nil *Path records nothing.
+// Path has the steps of a check, for signpost spf and explain. A nil *Path records nothing.
 type Path struct {
 	Steps []Step `json:"steps"`
 	Terms int    `json:"terms"` // number of terms with DNS lookups, at most MaxTerms
 	Voids int    `json:"voids"` // number of void lookups, at most MaxVoids
 
 	depth int
-	ended bool // by an error, which is recorded at its step
+	ended bool // an error ended the check; its step records the error
 }
 
 // Outcome is the result of a Step.
 type Outcome string
 
-// The outcomes. The first two are those of a record, Redirected is that of redirect=.
+// The outcomes. The first two are outcomes of a record. Redirected is the outcome of redirect=.
 const (
 	RecordFound Outcome = "record"
 	RecordNone  Outcome = "no_record"
 	Match       Outcome = "match"
 	NoMatch     Outcome = "no_match"
-	Redirected  Outcome = "redirected"  // Status is the result of the record to which it redirects
-	Ended       Outcome = "ended"       // the check ends here, with Cause
+	Redirected  Outcome = "redirected"  // Status is the result of the record that redirect= names
+	Ended       Outcome = "ended"       // the check ends at this step, for the reason in Cause
 	EndedBelow  Outcome = "ended_below" // the check ends at a later step, to which this step leads
 )
 
@@ -34,7 +34,7 @@ func Outcomes() []Outcome {
 	return []Outcome{RecordFound, RecordNone, Match, NoMatch, Redirected, Ended, EndedBelow}
 }
 
-// Step is a record that was looked up, or one term of it that was evaluated.
+// Step is a record that was looked up, or a term that was evaluated.
 type Step struct {
 	Depth   int      `json:"depth"` // number of include and redirect terms that lead here
 	Domain  string   `json:"domain"`
@@ -44,11 +44,11 @@ type Step struct {
 	Record  string   `json:"record,omitempty"`  // RecordFound; Ended: the record that has an error; RecordNone with VersionMissing: see NearRecord
 	Ignored []string `json:"ignored,omitempty"` // RecordFound: the unknown modifiers of the record, as written
 	Status  Status   `json:"status,omitempty"`  // Redirected
-	Cause   Cause    `json:"cause,omitempty"`   // Ended: with Detail, Wrong and Failed. RecordNone: VersionMissing or empty
+	Cause   Cause    `json:"cause,omitempty"`   // Ended: the cause, which Detail, Wrong and Failed complete. RecordNone: VersionMissing or empty
 	Detail  string   `json:"detail,omitempty"`
 	Wrong   string   `json:"wrong_term,omitempty"` // the wrong term of Record
 	Failed  string   `json:"failed,omitempty"`     // the DNS name whose lookup failed
-	Terms   int      `json:"terms"`                // Terms of Path after this step
+	Terms   int      `json:"terms"`                // the value of Path.Terms after this step
 	Voids   int      `json:"voids"`
 }
 
@@ -93,8 +93,8 @@ func (p *Path) found(at int, e *evaluation, record string, err error) {
 	p.end(at, e, RecordFound, err)
 }
 
-// note adds to the step of a record what the check ignores: unknown modifiers, or a TXT record that is almost an SPF record. It looks up
-// the TXT records again. The resolver returns the same answer as to the check.
+// note completes the step of a record. It adds the parts that the check ignores: unknown modifiers, or a TXT record that is almost an SPF
+// record. It looks up the TXT records again. The resolver returns the answer that it gave to the check.
 func (p *Path) note(ctx context.Context, at int, r Resolver, record *Record) {
 	if p == nil {
 		return

@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// maxWalk is the number of terms with DNS lookups after which a walk ends. It is far above MaxTerms, so that the owner of a record
-// sees by how much it exceeds the limit.
+// maxWalk is the number of terms with DNS lookups after which a walk ends. It is far above MaxTerms, so that the owner of a record sees by
+// how much the record exceeds the limit.
 const maxWalk = 60
 
-// Node is a term of an SPF record, at its place in the tree of the records that it leads to.
+// Node is a term of an SPF record, with its place in the tree of records.
 type Node struct {
 	Directive        // also for redirect=
 	Depth     int    // number of include and redirect terms that lead to its record
 	Lookups   int    // number of terms with DNS lookups so far, including this one
-	Target    string // the name that it looks up, as written; empty: none, or it depends on the message
+	Target    string // the name that the term looks up, as written; empty if there is no name, or if the name depends on the message
 	Record    string // include and redirect: the record of Target
-	Err       error  // a *Fault. TreeTooLarge: the walk skips the rest of this record. include and redirect: why the record of Target is not visited
+	Err       error  // a *Fault. TreeTooLarge: the walk skips the rest of this record. Other causes: why the record of Target is not visited
 }
 
-// AsksDNS reports whether a mechanism counts as a term of RFC 7208 section 4.6.4.
+// AsksDNS reports whether a mechanism counts toward the limit on terms with DNS lookups (RFC 7208 section 4.6.4).
 func (m Mechanism) AsksDNS() bool { return m != All && m != IP4 && m != IP6 }
 
 // Walk returns the terms of a domain's record. After an include or redirect, it returns the terms of that record. The order is that of a
@@ -66,7 +66,7 @@ func (w *walk) record(ctx context.Context, domain string, r *Record) bool {
 			return false
 		}
 		if d.Mechanism == All {
-			break // section 5.1: the terms after it, and redirect=, are ignored
+			break // section 5.1: terms after "all" are ignored, and so is redirect=
 		}
 	}
 	return true

@@ -43,8 +43,9 @@ func without(set *netipx.IPSet, others ...*netipx.IPSet) *netipx.IPSet {
 // empty reports whether a set has no address.
 func empty(set *netipx.IPSet) bool { return set.Equal(&netipx.IPSet{}) }
 
-// reserved returns address blocks with their purposes: the blocks of IANA's special-purpose registries (RFC 6890) that are not globally
-// reachable, multicast and reserved blocks. It includes IPv6 tunnels through IPv4, because the host that uses such an address changes.
+// reserved returns address blocks with their purposes. It returns multicast blocks, reserved blocks, and the blocks of IANA's
+// special-purpose registries (RFC 6890) that are not globally reachable. It includes IPv6 tunnels through IPv4, because the host that uses
+// such an address changes.
 func reserved() [][2]string {
 	return [][2]string{
 		{"0.0.0.0/8", "this network, RFC 791"},

@@ -27,8 +27,8 @@ type Options struct {
 // Answer is the result for a domain.
 type Answer struct {
 	Networks *netipx.IPSet // not nil
-	// Notes explain, in one sentence each, which addresses are not in Networks, or are in it only because of OverLimit. They contain text
-	// of the records.
+	// Each of the Notes is a sentence about addresses that are not in Networks, or about addresses that are in it only because of
+	// OverLimit. They contain text of the records.
 	Notes []string
 }
 
@@ -38,13 +38,13 @@ func (a Answer) Empty() bool { return empty(a.Networks) }
 // Error is a failed or incomplete lookup of a domain.
 type Error struct {
 	Why       string
-	Temporary bool // a DNS failure; otherwise the domain has no valid record
+	Temporary bool // true: a DNS lookup failed; false: the domain has no valid record
 }
 
 func (e *Error) Error() string { return e.Why }
 
 // Find looks up the record of a domain and the records that it refers to, and returns the addresses that pass. The error is an *Error. If
-// it is temporary, the Answer has the addresses that match a term before the failure.
+// the error is temporary, the Answer has the addresses that match a term before the failure.
 func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer, error) {
 	w := &walk{resolver: r, options: o}
 	var families []*netipx.IPSet
@@ -66,10 +66,10 @@ func Find(ctx context.Context, r spf.Resolver, domain string, o Options) (Answer
 	return Answer{all, slices.Concat(w.ignored, w.notes)}, nil
 }
 
-// emptyNotes returns the notes of a domain without any listed address. The first note states that there is none. It adds the reason if no
-// other note states it.
+// emptyNotes returns the notes of a domain without any listed address. The first note states that no address is listed. It adds the reason
+// if no other note states it.
 func (w *walk) emptyNotes() []string {
-	const most = 150 // bytes of the record, so that the reason fits into the same line
+	const most = 150 // maximum bytes of the record, so that the reason fits into the same line
 	record := w.text
 	if len(record) > most {
 		record = record[:most] + " ..."

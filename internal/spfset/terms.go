@@ -58,11 +58,11 @@ func (w *walk) directive(ctx context.Context, d spf.Directive, domain string, at
 	return matched, nil, nil
 }
 
-// unknown handles a term for which a match depends on the message.
+// unknown handles a term whose match depends on the message.
 func (w *walk) unknown(d spf.Directive, where string, at []stream) (matched, rest []stream) {
 	switch {
 	case d.Mechanism == spf.Include:
-		// The result of the other record is unknown and may be an error.
+		// The result of the included record is unknown. It may be an error.
 		w.note("%s depends on the message: addresses of this term and later terms are not listed", where)
 		w.lose(at)
 		return nil, nil
@@ -97,7 +97,7 @@ func (w *walk) addresses(ctx context.Context, name string) ([]netip.Addr, error)
 	return w.resolver.LookupA(ctx, name)
 }
 
-// around returns, for each address, the network around it that has the prefix length of the term.
+// around returns, for each address, the network that contains the address and has the prefix length of the term.
 func around(d spf.Directive, addrs []netip.Addr) (all []netip.Prefix) {
 	for _, a := range addrs {
 		all = append(all, d.Around(a))

@@ -31,7 +31,8 @@ type walk struct {
 	path     []string    // the domains of the records that are being evaluated
 }
 
-// maxWork limits the number of directives that are evaluated for one domain. The records of the largest senders have about a hundred.
+// maxWork limits the number of directives that are evaluated for one domain. The records of the largest senders have about a hundred
+// directives.
 const maxWork = 20_000
 
 // stream is a set of addresses whose checks have taken the same path so far. If the path of an address depends on the message, the
@@ -42,7 +43,7 @@ type stream struct {
 	refused      int // after a pass: the number of the refusal, or 0 if there is none
 }
 
-// ends are the streams whose check ended in a record, by result: pass or other.
+// ends holds the streams whose check ended in a record, those with result pass and the others.
 type ends struct{ pass, other []stream }
 
 var (
@@ -50,8 +51,8 @@ var (
 	errTooLong  = errors.New("the records have too many terms")
 )
 
-// host evaluates check_host() for all addresses of the streams. An error is an error of the record of domain, which the caller handles.
-// errTooLong ends the walk.
+// host evaluates check_host() for all addresses of the streams. It returns an error if the record of domain has an error, which the caller
+// handles. errTooLong ends the walk.
 func (w *walk) host(ctx context.Context, domain string, at []stream) (ends, error) {
 	var out ends
 	record, text, err := spf.Find(ctx, w.resolver, domain)
@@ -113,7 +114,7 @@ func (w *walk) redirect(ctx context.Context, to spf.DomainSpec, domain string, a
 	return err
 }
 
-// follow evaluates another record. An error there is a permerror for the addresses that reach the record.
+// follow evaluates another record. If that record has an error, the result of the addresses that reach it is permerror.
 func (w *walk) follow(ctx context.Context, name, where string, at []stream) (ends, error) {
 	if w.options.OverLimit && slices.Contains(w.path, name) {
 		w.note("%s is a loop: this term and later terms authorize nothing", where)

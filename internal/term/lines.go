@@ -67,7 +67,7 @@ func (f Frame) Fit(lines []Line, room int, where string) []Line {
 	return append(lines[:room-1:room-1], more)
 }
 
-// Beside puts two blocks side by side. The Frame is that of the left block.
+// Beside puts two blocks side by side. f is the Frame of the left block.
 func (f Frame) Beside(left, right []Line) []Line {
 	lines := make([]Line, max(len(left), len(right)))
 	for i := range lines {

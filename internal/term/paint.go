@@ -29,7 +29,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && fi.Mode()&os.ModeCharDevice != 0
 }
 
-// Progress prints a message about a step that takes long. It prints only if stderr is a terminal, because cron mail and log files do
+// Progress prints a message about a step that takes a long time. It prints only if stderr is a terminal, because cron mail and log files do
 // not need the message.
 func Progress(stderr io.Writer, format string, args ...any) {
 	if isTerminal(stderr) {

@@ -81,7 +81,7 @@ func (c clean) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Raw returns the writer under Clean, for text that is printable already and may contain colors.
+// Raw returns the writer under Clean. It is for text that is already printable and may contain colors.
 func Raw(w io.Writer) io.Writer {
 	if c, ok := w.(clean); ok {
 		return c.Writer

@@ -23,7 +23,7 @@ const (
 
 // Screen is a terminal that a program uses exclusively between Enter and Leave.
 type Screen struct {
-	in, out *os.File // in: nil if it is not a terminal
+	in, out *os.File // in is nil if the input is not a terminal
 	state   *term.State
 }
 
@@ -60,7 +60,7 @@ func (s *Screen) Leave() (err error) {
 	return err
 }
 
-// Keys reads keys until an error occurs or key returns false.
+// Keys reads keys until an error occurs or the function key returns false.
 func (s *Screen) Keys(key func(byte) bool) {
 	var b [1]byte
 	for s.in != nil {

@@ -21,7 +21,7 @@ type Table struct {
 	widths []int
 }
 
-// NewTable returns a Table for an output with the given number of columns (0: no bound). The function color colors a cell; it keeps
+// NewTable returns a Table for an output with the given number of columns (0: no bound). The function color colors a cell and must keep its
 // trailing spaces.
 func NewTable(w io.Writer, columns, second int, color func(column int, text string) string) *Table {
 	return &Table{w: w, room: columns, second: second, color: color}

@@ -62,7 +62,8 @@ func Shorten(s string, columns int) string {
 	return head + "..."
 }
 
-// Break breaks a printable text between words, or in a word that is too long. All lines but the first are indented by two.
+// Break breaks a printable text into lines, between words. It breaks within a word only if the word is longer than a line. All lines but
+// the first are indented by two.
 func Break(text string, columns int) []string {
 	bare := strings.TrimLeft(text, " ")
 	in := text[:len(text)-len(bare)]

@@ -23,8 +23,8 @@ const (
 	leastKeys = 3
 )
 
-// frame returns the lines to show, of at most width columns. If height is 0, it returns all lines. If the window is too low, it
-// shortens the lists first, then omits empty lines, and then omits other lines.
+// frame returns the lines to show. Each line has at most width columns. If height is 0, frame returns all lines. If the lines do not fit
+// into height, it first shortens the lists, then omits empty lines, and then omits other lines.
 func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []term.Line {
 	f := term.Frame{Width: width, Paint: paint}
 	for _, spaced := range []bool{true, false} {
@@ -42,8 +42,8 @@ func (w *watch) frame(now time.Time, width, height int, paint term.Painter) []te
 	return f.Fit(append(lines, w.keyring(f, now)...), height, "in a larger window")
 }
 
-// compose returns all lines except those of the keys, and the number of lines that are left for the keys. The parameter most limits the
-// number of items in each list.
+// compose returns all lines except the lines of the keys. It also returns the number of lines that are left for the keys. The parameter
+// most limits the number of items in each list.
 func (w *watch) compose(f term.Frame, now time.Time, height, most int, spaced bool) (lines []term.Line, room int) {
 	var gap []term.Line
 	if spaced {

@@ -37,7 +37,7 @@ const (
 // which may be nil. It returns an error if the first read of the journal fails, or the terminal cannot be written.
 func Run(ctx context.Context, s Source, in *os.File, out io.Writer) (err error) {
 	w := &watch{Source: s}
-	// Do this before the terminal is changed, because the first read may fail.
+	// Read the journal before the terminal is changed, because the first read may fail.
 	if err := w.look(ctx, time.Now()); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ const (
 	// If there are more messages, the period is shorter at first. The display states the period.
 	window  = 10 * time.Minute
 	backlog = 2000
-	// slow is the duration of a slow lookup.
+	// slow is the duration from which a lookup counts as slow.
 	slow = time.Second
 	// topSources is the number of domains and clients listed.
 	topSources = 5
@@ -49,7 +49,7 @@ type watch struct {
 	Source
 	last    int64 // number of the newest message read
 	recent  []seen
-	whole   time.Time // recent has each message since this time; zero: since the start of window
+	whole   time.Time // the list recent has all messages since this time; zero: since the start of window
 	sources time.Time // when the following were read
 	domains []journal.Count
 	clients []journal.Count

@@ -11,11 +11,11 @@ import (
 	"signpost/internal/dkim"
 )
 
-// Trace contains the data about the SMTP session that the trace fields have.
+// Trace contains the data about the SMTP session that is in the trace fields.
 type Trace struct {
 	Received *Received // the topmost Received field; nil if there is none, or if it does not have the form of Postfix's smtpd(8)
 	Sender   *string   // the envelope sender, from a Return-Path field above all Received fields; nil if there is none
-	// Rest contains the fields without those that were added after the milters. If Received is nil, it contains all fields.
+	// Rest contains all fields except those that were added after the milters. If Received is nil, Rest contains all fields.
 	Rest []dkim.Field
 }
 
@@ -114,7 +114,7 @@ type parser struct {
 
 func (p *parser) skip(text string) { p.until(text, func(before string) bool { return before == "" }) }
 
-// until returns the text before a separator, and skips both. If valid does not accept the text, until fails.
+// until returns the text before a separator, and skips both. until fails if the function valid does not accept the text.
 func (p *parser) until(separator string, valid func(string) bool) string {
 	text, rest, ok := strings.Cut(p.rest, separator)
 	if p.failed = p.failed || !ok || !valid(text); p.failed {

@@ -17,7 +17,7 @@ const doctorTimeout = 3 * time.Minute
 type examination struct {
 	mu           sync.Mutex
 	running      bool
-	began, ended time.Time // ended: zero before the first run has ended
+	began, ended time.Time // ended is zero until the first run has ended
 	findings     []doctor.Finding
 	err          error
 }
@@ -32,7 +32,7 @@ type findings struct {
 	Limit        string
 }
 
-// sort divides the findings into those that need action and the green ones.
+// sort divides the findings into those that need action and those that do not (green).
 func (f *findings) sort(all []doctor.Finding) {
 	f.Count = doctor.Count(all)
 	for _, found := range doctor.Arrange(all) {

@@ -31,12 +31,12 @@ type keyring struct {
 
 const (
 	lineLength = 1000
-	// These are the minimum and maximum periods of the past and of the future on a timeline.
+	// A timeline shows a period of the past and a period of the future. These are their minimum and maximum lengths.
 	leastPast, mostPast     = 30 * 24 * time.Hour, 400 * 24 * time.Hour
 	leastFuture, mostFuture = 14 * 24 * time.Hour, 120 * 24 * time.Hour
 )
 
-// age is a state of a key and the time when it began. The name of the state is also part of the CSS class.
+// age is a state of a key and the time when the state began. The name of the state is also part of the CSS class.
 type age struct {
 	name string
 	from time.Time

@@ -13,7 +13,7 @@ import (
 type message struct {
 	view
 	Entry              *journal.Entry // nil: not found
-	Codes              string         // of the reply, if there is one
+	Codes              string         // the codes of the reply, if there is one
 	Explained          explain.Explanation
 	Sections           []section
 	OfDomain, OfClient string // addresses of searches

@@ -57,7 +57,7 @@ type overview struct {
 	Kept     *kept
 }
 
-// mostSources is the length of the lists of sources.
+// mostSources is the maximum length of each list of sources.
 const mostSources = 10
 
 func (s *site) overview(r *http.Request) shown {
@@ -174,5 +174,5 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 	}
 }
 
-// search returns the address of a search.
+// search returns the URL of a search.
 func search(v url.Values) string { return "/search?" + v.Encode() }

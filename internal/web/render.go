@@ -30,7 +30,7 @@ func asset(name, kind string) http.HandlerFunc {
 	}
 }
 
-// pages are the templates by name.
+// pages holds the templates by name.
 type pages map[string]*template.Template
 
 func parse(where *time.Location) pages {

@@ -23,7 +23,7 @@ type Site struct {
 	File   string                                              // of the journal
 	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
 	Keys   func() ([]keys.Status, error)                       // called for each page
-	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called twice at a time
+	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called concurrently
 	Names  []string                                            // accepted host names, besides localhost and IP addresses
 	Now    func() time.Time                                    // in the time zone of the page
 }
@@ -34,7 +34,7 @@ const (
 	pageTimeout  = 15 * time.Second // for reading the journal
 	writeTimeout = 30 * time.Second
 	idleTimeout  = time.Minute
-	maxHead      = 16 << 10 // bytes; browsers also send the cookies of other services at this address
+	maxHead      = 16 << 10 // bytes; browsers may send cookies of other services at this address
 	maxPages     = 4        // at a time
 	maxText      = 300      // bytes of a search
 )
@@ -141,7 +141,7 @@ func (v *view) wrong(status int, text string) { v.status, v.Problem = status, te
 // shown is the model of a page.
 type shown interface{ frame() *view }
 
-// page returns a handler that writes a template with the model that make returns.
+// page returns a handler that writes a template. The function make returns the model for the template.
 func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
@@ -154,7 +154,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 			return
 		}
 		model := func() shown {
-			defer func() { <-s.room }() // before writing, so that a slow browser does not delay other requests
+			defer func() { <-s.room }() // free the slot before writing, so that a slow browser does not delay other requests
 			return make(r.WithContext(ctx))
 		}()
 		v := model.frame()
@@ -167,7 +167,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 	}
 }
 
-// read opens the journal and calls read. If either fails, it shows the error on the page.
+// read opens the journal and passes it to the function read. If either fails, the page shows the error.
 func (s *site) read(v *view, read func(*journal.Reader) error) {
 	reader, err := s.Open()
 	if err != nil {

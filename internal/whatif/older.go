@@ -34,8 +34,8 @@ func possibilities(e policy.Evidence) []policy.Evidence {
 	return all
 }
 
-// aboutDecides reports whether the role of a message depends on the Author Domain of our results in it. Older versions did not record that
-// domain.
+// aboutDecides reports whether a message has results of ours, and its role depends on the Author Domain in these results. Older versions
+// did not record that domain.
 func aboutDecides(e policy.Evidence, r policy.Rules, a policy.Assignment) bool {
 	if !e.OwnResults || e.ResultsAbout != "" {
 		return false
@@ -59,7 +59,7 @@ func assuming(all []policy.Evidence, i int, s dmarc.Status) []policy.Evidence {
 	return all
 }
 
-// relaying returns the evidence with a verified relay. Its kind does not affect the action.
+// relaying returns the evidence with a verified relay added. Its kind does not affect the action.
 func relaying(all []policy.Evidence) []policy.Evidence {
 	all = slices.Clone(all)
 	for n := range all {

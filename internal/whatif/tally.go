@@ -41,7 +41,7 @@ type Example struct {
 	Client  string    `json:"client,omitempty"`
 }
 
-// names counts the messages of each name, up to maxNames; the others are counted together.
+// names counts the messages of each name, for at most maxNames names. It counts the messages of all other names together.
 type names struct {
 	n    map[string]int
 	rest int
@@ -109,7 +109,7 @@ type Result struct {
 	Unknown  []Count   `json:"unknown"`
 }
 
-// Change is a different decision, and its messages.
+// Change is a changed decision, with the messages to which it applies.
 type Change struct {
 	From     Fate      `json:"from"`
 	To       Fate      `json:"to"`

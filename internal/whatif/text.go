@@ -10,7 +10,7 @@ import (
 	"signpost/policy"
 )
 
-// Write writes a Result for people. under names the configuration.
+// Write writes a Result for people. The parameter under names the configuration.
 func (r Result) Write(w io.Writer, under string) {
 	paint := term.Paint(w)
 	if r.Messages == 0 {

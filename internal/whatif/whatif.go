@@ -42,7 +42,7 @@ const (
 // Judged is the result of repeating a decision.
 type Judged struct {
 	Fate
-	Unknown string // why the decision cannot be repeated, one of the texts above, and Fate is empty; or ""
+	Unknown string // why the decision cannot be repeated: one of the texts above; Fate is then empty
 	Granted bool   // the message was not signed, and would be signed if there is a usable key
 }
 
@@ -89,7 +89,7 @@ func decided(e *journal.Entry) Fate {
 	return fate(e.Role, v)
 }
 
-// Was returns what was done with a message. In observe mode, it was accepted.
+// Was returns the action that was taken on a message. In observe mode, every message was accepted.
 func Was(e *journal.Entry) Fate {
 	if e.Observe {
 		return Fate{Role: e.Role, Action: policy.Accept}
@@ -148,13 +148,14 @@ func verified(role policy.Role, e policy.Evidence, r policy.Rules) Judged {
 	return first
 }
 
-// withoutResults reports whether the verdict does not depend on the results of SPF, DKIM and DMARC.
+// withoutResults reports whether the verdict is independent of the results of SPF, DKIM and DMARC.
 func withoutResults(e policy.Evidence, v policy.Verdict) bool {
 	return !e.Connection.SMTP || v.Code() == policy.HostileFrom || v.Code() == policy.LocalDeny
 }
 
-// sign returns the decision about a message that the rules sign. If the same domain was to sign the message then, the obstacle of that time
-// remains. Otherwise, the journal does not show whether the domain had a usable key, and sign assumes that it had one.
+// sign returns the decision about a message that is to be signed under the rules. If the same domain was to sign the original message but
+// could not, the same obstacle applies. Otherwise, the journal does not show whether the domain had a usable key, and sign assumes that it
+// had one.
 func sign(e *journal.Entry, a policy.Assignment, r policy.Rules) Judged {
 	if kind, _ := kindOf(e.Code); kind == unsignable {
 		a, v := policy.Unsignable(e.Evidence, a)
@@ -190,7 +191,7 @@ func Replay(ctx context.Context, past *journal.Reader, which journal.Filter, o O
 	return tally, errors.Join(err, ctx.Err())
 }
 
-// AsIf returns the entry with p instead of each published p=none.
+// AsIf returns the entry in which the policy p replaces each published p=none.
 func AsIf(e *journal.Entry, p dmarc.Policy) *journal.Entry {
 	if p == "" {
 		return e

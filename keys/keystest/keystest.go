@@ -34,7 +34,7 @@ type DNS struct {
 	zones   map[string]*zone  // by name, without a final dot
 	aliases map[string]Record // names of CNAME records; the text is the target
 	failure error             // of Publish
-	down    map[string]error  // the error of a query to a name server, by its name
+	down    map[string]error  // the errors of queries to name servers, by the name of the server
 	lagging map[string]map[string]Record
 }
 

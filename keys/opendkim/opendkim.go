@@ -16,7 +16,7 @@ import (
 	"signpost/internal/domain"
 )
 
-// Key is a key file and the domain and selector that it signs with.
+// Key is a key file, with the domain and the selector of its signatures.
 type Key struct {
 	Domain, Selector, File string
 }
@@ -35,8 +35,8 @@ type tables struct {
 }
 
 // Read reads a KeyTable and a SigningTable (opendkim.conf(5)). Each is a path, with or without "file:" or "refile:". The keys are in the
-// order of the SigningTable: OpenDKIM signs with the first key of a domain. skipped has an explanation of each line without an
-// equivalent in Signpost.
+// order of the SigningTable: OpenDKIM signs with the first key of a domain. The result skipped explains each line that has no equivalent in
+// Signpost.
 func Read(keyTable, signingTable string) (found []Key, skipped []string, err error) {
 	keyText, err := readTable("KeyTable", keyTable)
 	if err != nil {
@@ -50,7 +50,7 @@ func Read(keyTable, signingTable string) (found []Key, skipped []string, err err
 	return found, skipped, nil
 }
 
-// parse is like Read, for the text of the tables. Their names are used in the explanations.
+// parse is like Read, but its parameters include the text of the tables. The names of the tables are for the explanations.
 func parse(keyTable, keyText, signingTable, signingText string) ([]Key, []string) {
 	o := &tables{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[Key]bool{}}
 	tableLines(keyText, func(n int, name, value string) {
@@ -85,8 +85,8 @@ func (o *tables) skip(n int, pattern, format string, args ...any) {
 	o.skipped = append(o.skipped, fmt.Sprintf("%s:%d: %s: ", o.signingTable, n, pattern)+fmt.Sprintf(format, args...))
 }
 
-// sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. It ignores the second field of a name,
-// after a colon, which is for i=.
+// sign reads a line of the SigningTable: a pattern of From addresses, and the names of keys. A name may have a second field after a colon.
+// sign ignores this field, which is for i=.
 func (o *tables) sign(n int, pattern, names string) {
 	if strings.Trim(names, ",") == "" {
 		o.skip(n, pattern, "the line has no key")
@@ -100,7 +100,7 @@ func (o *tables) sign(n int, pattern, names string) {
 			continue
 		}
 		if name == "%" && author == "" {
-			// Each domain signs with the key of the same name, so the KeyTable has the list of domains.
+			// In this case, each domain signs with the key whose name is the domain. So the names in the KeyTable are the list of domains.
 			for _, e := range o.entries {
 				o.add(n, pattern, strings.ToLower(e.name), e)
 			}
@@ -118,7 +118,7 @@ func (o *tables) sign(n int, pattern, names string) {
 	}
 }
 
-// add adds a key for the mail of an author domain; "" means all domains.
+// add adds a key. The parameter author is the domain whose mail the key signs; "" means all domains.
 func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
 	if strings.Contains(e.domain+e.file, "%") && (author == "" || strings.Contains(author, "*")) {
 		o.skip(n, pattern, "KeyTable entry %s has %% for the domain, but the pattern has no domain; replace the line by one for each domain, "+
@@ -189,7 +189,7 @@ func readTable(name, spec string) (string, error) {
 	return string(data), nil
 }
 
-// tableLines calls line for each key and its value, which may be empty. # starts a comment.
+// tableLines calls the function line for each key with its value, which may be empty. # starts a comment.
 func tableLines(text string, line func(n int, key, value string)) {
 	// Editors on Windows write a byte order mark and CR LF.
 	text = strings.TrimPrefix(text, "\ufeff")
@@ -205,7 +205,7 @@ func tableLines(text string, line func(n int, key, value string)) {
 }
 
 // tablePath returns the path of a data set (opendkim(8), "Data sets"). It returns an error for types that are not text files. The error
-// contains only the type, because a dsn contains a password.
+// contains only the type, because a data set of type dsn may contain a password.
 func tablePath(name, spec string) (string, error) {
 	kind, path, isTyped := strings.Cut(spec, ":")
 	line := "*@DOMAIN NAME"

@@ -34,7 +34,7 @@ func (p Command) Publish(ctx context.Context, c keys.Change) error {
 	return runProgram(ctx, "publish.argv", p.Argv, p.Timeout, append(input, '\n'))
 }
 
-// runProgram runs a program of the operator in its own process group. At the timeout, it kills the group.
+// runProgram runs a program of the operator in a new process group. At the timeout, it kills the group.
 func runProgram(ctx context.Context, key string, argv []string, timeout time.Duration, stdin []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -75,7 +75,7 @@ const publishLock = "publish~"
 // Publish waits for other publications to finish, and then publishes.
 func (p OneAtATime) Publish(ctx context.Context, c keys.Change) error {
 	store := p.Store
-	store.Lease, store.LockTimeout = nil, p.Timeout // keeps the lease of the domain
+	store.Lease, store.LockTimeout = nil, p.Timeout // this copy gets its own lease; p.Store keeps the lease of the domain
 	unlock, err := store.Lock(ctx, publishLock)
 	if busy := (*keys.Busy)(nil); errors.As(err, &busy) {
 		return fmt.Errorf("%s is still publishing after %v (publish.timeout)", busy.Holder(), p.Timeout)
@@ -87,5 +87,5 @@ func (p OneAtATime) Publish(ctx context.Context, c keys.Change) error {
 	return p.Publisher.Publish(ctx, c)
 }
 
-// maxOutput is the maximum length of a program's output in an error, in bytes.
+// maxOutput is the maximum number of bytes of a program's output that an error quotes.
 const maxOutput = 500

@@ -35,7 +35,7 @@ const fudge = 300
 
 // Publish sends a change in one message, so that the server replaces the old record atomically.
 func (p Update) Publish(ctx context.Context, c keys.Change) error {
-	// If the name is a CNAME, as in a delegated ring, the record is in the zone of its target.
+	// If the name is a CNAME, as in a delegated ring, the change is made in the zone of the CNAME's target.
 	place, err := p.Authority.Find(ctx, c.Name)
 	if err != nil {
 		return fmt.Errorf("finding the zone of %s: %w", c.Name, err)

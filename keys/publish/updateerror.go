@@ -101,7 +101,7 @@ func (e *updateError) clocks() string {
 
 func rcodeName(rcode int) string {
 	if rcode == dns.RcodeBadSig {
-		return "BADSIG" // in TSIG; elsewhere 16 is BADVERS
+		return "BADSIG" // code 16 means BADSIG in TSIG, and BADVERS elsewhere
 	}
 	if name := dns.RcodeToString[rcode]; name != "" {
 		return name
