@@ -89,7 +89,7 @@ func unlessMentioned(claim Claim, value, rest string, ids []string) Claim {
 }
 
 // unnamed returns the claim of a value that has no id before its results, which begin at start. Exchange Online writes such fields. In some
-// of these fields, domains replace results between the semicolons. So unnamed does not require results that can be parsed.
+// of these fields, domains replace results between the semicolons. So the function unnamed also accepts results that cannot be parsed.
 func unnamed(value, start string, ids []string) Claim {
 	if _, _, ok := readResults(";" + start); !ok && mentions(value, ids) || mentions(value[:len(value)-len(start)], ids) {
 		return Unreadable

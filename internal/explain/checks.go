@@ -145,7 +145,7 @@ func (x *explainer) spfWords() string {
 	case spf.Fail:
 		return fmt.Sprintf("%s states that %s may not send its mail%s", s.Domain, client, why)
 	case spf.SoftFail:
-		return fmt.Sprintf("%s states that %s probably may not send its mail%s", s.Domain, client, why)
+		return fmt.Sprintf("%s states that %s is probably not authorized to send its mail%s", s.Domain, client, why)
 	case spf.Neutral:
 		return fmt.Sprintf("%s does not state whether %s may send its mail%s", s.Domain, client, why)
 	case spf.None:
