@@ -251,14 +251,6 @@ func (s *snapshot) windows(ctx context.Context, lowest, highest int64, oldest bo
 	return all, nil
 }
 
-// among returns the SQL condition on outcomes, or "" if outcomes is nil.
-func among(outcomes []int64) string {
-	if outcomes == nil {
-		return ""
-	}
-	return " AND outcome IN (" + list(outcomes) + ")"
-}
-
 // list returns numbers as an SQL list.
 func list(numbers []int64) string {
 	words := make([]string, len(numbers))
