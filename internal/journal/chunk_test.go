@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/decision"
 	"signpost/internal/testjournal"
 )
 
@@ -68,20 +69,27 @@ func TestChunkIsSealed(t *testing.T) {
 
 func TestChunkIsSealedBySize(t *testing.T) {
 	d := newFixture(t)
-	d.MaxSize = 32 << 20 // a chunk has 2 MiB
+	d.MaxSize = 16 << 20 // a chunk has 1 MiB
 	j := d.still(t)
-	for i := range 600 {
-		j.Add(hostile(i))
-		for len(j.queue) > 0 {
+	var all []*decision.Record
+	for i := range 10 {
+		all = append(all, hostile(i))
+	}
+	for i := range 250 {
+		j.Add(all[i%len(all)])
+		if len(j.queue) == 50 {
 			j.writeNext(<-j.queue)
 		}
 	}
-	all := d.catalog(t)
-	if len(all) < 2 {
-		t.Fatalf("%+v", all)
+	for len(j.queue) > 0 {
+		j.writeNext(<-j.queue)
+	}
+	chunks := d.catalog(t)
+	if len(chunks) != 2 || !chunks[0].sealed {
+		t.Fatalf("%+v", chunks)
 	}
 	var bytes int64
-	if err := j.db.db.QueryRow("SELECT sum(octet_length(entry)) FROM " + all[0].table()).Scan(&bytes); err != nil || bytes > 2<<20 || bytes < 1<<20 {
+	if err := j.db.db.QueryRow("SELECT sum(octet_length(entry)) FROM " + chunks[0].table()).Scan(&bytes); err != nil || bytes > 1<<20 || bytes < 1<<19 {
 		t.Errorf("%d bytes: %v", bytes, err)
 	}
 }
