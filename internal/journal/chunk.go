@@ -99,6 +99,13 @@ func rowSize(r *row) int64 { return int64(len(r.entry) + len(r.domain) + rowRoom
 
 // readOpenChunk reads the catalog into d, and counts the messages of the open chunk.
 func (d *database) readOpenChunk(ctx context.Context) error {
+	var missing int
+	if err := d.db.QueryRowContext(ctx, "SELECT count(*) FROM chunk WHERE iif(old, 'message', 'message_' || id) NOT IN (SELECT name FROM sqlite_schema)").Scan(&missing); err != nil {
+		return err
+	}
+	if missing > 0 {
+		return fmt.Errorf("%w: %d tables of its catalog do not exist", errForeign, missing)
+	}
 	all, err := readChunks(ctx, d.db, version)
 	if err != nil {
 		return err

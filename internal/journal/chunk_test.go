@@ -346,3 +346,22 @@ func TestIndexingWaitsForMail(t *testing.T) {
 		t.Error("indexing is not scheduled")
 	}
 }
+
+// A journal whose catalog lists a table that does not exist is damaged: it is renamed, and a new one is created.
+func TestMissingTable(t *testing.T) {
+	d := newFixture(t)
+	d.chunk = 50
+	d.keep(t, 0, 120)
+	db, err := create(t.Context(), d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.db.Exec("DROP TABLE message_2"); err != nil {
+		t.Fatal(err)
+	}
+	db.close()
+	d.keep(t, 120, 130)
+	if n := d.count(t); n != 10 || !strings.Contains(d.log.String(), "1 tables of its catalog do not exist") {
+		t.Errorf("%d messages: %s", n, d.log)
+	}
+}

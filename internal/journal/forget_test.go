@@ -192,7 +192,7 @@ func TestForgetBehindAReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n int
-	if err := tx.QueryRow("SELECT count(*) FROM message").Scan(&n); err != nil {
+	if err := tx.QueryRow("SELECT count(*) FROM message_1").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	const address = "qxz3vwkj@sender3.example"
