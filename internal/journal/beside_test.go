@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // has reports whether the journal has a message that can be read.
@@ -204,4 +206,38 @@ func TestRootReads(t *testing.T) {
 		t.Errorf("%d messages, want 30", n)
 	}
 	owned()
+}
+
+// A call whose context has ended fails, changes nothing, and leaves the journal usable.
+func TestContextEnds(t *testing.T) {
+	d := newFixture(t)
+	d.keep(t, 0, 3)
+	db, err := create(t.Context(), d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.close()
+	e := Entry{Time: d.Now(), Record: *sample(3)}
+	r, err := pack(&e, newCodec(), db.stored, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	reader := d.read(t)
+	_, _, sizeErr := reader.Size(ended)
+	_, idsErr := reader.IDs(ended, Filter{}, 10, false)
+	_, insertErr := db.insert(ended, []*row{r})
+	for name, err := range map[string]error{"insert": insertErr, "bound": db.bound(ended, 1, 1), "expire": db.expire(ended, d.Now().Add(time.Hour)),
+		"renumber": db.renumber(ended, d.Now().Add(-year)), "Size": sizeErr, "IDs": idsErr} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := d.count(t); n != 3 {
+		t.Errorf("%d messages, want 3", n)
+	}
+	if _, err := db.insert(t.Context(), []*row{r}); err != nil || d.count(t) != 4 {
+		t.Errorf("the next batch: %d messages, %v", d.count(t), err)
+	}
 }

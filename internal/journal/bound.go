@@ -145,7 +145,7 @@ func (d *database) vacuum(ctx context.Context) error {
 }
 
 // deleteOldest drops the oldest sealed chunk if the numbers of all its messages are below a limit. The table of version 1 has messages of
-// many days, so deleteOldest does not drop that table but deletes some of its messages. It also deletes the hourly counts of these
+// many days, so deleteOldest does not drop that table but deletes some of its messages. It also changes the hourly counts of these
 // messages. It reports whether it deleted any message.
 func (d *database) deleteOldest(ctx context.Context, below int64) (deleted bool, err error) {
 	if len(d.chunks) == 0 && d.open != nil && d.open.messages > 0 && d.last < below {
@@ -164,6 +164,9 @@ func (d *database) deleteOldest(ctx context.Context, below int64) (deleted bool,
 		return false, nil
 	}
 	err = d.transact(ctx, func(tx *sql.Tx) error {
+		if err := subtractLastHour(ctx, tx, oldest); err != nil {
+			return err
+		}
 		if err := dropChunk(ctx, tx, oldest); err != nil {
 			return err
 		}
@@ -173,6 +176,28 @@ func (d *database) deleteOldest(ctx context.Context, below int64) (deleted bool,
 		d.chunks = d.chunks[1:]
 	}
 	return err == nil, err
+}
+
+// subtractLastHour subtracts the messages of a chunk from the counts of its last hour, of which the next chunk may have messages, too.
+func subtractLastHour(ctx context.Context, tx *sql.Tx, c chunk) error {
+	hour := c.last / hourMicros
+	count := map[int64]int64{}
+	rows, err := tx.QueryContext(ctx, "SELECT outcome, count(*) FROM "+c.table()+" WHERE id >= ? GROUP BY outcome", hour*hourMicros)
+	if err := each(rows, err, func() error {
+		var outcome, n int64
+		err := rows.Scan(&outcome, &n)
+		count[outcome] = n
+		return err
+	}); err != nil {
+		return err
+	}
+	for outcome, n := range count {
+		if _, err := tx.ExecContext(ctx, addToHour, hour, outcome, -n); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, "DELETE FROM hour WHERE n <= 0")
+	return err
 }
 
 // second returns the lowest number that remains when the oldest chunk is dropped.
@@ -235,8 +260,15 @@ func (d *database) deleteUnused(ctx context.Context) (deleted bool, err error) {
 	case d.open != nil:
 		oldest = d.open.first
 	}
-	d.grace = graceOf(time.Duration(d.last-oldest) * time.Microsecond)
-	return d.deleteAnswers(ctx, oldest/1e6-int64(d.grace/time.Second))
+	grace := graceOf(time.Duration(d.last-oldest) * time.Microsecond)
+	if grace < d.grace && d.oldGraceUntil < d.last { // the use of an answer was noted at the interval of the former grace
+		d.oldGrace, d.oldGraceUntil = d.grace, d.last+int64(d.grace/time.Microsecond)
+	}
+	d.grace = grace
+	if d.last < d.oldGraceUntil {
+		grace = max(grace, d.oldGrace)
+	}
+	return d.deleteAnswers(ctx, oldest/1e6-int64(grace/time.Second))
 }
 
 // deleteAnswers deletes some of the answers that were last used before a given Unix time, the least recently used first. It reports whether

@@ -24,12 +24,13 @@ const (
 )
 
 // chunkSchema creates the catalog of chunks. The numbers of a chunk's messages range from first to last. While the chunk is open, last is 0.
-// The column "indexes" has the number of chunkIndexes that exist. The table of version 1 is a chunk with old = 1.
+// The column "indexes" has the number of chunkIndexes that exist. The table of version 1 is a chunk with old = 1. A chunk with
+// ahead = 1 is being renumbered.
 const chunkSchema = `
 CREATE TABLE chunk (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	first INTEGER NOT NULL, last INTEGER NOT NULL,
-	sealed INTEGER NOT NULL, indexes INTEGER NOT NULL, old INTEGER NOT NULL
+	sealed INTEGER NOT NULL, indexes INTEGER NOT NULL, old INTEGER NOT NULL, ahead INTEGER NOT NULL
 );
 `
 
@@ -46,6 +47,7 @@ type chunk struct {
 	id          int64
 	first, last int64
 	sealed, old bool
+	ahead       bool // its messages are being renumbered
 	indexes     int
 }
 
@@ -68,15 +70,15 @@ type querier interface {
 
 // readChunks reads the catalog, in the order of the messages. For a journal of version 1, its only table is the only chunk.
 func readChunks(ctx context.Context, q querier, version int) (all []chunk, err error) {
-	query := "SELECT id, first, last, sealed, indexes, old FROM chunk ORDER BY first, id"
+	query := "SELECT id, first, last, sealed, indexes, old, ahead FROM chunk ORDER BY first, id"
 	if version == 1 {
 		// There are two subqueries, because SQLite reads the whole table if one query has both min and max.
-		query = "SELECT 0, first, last, 1, 0, 1 FROM (SELECT (SELECT min(id) FROM message) AS first, (SELECT max(id) FROM message) AS last) WHERE first IS NOT NULL"
+		query = "SELECT 0, first, last, 1, 0, 1, 0 FROM (SELECT (SELECT min(id) FROM message) AS first, (SELECT max(id) FROM message) AS last) WHERE first IS NOT NULL"
 	}
 	rows, err := q.QueryContext(ctx, query)
 	return all, each(rows, err, func() error {
 		var c chunk
-		err := rows.Scan(&c.id, &c.first, &c.last, &c.sealed, &c.indexes, &c.old)
+		err := rows.Scan(&c.id, &c.first, &c.last, &c.sealed, &c.indexes, &c.old, &c.ahead)
 		all = append(all, c)
 		return err
 	})
@@ -110,24 +112,30 @@ func (d *database) readOpenChunk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.chunks, d.open, d.last = all, nil, 0
-	if len(all) == 0 {
-		return nil
+	d.chunks, d.ahead, d.open = nil, nil, nil
+	err = d.db.QueryRowContext(ctx, "SELECT coalesce((SELECT value FROM note WHERE name = 'start'), 0)").Scan(&d.start)
+	d.last = 0
+	for _, c := range all {
+		switch {
+		case c.ahead:
+			d.ahead = append(d.ahead, c)
+			d.last = max(d.last, d.start)
+		case c.sealed:
+			d.chunks = append(d.chunks, c)
+			d.last = max(d.last, c.last)
+		case d.open != nil:
+			return fmt.Errorf("%w: its catalog has two open chunks", errForeign)
+		default:
+			d.open = &openChunk{chunk: c}
+		}
 	}
-	newest := all[len(all)-1]
-	d.last = newest.last
-	if newest.sealed {
-		return nil
-	}
-	d.chunks, d.open = all[:len(all)-1], &openChunk{chunk: newest}
-	d.last = newest.first - 1
-	if len(d.chunks) > 0 {
-		d.last = max(d.last, d.chunks[len(d.chunks)-1].last)
+	if err != nil || d.open == nil {
+		return err
 	}
 	var last int64
-	err = d.db.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(octet_length(entry) + octet_length(domain) + ?), 0), coalesce(max(id), 0) FROM "+newest.table(), rowRoom).
+	err = d.db.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(octet_length(entry) + octet_length(domain) + ?), 0), coalesce(max(id), 0) FROM "+d.open.table(), rowRoom).
 		Scan(&d.open.messages, &d.open.bytes, &last)
-	d.last = max(d.last, last)
+	d.last = max(d.last, last, d.open.first-1)
 	return err
 }
 
@@ -148,7 +156,7 @@ func (d *database) seal(ctx context.Context, tx *sql.Tx) (sealed []chunk, err er
 
 // createChunk creates a chunk whose first message has the given number.
 func createChunk(ctx context.Context, tx *sql.Tx, first int64) (c chunk, err error) {
-	r, err := tx.ExecContext(ctx, "INSERT INTO chunk (first, last, sealed, indexes, old) VALUES (?,0,0,0,0)", first)
+	r, err := tx.ExecContext(ctx, "INSERT INTO chunk (first, last, sealed, indexes, old, ahead) VALUES (?,0,0,0,0,0)", first)
 	if err != nil {
 		return c, err
 	}
@@ -167,7 +175,7 @@ func createChunk(ctx context.Context, tx *sql.Tx, first int64) (c chunk, err err
 }
 
 func dropChunk(ctx context.Context, tx *sql.Tx, c chunk) error {
-	if _, err := tx.ExecContext(ctx, "DROP TABLE "+c.table()); err != nil {
+	if _, err := tx.ExecContext(ctx, "DROP TABLE IF EXISTS "+c.table()); err != nil {
 		return err
 	}
 	_, err := tx.ExecContext(ctx, "DELETE FROM chunk WHERE id = ?", c.id)
@@ -211,7 +219,7 @@ func (d *database) sealOld(ctx context.Context, now time.Time) error {
 // unindexed returns the oldest sealed chunk that lacks an index, or nil.
 func (d *database) unindexed() *chunk {
 	for i := range d.chunks {
-		if c := &d.chunks[i]; !c.old && c.indexes < len(chunkIndexes()) {
+		if c := &d.chunks[i]; !c.old && c.indexes >= 0 && c.indexes < len(chunkIndexes()) {
 			return c
 		}
 	}
@@ -222,7 +230,7 @@ func (d *database) unindexed() *chunk {
 func (d *database) createIndex(ctx context.Context, c *chunk) error {
 	index := chunkIndexes()[c.indexes]
 	err := d.transact(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("CREATE INDEX %s_%s ON %[1]s (%[3]s)", c.table(), index.name, index.columns)); err != nil {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s_%s ON %[1]s (%[3]s)", c.table(), index.name, index.columns)); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE chunk SET indexes = indexes + 1 WHERE id = ?", c.id)
@@ -232,4 +240,13 @@ func (d *database) createIndex(ctx context.Context, c *chunk) error {
 		c.indexes++
 	}
 	return err
+}
+
+// giveUpIndexes marks a damaged chunk, for which no further index is created. Queries read what they can of it.
+func (d *database) giveUpIndexes(ctx context.Context, c *chunk) error {
+	if _, err := d.db.ExecContext(ctx, "UPDATE chunk SET indexes = -1 WHERE id = ?", c.id); err != nil {
+		return err
+	}
+	c.indexes = -1
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"math"
 	"slices"
 	"time"
 )
@@ -37,107 +38,131 @@ func (j *Journal) clockStable(now time.Time) time.Duration {
 }
 
 // renumber assigns new numbers to messages whose numbers are in the future, and keeps their order. The new number is the time in the
-// entry if that time is in the past. Otherwise the new number is one more than the number of the previous message. The messages move to new
-// chunks. If there are many such messages, one call renumbers a part and sets the field behind. If no message is in the past, the clock is
-// probably wrong, and renumber changes nothing. If these messages were not renumbered, they would expire years late and match every search
-// by time: TestClockWasAhead.
+// entry if that time is in the past. Otherwise the new number is one more than the number of the previous message. If these messages were not
+// renumbered, they would expire years late and match every search by time: TestClockWasAhead.
+//
+// First the chunks of the future are marked, and new messages get numbers from the present. Then each call moves one of these chunks to a
+// new chunk. If more chunks are left, it sets the field behind. If no message is in the past, the clock is probably wrong, and renumber
+// changes nothing. A chunk that begins in the past stays as it is: its messages are at most a day ahead.
 func (d *database) renumber(ctx context.Context, now time.Time) error {
 	future := now.Add(maxClockStep).UnixMicro()
-	if d.last <= future {
-		return nil
-	}
-	if d.open != nil {
-		if err := d.sealNow(ctx); err != nil {
+	if len(d.ahead) == 0 {
+		if d.last <= future {
+			return nil
+		}
+		more, err := d.renumberOld(ctx, now.UnixMicro(), future)
+		if err != nil || more {
+			d.behind = d.behind || more
+			return err
+		}
+		if err := d.markAhead(ctx, now.UnixMicro(), future); err != nil || len(d.ahead) == 0 {
 			return err
 		}
 	}
-	from := slices.IndexFunc(d.chunks, func(c chunk) bool { return c.last > future })
-	if from < 0 { // the last messages were deleted
-		d.last = 0
-		if n := len(d.chunks); n > 0 {
-			d.last = d.chunks[n-1].last
-		}
-		return nil
-	}
-	moved, err := d.renumberSome(ctx, from, now.UnixMicro(), future)
-	if err != nil || !moved {
+	if err := d.moveAhead(ctx, now.UnixMicro()); err != nil {
 		return err
 	}
-	if newest := d.chunks[len(d.chunks)-1].last; newest <= future { // those were the last
-		d.last = newest
-		d.stored.clear()
-		return nil
-	}
-	d.behind = true
+	d.behind = d.behind || len(d.ahead) > 0
 	return nil
 }
 
-// renumberSome takes some messages with numbers in the future from the chunk d.chunks[from]. It moves them to a new chunk, whose messages
-// are of one day.
-func (d *database) renumberSome(ctx context.Context, from int, now, future int64) (moved bool, err error) {
-	source := d.chunks[from]
-	at := int64(0)
-	if from > 0 {
-		at = d.chunks[from-1].last
+// markAhead marks the chunks that begin in the future, and sets d.start.
+func (d *database) markAhead(ctx context.Context, now, future int64) error {
+	from := slices.IndexFunc(d.chunks, func(c chunk) bool { return c.first > future })
+	if from < 0 {
+		from = len(d.chunks)
 	}
-	target := chunk{}
-	empty := false
-	err = d.transact(ctx, func(tx *sql.Tx) error {
-		var before int64
-		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM "+source.table()+" WHERE id <= ?", future).Scan(&before); err != nil {
-			return err
+	openIs := d.open != nil && d.open.first > future
+	if from == 0 || from == len(d.chunks) && !openIs {
+		return nil
+	}
+	ahead := slices.Clone(d.chunks[from:])
+	start := max(now, d.chunks[from-1].last)
+	err := d.transact(ctx, func(tx *sql.Tx) error {
+		if openIs {
+			sealed, err := d.seal(ctx, tx)
+			if err != nil {
+				return err
+			}
+			ahead = append(ahead, sealed...)
 		}
-		if at = max(at, before); at == 0 {
-			return nil
+		for _, c := range ahead {
+			var n int64
+			if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM "+c.table()).Scan(&n); err != nil {
+				return err
+			}
+			start += n // each of these messages may need a number
+			if _, err := tx.ExecContext(ctx, "UPDATE chunk SET ahead = 1 WHERE id = ?", c.id); err != nil {
+				return err
+			}
 		}
-		all, err := d.newNumbers(ctx, tx, source, at, now, future)
-		if err != nil || len(all) == 0 {
-			return err
-		}
-		if target, err = createChunk(ctx, tx, all[0].to); err != nil {
-			return err
-		}
-		target.last, target.sealed = all[len(all)-1].to, true
-		if err := moveAll(ctx, tx, source, target, all); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "UPDATE answer SET seen = ? WHERE seen > ?", now/1e6, future/1e6); err != nil {
-			return err
-		}
-		var first, last sql.NullInt64
-		if err := tx.QueryRowContext(ctx, "SELECT (SELECT min(id) FROM "+source.table()+"), (SELECT max(id) FROM "+source.table()+")").Scan(&first, &last); err != nil {
-			return err
-		}
-		if empty = !first.Valid; empty {
-			return dropChunk(ctx, tx, source)
-		}
-		source.first, source.last = first.Int64, last.Int64
-		_, err = tx.ExecContext(ctx, "UPDATE chunk SET first = ?, last = ? WHERE id = ?", source.first, source.last, source.id)
+		_, err := tx.ExecContext(ctx, "INSERT INTO note (name, value) VALUES ('start', ?) ON CONFLICT DO UPDATE SET value = excluded.value", start)
 		return err
 	})
-	if err != nil || target.id == 0 {
-		return false, err
+	if err != nil {
+		return err
 	}
-	d.chunks[from] = source
-	if empty {
-		d.chunks = slices.Delete(d.chunks, from, from+1)
+	d.chunks, d.ahead, d.start, d.last = d.chunks[:from:from], ahead, start, start
+	if openIs {
+		d.open = nil
 	}
-	d.chunks = append(d.chunks, target)
-	slices.SortFunc(d.chunks, func(a, b chunk) int { return cmp.Compare(a.first, b.first) })
-	return true, nil
+	return nil
+}
+
+// moveAhead moves the messages of the first chunk of d.ahead to a new chunk, in one transaction. For a full chunk this takes a second.
+func (d *database) moveAhead(ctx context.Context, now int64) error {
+	source, target := d.ahead[0], chunk{}
+	err := d.transact(ctx, func(tx *sql.Tx) error {
+		all, err := d.newNumbers(ctx, tx, source, d.before(), now, -1, math.MaxInt64)
+		if err != nil {
+			return err
+		}
+		if len(all) > 0 {
+			if target, err = createChunk(ctx, tx, all[0].to); err != nil {
+				return err
+			}
+			if err := moveAll(ctx, tx, source, &target, all); err != nil {
+				return err
+			}
+		}
+		if len(d.ahead) == 1 {
+			if _, err := tx.ExecContext(ctx, "UPDATE answer SET seen = ? WHERE seen > ?", now/1e6, now/1e6); err != nil {
+				return err
+			}
+		}
+		return dropChunk(ctx, tx, source)
+	})
+	if err != nil {
+		return err
+	}
+	if d.ahead = d.ahead[1:]; len(d.ahead) == 0 {
+		d.stored.clear()
+	}
+	if target.id != 0 {
+		d.chunks = append(d.chunks, target)
+		slices.SortFunc(d.chunks, func(a, b chunk) int { return cmp.Compare(a.first, b.first) })
+	}
+	return nil
+}
+
+// before returns the number after which renumbered messages are inserted: the last one before d.start.
+func (d *database) before() int64 {
+	before := int64(0)
+	for _, c := range d.chunks {
+		if c.last <= d.start {
+			before = max(before, c.last)
+		}
+	}
+	return before
 }
 
 // renumbered is a message with its old and its new number.
 type renumbered struct{ from, to, outcome int64 }
 
-// renumberChunk is the maximum number of messages that one transaction renumbers.
-const renumberChunk = 1000
-
-// newNumbers returns the first messages of a chunk whose numbers are in the future, with their new numbers. The parameter at is the lower
-// limit of the new numbers, which are all of the same day.
-func (d *database) newNumbers(ctx context.Context, tx *sql.Tx, source chunk, at, now, future int64) (all []renumbered, err error) {
-	rows, err := tx.QueryContext(ctx, "SELECT id, outcome, entry FROM "+source.table()+" WHERE id > ? ORDER BY id LIMIT ?", future, renumberChunk)
-	err = each(rows, err, func() error {
+// newNumbers returns the first messages of a chunk with numbers greater than after, at most most of them. Their new numbers follow at.
+func (d *database) newNumbers(ctx context.Context, tx *sql.Tx, source chunk, at, now, after int64, most int) (all []renumbered, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT id, outcome, entry FROM "+source.table()+" WHERE id > ? ORDER BY id LIMIT ?", after, most)
+	return all, each(rows, err, func() error {
 		var m renumbered
 		var packed []byte
 		err := rows.Scan(&m.from, &m.outcome, &packed)
@@ -149,34 +174,85 @@ func (d *database) newNumbers(ctx context.Context, tx *sql.Tx, source chunk, at,
 		all = append(all, m)
 		return err
 	})
-	end := slices.IndexFunc(all, func(m renumbered) bool { return m.to/dayMicros != all[0].to/dayMicros })
-	if end > 0 {
-		all = all[:end]
-	}
-	return all, err
 }
 
-// moveAll moves messages to another chunk, and corrects the counts by hour.
-func moveAll(ctx context.Context, tx *sql.Tx, source, target chunk, all []renumbered) error {
-	const hour = "INSERT INTO hour (hour, outcome, n) VALUES (?,?,1) ON CONFLICT DO UPDATE SET n = n + 1"
+// moveAll copies messages of source to target, and seals target.
+func moveAll(ctx context.Context, tx *sql.Tx, source chunk, target *chunk, all []renumbered) error {
+	move, err := tx.PrepareContext(ctx, "INSERT INTO "+target.table()+" SELECT ?, queue, mid, domain, client, outcome, entry FROM "+source.table()+" WHERE id = ?")
+	if err != nil {
+		return err
+	}
+	defer move.Close()
 	for _, m := range all {
-		for _, s := range []struct {
-			text string
-			args []any
-		}{
-			{"INSERT INTO " + target.table() + " SELECT ?, queue, mid, domain, client, outcome, entry FROM " + source.table() + " WHERE id = ?", []any{m.to, m.from}},
-			{"DELETE FROM " + source.table() + " WHERE id = ?", []any{m.from}},
-			{"UPDATE hour SET n = n - 1 WHERE hour = ? AND outcome = ?", []any{m.from / hourMicros, m.outcome}},
-			{hour, []any{m.to / hourMicros, m.outcome}},
-		} {
-			if _, err := tx.ExecContext(ctx, s.text, s.args...); err != nil {
+		if _, err := move.Exec(m.to, m.from); err != nil {
+			return err
+		}
+	}
+	target.last, target.sealed = all[len(all)-1].to, true
+	if _, err := tx.ExecContext(ctx, "UPDATE chunk SET last = ?, sealed = 1 WHERE id = ?", target.last, target.id); err != nil {
+		return err
+	}
+	return moveHours(ctx, tx, all)
+}
+
+// moveHours changes the counts by hour for messages with new numbers.
+func moveHours(ctx context.Context, tx *sql.Tx, all []renumbered) error {
+	type hour struct{ hour, outcome int64 }
+	change := map[hour]int64{}
+	for _, m := range all {
+		change[hour{m.from / hourMicros, m.outcome}]--
+		change[hour{m.to / hourMicros, m.outcome}]++
+	}
+	for h, n := range change {
+		if _, err := tx.ExecContext(ctx, addToHour, h.hour, h.outcome, n); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, "DELETE FROM hour WHERE n <= 0")
+	return err
+}
+
+// addToHour is the statement that adds to the count of an outcome in an hour.
+const addToHour = "INSERT INTO hour (hour, outcome, n) VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+
+// renumberChunk is the number of messages of the table of version 1 that one transaction renumbers.
+const renumberChunk = 1000
+
+// renumberOld renumbers messages of the table of version 1 within this table. It reports whether there may be more of them.
+func (d *database) renumberOld(ctx context.Context, now, future int64) (more bool, err error) {
+	if len(d.chunks) == 0 || !d.chunks[0].old || d.chunks[0].first > future || d.chunks[0].last <= future {
+		return false, nil
+	}
+	c := d.chunks[0]
+	err = d.transact(ctx, func(tx *sql.Tx) error {
+		var at int64
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(id), ?) FROM message WHERE id <= ?", c.first, future).Scan(&at); err != nil {
+			return err
+		}
+		all, err := d.newNumbers(ctx, tx, c, at, now, future, renumberChunk)
+		if err != nil {
+			return err
+		}
+		for _, m := range all {
+			at = m.to
+			if _, err := tx.ExecContext(ctx, "UPDATE message SET id = ? WHERE id = ?", m.to, m.from); err != nil {
 				return err
 			}
 		}
+		if more = len(all) == renumberChunk; !more {
+			c.last = at
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE chunk SET last = ? WHERE id = ?", c.last, c.id); err != nil {
+			return err
+		}
+		return moveHours(ctx, tx, all)
+	})
+	if err != nil {
+		return false, err
 	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM hour WHERE n <= 0"); err != nil {
-		return err
+	d.chunks[0] = c
+	if !more && len(d.chunks) == 1 && d.open == nil {
+		d.last = c.last
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE chunk SET last = ?, sealed = 1 WHERE id = ?", target.last, target.id)
-	return err
+	return more, nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"signpost/internal/testjournal"
 )
 
 // still returns a journal without a running goroutine. It performs only the operations that the test calls.
@@ -135,4 +137,162 @@ func TestClockStartsYearsAgo(t *testing.T) {
 	j.writeSamples(320, 330)
 	d.wait(j, 4*time.Hour)
 	d.order(t, 330)
+}
+
+// While messages are renumbered, new ones arrive. Each message keeps its place, and the number of chunks does not grow.
+func TestRenumberedBesideMail(t *testing.T) {
+	d := newFixture(t)
+	d.chunk = 500
+	j := d.still(t)
+	j.writeSamples(0, 10)
+	d.ahead.Add(int64(10 * year))
+	j.writeSamples(10, 3000)
+	d.ahead.Add(-int64(10 * year))
+	d.wait(j, 23*time.Hour)
+	n := 3000
+	for range 90 { // until the clock has been stable for a day, and then for half an hour
+		d.ahead.Add(int64(90 * time.Second))
+		j.tidy()
+		j.writeSamples(n, n+5)
+		n += 5
+	}
+	d.order(t, n)
+	if chunks := d.catalog(t); len(chunks) > 10 || len(j.db.ahead) > 0 {
+		t.Errorf("%d chunks, %d of them still have to be renumbered", len(chunks), len(j.db.ahead))
+	}
+	if _, newest, err := d.read(t).Covers(t.Context()); err != nil || newest.After(d.Now()) {
+		t.Errorf("the newest message is of %v, now is %v: %v", newest, d.Now(), err)
+	}
+}
+
+// A restart in the middle of renumbering continues it.
+func TestRenumberedAcrossRestart(t *testing.T) {
+	d := newFixture(t)
+	d.chunk = 100
+	j := d.still(t)
+	j.writeSamples(0, 10)
+	d.ahead.Add(int64(10 * year))
+	j.writeSamples(10, 500)
+	d.ahead.Add(-int64(10 * year))
+	d.wait(j, 2*time.Hour)
+	for range 2 {
+		if err := j.db.renumber(t.Context(), d.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(j.db.ahead) == 0 {
+		t.Fatal("nothing is left to renumber")
+	}
+	j.writeSamples(500, 510)
+	copied := d.copyTo(t)
+	copied.ahead.Store(d.ahead.Load())
+	next := copied.still(t)
+	next.writeSamples(510, 520)
+	copied.wait(next, 25*time.Hour)
+	next.writeSamples(520, 530)
+	copied.order(t, 530)
+	if len(next.db.ahead) > 0 {
+		t.Errorf("%d chunks still have to be renumbered", len(next.db.ahead))
+	}
+}
+
+// A chunk may have messages of the past and of the future if the clock was ahead by about a day. It stays as it is, and later messages
+// follow it until the time catches up.
+func TestChunkSpansNow(t *testing.T) {
+	d := newFixture(t)
+	begin := d.Now().UTC().Truncate(24 * time.Hour).Add(34 * time.Hour) // 10:00
+	d.ahead.Add(int64(begin.Sub(d.Now())))
+	j := d.still(t)
+	j.writeSamples(0, 10)
+	d.ahead.Add(int64(30 * time.Hour))
+	j.writeSamples(10, 20)
+	d.wait(j, 6*time.Hour)
+	j.writeSamples(20, 1520)
+	d.ahead.Add(-int64(30 * time.Hour))
+	d.wait(j, 25*time.Hour)
+	j.writeSamples(1520, 1600)
+	d.order(t, 1600)
+	d.wait(j, 25*time.Hour)
+	j.writeSamples(1600, 1610)
+	d.order(t, 1610)
+	if _, newest, err := d.read(t).Covers(t.Context()); err != nil || newest.After(d.Now()) {
+		t.Errorf("the newest message is of %v, now is %v: %v", newest, d.Now(), err)
+	}
+}
+
+// A clock that is years slow for days seals no chunk but those of its own days.
+func TestSlowClockSealsNothing(t *testing.T) {
+	d := newFixture(t)
+	d.keep(t, 0, 300)
+	d.ahead.Add(-int64(10 * year))
+	j := d.still(t)
+	d.wait(j, 25*time.Hour)
+	before := len(d.catalog(t))
+	for n := range 60 {
+		j.writeSamples(300+n, 301+n)
+		d.ahead.Add(int64(time.Minute))
+		j.tidy()
+	}
+	if after := len(d.catalog(t)); after > before+1 {
+		t.Errorf("%d chunks, %d before", after, before)
+	}
+	d.order(t, 360)
+}
+
+// Messages of version 1 with times in the future are renumbered in their own table.
+func TestOldTableWasAhead(t *testing.T) {
+	d := newFixture(t)
+	d.Path = testjournal.Version1(t)
+	d.Keep = 100 * year
+	before := d.count(t)
+	j := d.still(t)
+	const more = 2*renumberChunk + 500
+	base := d.Now().Add(3 * 24 * time.Hour).UnixMicro()
+	for i := range int64(more) {
+		if _, err := j.db.db.Exec("INSERT INTO message SELECT ?, queue, mid, domain, client, outcome, entry FROM message ORDER BY id LIMIT 1", base+i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for text, args := range map[string][]any{"INSERT INTO hour VALUES (?, 1, ?)": {base / hourMicros, more}, "UPDATE chunk SET last = ?": {base + more - 1}} {
+		if _, err := j.db.db.Exec(text, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.db.close()
+	j.db = nil
+	j.open()
+	j.writeSamples(0, 10)
+	d.wait(j, 25*time.Hour)
+	j.writeSamples(10, 20)
+	if n := d.count(t); n != before+more+20 {
+		t.Errorf("%d messages, want %d", n, before+more+20)
+	}
+	if _, newest, err := d.read(t).Covers(t.Context()); err != nil || newest.After(d.Now()) {
+		t.Errorf("the newest message is of %v, now is %v: %v", newest, d.Now(), err)
+	}
+	if found, err := d.read(t).Find(t.Context(), sample(15).Evidence.MessageID); err != nil || len(found) != 1 {
+		t.Errorf("a later message: %v %v", found, err)
+	}
+}
+
+// An index that cannot be created does not stop the journal: no message is lost.
+func TestIndexFails(t *testing.T) {
+	d := newFixture(t)
+	d.chunk = 100
+	j := d.still(t)
+	j.writeSamples(0, 150)
+	if _, err := j.db.db.Exec("CREATE TABLE message_1_queue (x)"); err != nil { // the name of the index is taken
+		t.Fatal(err)
+	}
+	for n := 150; n < 450; n += 10 {
+		d.ahead.Add(int64(time.Second))
+		j.tidy()
+		j.writeSamples(n, n+10)
+	}
+	if n := d.count(t); n != 450 || d.lost.Load() > 0 {
+		t.Errorf("%d messages, %d lost\n%s", n, d.lost.Load(), d.log)
+	}
+	if n := strings.Count(d.log.String(), "an index of the journal cannot be created"); n != 1 {
+		t.Errorf("%d log lines\n%s", n, d.log)
+	}
 }

@@ -48,27 +48,31 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
 // database is an open journal and its prepared statements.
 type database struct {
-	db         *sql.DB
-	path       string
-	file       *os.File      // the database file; it is closed after the connections of SQLite, because closing it releases SQLite's locks
-	lock       *durable.Lock // held while the journal is open for writing
-	codec      *codec
-	count      *sql.Stmt
-	keep, use  *sql.Stmt
-	chunks     []chunk    // the sealed ones, oldest first
-	open       *openChunk // nil: the next message creates one
-	most       int        // messages of a chunk
-	mostBytes  int64      // of a chunk
-	outcomes   map[Outcome]int64
-	last       int64  // number of the newest message
-	salt       []byte // of Addresses Hash
-	stored     *storedTexts
-	freshAt    int64         // Unix time when the cache stored was last cleared
-	answerCost int64         // approximate bytes of the table answer
-	grace      time.Duration // how much longer an answer is kept than a message
-	behind     bool          // there are more expired messages to delete, or more messages to renumber
-	over       bool          // there is more to delete because of max_size
-	size       int64         // bytes in use after the last call of bound; 0: not called yet
+	db            *sql.DB
+	path          string
+	file          *os.File      // the database file; it is closed after the connections of SQLite, because closing it releases SQLite's locks
+	lock          *durable.Lock // held while the journal is open for writing
+	codec         *codec
+	count         *sql.Stmt
+	keep, use     *sql.Stmt
+	chunks        []chunk    // the sealed chunks, except for those in ahead, oldest first
+	ahead         []chunk    // chunks whose messages have numbers in the future and are being renumbered
+	start         int64      // while ahead is not empty: new messages have greater numbers, and renumbered messages do not
+	open          *openChunk // nil: the next message creates one
+	most          int        // messages of a chunk
+	mostBytes     int64      // of a chunk
+	outcomes      map[Outcome]int64
+	last          int64  // number of the newest message
+	salt          []byte // of Addresses Hash
+	stored        *storedTexts
+	freshAt       int64         // Unix time when the cache stored was last cleared
+	answerCost    int64         // approximate bytes of the table answer
+	grace         time.Duration // how much longer an answer is kept than a message
+	oldGrace      time.Duration // until oldGraceUntil, a number of a message, answers are kept for at least this time
+	oldGraceUntil int64
+	behind        bool  // there are more expired messages to delete, or more messages to renumber
+	over          bool  // there is more to delete because of max_size
+	size          int64 // bytes in use after the last call of bound; 0: not called yet
 }
 
 const (
@@ -182,7 +186,7 @@ func prepare(ctx context.Context, db *sql.DB) (*database, error) {
 		into **sql.Stmt
 		text string
 	}{
-		{&d.count, "INSERT INTO hour (hour, outcome, n) VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"},
+		{&d.count, addToHour},
 		{&d.keep, "INSERT INTO answer (hash, text, seen) VALUES (?,?,?)"},
 		{&d.use, "UPDATE answer SET seen = ? WHERE hash = ?"},
 	} {
@@ -203,7 +207,7 @@ func (d *database) upgrade(ctx context.Context, has int) error {
 	return d.transact(ctx, func(tx *sql.Tx) error {
 		create := schema
 		if has == 1 {
-			create = chunkSchema + "INSERT INTO chunk (first, last, sealed, indexes, old) SELECT min(id), max(id), 1, 0, 1 FROM message HAVING count(*) > 0;"
+			create = chunkSchema + "INSERT INTO chunk (first, last, sealed, indexes, old, ahead) SELECT first, last, 1, 0, 1, 0 FROM (SELECT (SELECT min(id) FROM message) AS first, (SELECT max(id) FROM message) AS last) WHERE first IS NOT NULL;"
 		}
 		_, err := tx.ExecContext(ctx, create+"PRAGMA user_version = "+strconv.Itoa(version))
 		return err

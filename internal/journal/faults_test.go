@@ -1,8 +1,6 @@
 package journal
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -371,39 +369,5 @@ func TestHeld(t *testing.T) {
 	j.Close()
 	if !strings.Contains(d.log.String(), errHeld.Error()) {
 		t.Errorf("the log: %s", d.log)
-	}
-}
-
-// A call whose context has ended fails, changes nothing, and leaves the journal usable.
-func TestContextEnds(t *testing.T) {
-	d := newFixture(t)
-	d.keep(t, 0, 3)
-	db, err := create(t.Context(), d.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.close()
-	e := Entry{Time: d.Now(), Record: *sample(3)}
-	r, err := pack(&e, newCodec(), db.stored, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	reader := d.read(t)
-	_, _, sizeErr := reader.Size(ended)
-	_, idsErr := reader.IDs(ended, Filter{}, 10, false)
-	_, insertErr := db.insert(ended, []*row{r})
-	for name, err := range map[string]error{"insert": insertErr, "bound": db.bound(ended, 1, 1), "expire": db.expire(ended, d.Now().Add(time.Hour)),
-		"renumber": db.renumber(ended, d.Now().Add(-year)), "Size": sizeErr, "IDs": idsErr} {
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if n := d.count(t); n != 3 {
-		t.Errorf("%d messages, want 3", n)
-	}
-	if _, err := db.insert(t.Context(), []*row{r}); err != nil || d.count(t) != 4 {
-		t.Errorf("the next batch: %d messages, %v", d.count(t), err)
 	}
 }

@@ -198,15 +198,20 @@ func (r *Reader) remove(ctx context.Context, all []storedMessage) (n int, err er
 		return 0, err
 	}
 	for _, s := range all {
-		i := slices.IndexFunc(chunks, func(c chunk) bool { return len(c.among([]int64{s.id})) > 0 })
-		if i < 0 {
-			continue // the daemon has dropped the chunk
+		found := int64(0)
+		for _, c := range chunks {
+			if len(c.among([]int64{s.id})) == 0 {
+				continue
+			}
+			result, err := tx.ExecContext(ctx, "DELETE FROM "+c.table()+" WHERE id = ? AND entry = ?", s.id, s.entry)
+			if err != nil {
+				return 0, err
+			}
+			if found, err = result.RowsAffected(); err != nil || found > 0 {
+				break
+			}
 		}
-		result, err := tx.ExecContext(ctx, "DELETE FROM "+chunks[i].table()+" WHERE id = ? AND entry = ?", s.id, s.entry) // the daemon may have given it another number
-		if err != nil {
-			return 0, err
-		}
-		if deleted, err := result.RowsAffected(); err != nil || deleted == 0 {
+		if found == 0 { // the daemon has dropped the chunk, or given the message another number
 			continue
 		}
 		n++

@@ -308,7 +308,7 @@ func TestForgetCopies(t *testing.T) {
 		return r
 	}
 	copies, steps := 9, 6 // 9000 messages need a second page of SQLite's pointer map
-	if testing.Short() {
+	if testing.Short() || underRace { // make test also runs it without the race detector, which takes ten times as long
 		copies, steps = 2, 8
 	}
 	d.keepAll(t, 1000*copies, many)

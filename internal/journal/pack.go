@@ -106,7 +106,11 @@ func pack(e *Entry, c *codec, stored *storedTexts, loose bool) (*row, error) {
 // keepTexts keeps the first texts that fit into maxMessage together with the entry. It reserves one page, because a row may leave up to a
 // page unused.
 func (r *row) keepTexts(texts []text) {
-	room := maxMessage - indexRoom - pageSize - len(r.entry)
+	entry := len(r.entry)
+	if r.loose {
+		entry /= 2 // ordinary entries are compressed to a fifth
+	}
+	room := maxMessage - indexRoom - pageSize - entry
 	for _, t := range texts {
 		kept := func(k text) bool { return k.sum == t.sum }
 		if cost := textCost(len(t.text)); cost <= room && !slices.ContainsFunc(r.texts, kept) {

@@ -132,7 +132,7 @@ func (j *Journal) write(rows []*row) {
 		j.failed("keeping it small", err)
 		return
 	}
-	if j.more == nil && (j.db.over || j.db.unindexed() != nil) {
+	if j.more == nil && (j.db.over || j.toIndex(j.options.Now())) {
 		j.more = time.After(morePause)
 	}
 }
@@ -153,6 +153,10 @@ func (j *Journal) tidy() {
 	if !j.ready() {
 		return
 	}
+	if j.pressed() {
+		j.more = time.After(morePause)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	limits := j.limits.Load()
@@ -163,9 +167,6 @@ func (j *Journal) tidy() {
 	err := j.db.fits(ctx, limits.MaxSize)
 	if err == nil {
 		err = j.db.sealOld(ctx, now)
-	}
-	if c := j.db.unindexed(); err == nil && c != nil && !j.pressed() {
-		err = j.db.createIndex(ctx, c)
 	}
 	if err == nil {
 		err = j.db.expire(ctx, before)
@@ -180,8 +181,31 @@ func (j *Journal) tidy() {
 		j.failed("deleting what is old", err)
 		return
 	}
-	if j.db.behind || j.db.over || j.db.unindexed() != nil {
+	if c := j.db.unindexed(); c != nil && !now.Before(j.indexAt) {
+		j.index(ctx, c)
+	}
+	if j.db != nil && (j.db.behind || j.db.over || j.toIndex(now)) {
 		j.more = time.After(morePause)
+	}
+}
+
+// toIndex reports whether an index can be created now.
+func (j *Journal) toIndex(now time.Time) bool {
+	return j.db.unindexed() != nil && !now.Before(j.indexAt)
+}
+
+// index creates an index. An error does not stop the journal: queries also work without the index.
+func (j *Journal) index(ctx context.Context, c *chunk) {
+	err := j.db.createIndex(ctx, c)
+	if err == nil {
+		return
+	}
+	j.indexAt = j.options.Now().Add(indexRetry)
+	j.options.Log.Error("an index of the journal cannot be created; queries are slower without it", "file", j.options.Path, "error", err)
+	if broken(err) {
+		if err := j.db.giveUpIndexes(ctx, c); err != nil {
+			j.failed("creating an index", err)
+		}
 	}
 }
 
