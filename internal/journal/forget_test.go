@@ -307,7 +307,7 @@ func TestForgetCopies(t *testing.T) {
 		r.Sender = fmt.Sprintf("qxz%03dvwkj@sender.example", n*7919%1000)
 		return r
 	}
-	copies, steps := 9, 6 // 9000 messages need a second page of SQLite's pointer map
+	copies, steps := 9, 6             // 9000 messages need a second page of SQLite's pointer map
 	if testing.Short() || underRace { // make test also runs it without the race detector, which takes ten times as long
 		copies, steps = 2, 8
 	}
