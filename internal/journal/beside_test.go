@@ -229,7 +229,7 @@ func TestContextEnds(t *testing.T) {
 	_, idsErr := reader.IDs(ended, Filter{}, 10, false)
 	_, insertErr := db.insert(ended, []*row{r})
 	for name, err := range map[string]error{"insert": insertErr, "bound": db.bound(ended, 1, 1), "expire": db.expire(ended, d.Now().Add(time.Hour)),
-		"renumber": db.renumber(ended, d.Now().Add(-year)), "Size": sizeErr, "IDs": idsErr} {
+		"sealNow": db.sealNow(ended), "createIndex": db.createIndex(ended, &chunk{id: 1}), "Size": sizeErr, "IDs": idsErr} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
 		}

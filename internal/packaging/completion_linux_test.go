@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // atTerminal is a zsh script that provides a terminal, because bash and zsh complete only there. Its arguments are the shell, the first
@@ -23,7 +24,15 @@ func TestCompletion(t *testing.T) {
 	if !inside(t) {
 		return
 	}
-	home := t.TempDir()
+	home, err := os.MkdirTemp("", "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // a shell may still write its cache when zpty has ended
+		for until := time.Now().Add(10 * time.Second); os.RemoveAll(home) != nil && time.Now().Before(until); {
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
 	t.Setenv("HOME", home)
 	if err := os.WriteFile(home+"/ask", []byte(atTerminal), 0o600); err != nil {
 		t.Fatal(err)
