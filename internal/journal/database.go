@@ -142,7 +142,7 @@ func createLocked(ctx context.Context, path string) (*database, error) {
 		return nil, err
 	}
 	db, err := sql.Open("sqlite", dsn(path, busy(busyTimeout), "page_size("+strconv.Itoa(pageSize)+")", "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(1)",
-		"wal_autocheckpoint("+strconv.Itoa(walPages)+")", "journal_size_limit(0)", "cache_size(-1024)", "temp_store(2)"))
+		"wal_autocheckpoint("+strconv.Itoa(walPages)+")", "journal_size_limit(0)", "cache_size(-256)", "temp_store(2)"))
 	if err != nil {
 		return nil, err
 	}
