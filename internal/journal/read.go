@@ -239,29 +239,63 @@ func scanEntries(rows *sql.Rows, err error, all *[]packedEntry) error {
 }
 
 // Each calls visit for the messages that match a filter, oldest first, until visit returns false. It reads one page at a time, because a
-// long transaction would block the WAL checkpoint.
+// long transaction would block the WAL checkpoint. While visit is called for one page, the next page is read. So visit must not use the
+// Reader.
 func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) error {
-	for {
-		var packed []packedEntry
-		err := r.snapshot(ctx, func(s *snapshot) error {
-			packed = packed[:0]
-			return s.find(ctx, f, "id, entry", page, true, func(rows *sql.Rows, err error) (int, error) {
-				before := len(packed)
-				err = scanEntries(rows, err, &packed)
-				return len(packed) - before, err
-			})
-		})
-		all := r.decode(ctx, packed)
-		for i := range all {
-			if !visit(&all[i]) {
+	reading, cancel := context.WithCancel(ctx)
+	pages := make(chan entryPage)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer close(pages)
+		for {
+			p := r.nextPage(reading, f)
+			select {
+			case pages <- p:
+			case <-reading.Done():
+				return
+			}
+			if p.err != nil || p.last == 0 {
+				return
+			}
+			f.After = p.last
+		}
+	})
+	defer reader.Wait()
+	defer cancel()
+	for p := range pages {
+		for i := range p.entries {
+			if !visit(&p.entries[i]) {
 				return nil
 			}
 		}
-		if err != nil || len(packed) == 0 {
-			return err
+		if p.err != nil {
+			return p.err
 		}
-		f.After = packed[len(packed)-1].id
 	}
+	return ctx.Err()
+}
+
+// entryPage has the entries of one page. last is the number of its last message, or 0 if there was none.
+type entryPage struct {
+	entries []Entry
+	last    int64
+	err     error
+}
+
+// nextPage reads the first page of the messages that match a filter.
+func (r *Reader) nextPage(ctx context.Context, f Filter) (p entryPage) {
+	var packed []packedEntry
+	p.err = r.snapshot(ctx, func(s *snapshot) error {
+		return s.find(ctx, f, "id, entry", page, true, func(rows *sql.Rows, err error) (int, error) {
+			before := len(packed)
+			err = scanEntries(rows, err, &packed)
+			return len(packed) - before, err
+		})
+	})
+	if p.entries = r.decode(ctx, packed); len(packed) > 0 {
+		p.last = packed[len(packed)-1].id
+	}
+	return p
 }
 
 // Hour is the number of messages with an outcome in one hour.
