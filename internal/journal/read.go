@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +56,7 @@ func OpenReader(path string) (*Reader, error) {
 	if missing(path) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
-	from := dsn(path, busy(readerBusyTimeout), "query_only(1)", "cache_size(-16384)")
+	from := dsn(path, busy(readerBusyTimeout), "query_only(1)", "cache_size(-256)")
 	r, err := openReader(from)
 	// Even to read a database, SQLite creates files in the same directory. If SQLite cannot create these files and there is no WAL, the
 	// file system is read-only. The database can then be read without them.
@@ -118,47 +120,44 @@ const maxFound = 100
 // Find returns the messages with this queue ID. If there are none, it returns the messages with this Message-ID. There may be several
 // messages, because Postfix reuses short queue IDs. Find returns at most the newest hundred, newest first.
 func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
-	queue, mid, err := r.candidates(ctx, id)
-	if err != nil {
-		return nil, err
+	if !strings.Contains(id, "@") { // a queue ID never contains @
+		found, err := r.withID(ctx, "queue", []string{id}, func(e *Entry) string { return e.Evidence.QueueID })
+		if len(found) > 0 || err != nil {
+			return found, err
+		}
 	}
-	found, err := r.Entries(ctx, queue)
-	found = slices.DeleteFunc(found, func(e Entry) bool { return !isID(e.Evidence.QueueID, id) })
-	if len(found) > 0 || err != nil {
-		return found, err
-	}
-	found, err = r.Entries(ctx, mid)
-	return slices.DeleteFunc(found, func(e Entry) bool { return !isID(e.Evidence.MessageID, id) && !isID(e.Evidence.MessageID, "<"+id+">") }), err
+	return r.withID(ctx, "mid", []string{id, "<" + id + ">"}, func(e *Entry) string { return e.Evidence.MessageID })
 }
 
-// candidates looks for the newest messages with an ID. It compares hashes. The result queue has the numbers of the messages whose queue ID
-// matches. The result mid has the numbers of the messages whose Message-ID matches. It looks for both at once, because it has to read all
-// of a chunk that is not indexed yet.
-func (r *Reader) candidates(ctx context.Context, id string) (queue, mid []int64, err error) {
-	wanted := hash(id)
-	err = r.snapshot(ctx, func(s *snapshot) error {
+// withID returns the newest messages with one of the IDs. The column has the hashes of the IDs. The function is returns the ID of an entry.
+func (r *Reader) withID(ctx context.Context, column string, ids []string, is func(*Entry) string) ([]Entry, error) {
+	hashes := make([]int64, len(ids))
+	for i, id := range ids {
+		hashes[i] = hash(id)
+	}
+	var numbers []int64
+	err := r.snapshot(ctx, func(s *snapshot) error {
+		numbers = numbers[:0]
 		for _, c := range slices.Backward(s.chunks) {
-			rows, err := s.query(ctx, "SELECT id, queue FROM "+c.table()+" WHERE queue = ? OR mid IN (?,?) ORDER BY id DESC", wanted, wanted, hash("<"+id+">"))
+			rows, err := s.query(ctx, "SELECT id FROM "+c.table()+" WHERE "+column+" IN ("+list(hashes)+") ORDER BY id DESC LIMIT "+strconv.Itoa(maxFound-len(numbers)))
 			if err := each(rows, err, func() error {
-				var number, queueHash int64
-				err := rows.Scan(&number, &queueHash)
-				switch {
-				case queueHash == wanted && len(queue) < maxFound:
-					queue = append(queue, number)
-				case queueHash != wanted && len(mid) < maxFound:
-					mid = append(mid, number)
-				}
+				var number int64
+				err := rows.Scan(&number)
+				numbers = append(numbers, number)
 				return err
-			}); err != nil {
+			}); err != nil || len(numbers) == maxFound {
 				return err
-			}
-			if len(queue) == maxFound {
-				return nil
 			}
 		}
 		return nil
 	})
-	return queue, mid, err
+	if err != nil {
+		return nil, err
+	}
+	found, err := r.Entries(ctx, numbers)
+	return slices.DeleteFunc(found, func(e Entry) bool {
+		return !slices.ContainsFunc(ids, func(id string) bool { return isID(is(&e), id) })
+	}), err
 }
 
 // packedEntry is a row with a packed entry.
