@@ -209,9 +209,10 @@ func (j *Journal) index(ctx context.Context, c *chunk) {
 	}
 }
 
-// A row changes one page of the open chunk. Each text of the row changes one page of the table answer and one page of its index.
+// A row changes at most two pages of the open chunk, besides those that its entry fills. Each text of the row changes one page of the table
+// answer and one page of its index.
 const (
-	pagesOfRow  = 1
+	pagesOfRow  = 2
 	pagesOfText = 2
 )
 
