@@ -153,6 +153,9 @@ func (d *database) before() int64 {
 			before = max(before, c.last)
 		}
 	}
+	if before == 0 { // all of them have expired in the meantime
+		return d.start - dayMicros
+	}
 	return before
 }
 

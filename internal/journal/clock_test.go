@@ -196,6 +196,33 @@ func TestRenumberedAcrossRestart(t *testing.T) {
 	}
 }
 
+// If all messages of the past have expired when a message is renumbered, it gets a number of the last day.
+func TestRenumberedWithoutPast(t *testing.T) {
+	d := newFixture(t)
+	d.chunk = 100
+	j := d.still(t)
+	j.writeSamples(0, 10)
+	d.ahead.Add(int64(10 * year))
+	j.writeSamples(10, 250)
+	d.ahead.Add(-int64(10 * year))
+	d.wait(j, 2*time.Hour)
+	if err := j.db.markAhead(t.Context(), d.Now().UnixMicro(), d.Now().Add(maxClockStep).UnixMicro()); err != nil {
+		t.Fatal(err)
+	}
+	if deleted, err := j.db.deleteOldest(t.Context(), d.Now().UnixMicro()); err != nil || !deleted {
+		t.Fatal(deleted, err)
+	}
+	for len(j.db.ahead) > 0 {
+		if err := j.db.renumber(t.Context(), d.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	oldest, newest, err := d.read(t).Covers(t.Context())
+	if n := d.count(t); n != 240 || err != nil || d.Now().Sub(oldest) > 25*time.Hour || newest.After(d.Now()) {
+		t.Errorf("%d messages from %v to %v: %v", n, oldest, newest, err)
+	}
+}
+
 // A chunk may have messages of the past and of the future if the clock was ahead by about a day. It stays as it is, and later messages
 // follow it until the time catches up.
 func TestChunkSpansNow(t *testing.T) {
