@@ -101,16 +101,18 @@ func rowSize(r *row) int64 { return int64(len(r.entry) + len(r.domain) + rowRoom
 
 // readOpenChunk reads the catalog into d, and counts the messages of the open chunk.
 func (d *database) readOpenChunk(ctx context.Context) error {
-	var missing int
-	if err := d.db.QueryRowContext(ctx, "SELECT count(*) FROM chunk WHERE iif(old, 'message', 'message_' || id) NOT IN (SELECT name FROM sqlite_schema)").Scan(&missing); err != nil {
-		return err
-	}
-	if missing > 0 {
-		return fmt.Errorf("%w: %d tables of its catalog do not exist", errForeign, missing)
-	}
 	all, err := readChunks(ctx, d.db, version)
 	if err != nil {
 		return err
+	}
+	for _, c := range all {
+		var n int
+		if err := d.db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", c.table()).Scan(&n); err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%w: the table %s does not exist, which its catalog lists", errForeign, c.table())
+		}
 	}
 	d.chunks, d.ahead, d.open = nil, nil, nil
 	err = d.db.QueryRowContext(ctx, "SELECT coalesce((SELECT value FROM note WHERE name = 'start'), 0)").Scan(&d.start)

@@ -361,7 +361,7 @@ func TestMissingTable(t *testing.T) {
 	}
 	db.close()
 	d.keep(t, 120, 130)
-	if n := d.count(t); n != 10 || !strings.Contains(d.log.String(), "1 tables of its catalog do not exist") {
+	if n := d.count(t); n != 10 || !strings.Contains(d.log.String(), "the table message_2 does not exist, which its catalog lists") {
 		t.Errorf("%d messages: %s", n, d.log)
 	}
 }
