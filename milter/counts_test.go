@@ -3,7 +3,10 @@ package milter
 import (
 	"context"
 	"log/slog"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"signpost/internal/testmilter"
 )
@@ -41,4 +44,61 @@ func TestCounts(t *testing.T) {
 	if panics != 1 {
 		t.Errorf("%d panics, want 1", panics)
 	}
+}
+
+// One goroutine serves one connection after the other, because a new one would have to grow its stack. It ends when the server ends.
+func TestGoroutineIsKept(t *testing.T) {
+	ln, err := Listen("tcp", "127.0.0.1:0", 0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := NewServer(Options{
+		Begin:  func(context.Context, Session, Envelope) Message { return &recorder{} },
+		Broken: func(Session, Envelope) Reply { return Reply{451, "4.3.0", "broken"} },
+		Log:    slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- server.Serve(ctx, ln) }()
+	waiting := func(want int) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); len(server.waiting) != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d goroutines wait, want %d", len(server.waiting), want)
+			}
+		}
+	}
+	var before string
+	for i := range 3 {
+		m := testmilter.Dial(t, "tcp", ln.Addr().String())
+		m.Connect()
+		m.Message("a@example.org")
+		serving := goroutine("serveSessions")
+		if i > 0 && serving != before {
+			t.Errorf("connection %d has %q, want %q", i, serving, before)
+		}
+		before = serving
+		m.Close()
+		waiting(1)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	server.Drain(t.Context())
+	waiting(0)
+}
+
+// goroutine returns the first words, with the number, of each goroutine that runs the function.
+func goroutine(function string) string {
+	all := make([]byte, 1<<20)
+	all = all[:runtime.Stack(all, true)]
+	var found []string
+	for g := range strings.SplitSeq(string(all), "\n\n") {
+		if strings.Contains(g, function+"(") {
+			number, _, _ := strings.Cut(g, " [")
+			found = append(found, number)
+		}
+	}
+	return strings.Join(found, ", ")
 }
