@@ -9,7 +9,7 @@ import (
 
 // These constants limit the growth of the heap between two garbage collections: docs/decisions/garbage-collection.md.
 const (
-	heapRoom   = 8 << 20 // bytes
+	heapRoom   = 6 << 20 // bytes
 	maxPercent = 200     // GOGC for a very small heap
 	minPercent = 25      // GOGC for a large heap
 	minChange  = 10      // percent; changing GOGC stops the world, which is not worth it for a smaller change

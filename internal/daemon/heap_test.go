@@ -14,7 +14,7 @@ func TestHeapRoom(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
 		want int
-	}{{0, 200}, {2 << 20, 200}, {8 << 20, 100}, {16 << 20, 50}, {1 << 30, 25}} {
+	}{{0, 200}, {2 << 20, 200}, {6 << 20, 100}, {12 << 20, 50}, {1 << 30, 25}} {
 		if got := gcPercent(c.live); got != c.want {
 			t.Errorf("%d bytes in use: %d percent, want %d", c.live, got, c.want)
 		}
