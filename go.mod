@@ -2,6 +2,8 @@ module signpost
 
 go 1.26.0
 
+toolchain go1.27.4
+
 require (
 	blitiri.com.ar/go/spf v1.6.0
 	github.com/emersion/go-milter v0.5.0
