@@ -16,17 +16,15 @@
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
 # make cross  builds bin/OS-ARCH/ for the other supported systems
 
-VERSION = $(shell scripts/version)
 PREFIX = /usr/local
-# scripts/setup installs Go in its own directory if the machine has none or an old one. Servers are in sbin, which is not in the PATH of
+# scripts/setup installs Go in its own directory if the machine has none or another one. Servers are in sbin, which is not in the PATH of
 # users.
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
-GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
 .PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine bare matrix
 
 build: go
-	$(GOBUILD) -o bin/ ./cmd/...
+	scripts/build bin
 
 man: build
 	@mkdir -p bin/man
@@ -40,12 +38,13 @@ deb: go
 	@scripts/deb bin
 
 install: build
-	scripts/install bin "$(DESTDIR)" "$(PREFIX)"
+	@scripts/stage bin bin/stage
+	DESTDIR="$(DESTDIR)" bin/stage/install "$(PREFIX)"
 
 cross: go
-	GOOS=linux GOARCH=arm64 $(GOBUILD) -o bin/linux-arm64/ ./cmd/...
-	GOOS=freebsd GOARCH=amd64 $(GOBUILD) -o bin/freebsd-amd64/ ./cmd/...
-	GOOS=freebsd GOARCH=arm64 $(GOBUILD) -o bin/freebsd-arm64/ ./cmd/...
+	GOOS=linux GOARCH=arm64 scripts/build bin/linux-arm64
+	GOOS=freebsd GOARCH=amd64 scripts/build bin/freebsd-amd64
+	GOOS=freebsd GOARCH=arm64 scripts/build bin/freebsd-arm64
 
 machine:
 	scripts/machine $(SUITE)
@@ -61,7 +60,7 @@ short: go
 
 test: setup build
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
-	@# The flags are those of GOBUILD, so that no package is compiled twice.
+	@# The flags are those of scripts/build, so that no package is compiled twice.
 	CGO_ENABLED=0 go vet -trimpath ./...
 	CGO_ENABLED=0 GOFLAGS=-trimpath go tool staticcheck ./...
 	@# This code is not run: without optimization, it is compiled faster.

@@ -58,6 +58,8 @@ func TestInstalled(t *testing.T) {
 		"/usr/share/fish/vendor_completions.d/signpost.fish": "644 root:root",
 		"/usr/share/doc/signpost/README.md":                  "644 root:root",
 		"/usr/share/doc/signpost/CHANGELOG.md":               "644 root:root",
+		"/usr/share/doc/signpost/NOTICE":                     "644 root:root",
+		"/usr/share/doc/signpost/copyright":                  "644 root:root",
 		"/usr/share/doc/signpost/NEWS.Debian.gz":             "644 root:root",
 		"/usr/share/doc/signpost/changelog.gz":               "644 root:root",
 		"/usr/share/doc/signpost/examples/junk.sieve":        "644 root:root",
