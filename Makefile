@@ -9,6 +9,7 @@
 # make build  builds bin/signpost, bin/dkimkey and bin/greyskip, statically linked
 # make man    writes the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
+# make release  builds bin/release: archives and packages for all supported systems, an SBOM of each, and SHA256SUMS; docs/release.md
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
 # make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
@@ -21,7 +22,7 @@ PREFIX = /usr/local
 # users.
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine bare matrix
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix
 
 build: go
 	scripts/build bin
@@ -45,6 +46,9 @@ cross: go
 	GOOS=linux GOARCH=arm64 scripts/build bin/linux-arm64
 	GOOS=freebsd GOARCH=amd64 scripts/build bin/freebsd-amd64
 	GOOS=freebsd GOARCH=arm64 scripts/build bin/freebsd-arm64
+
+release: go
+	@scripts/release
 
 machine:
 	scripts/machine $(SUITE)
