@@ -2,6 +2,7 @@
 # make short  runs the tests that need only Go: no server, no root; a minute
 # make demo   sends mail through a private Postfix, and shows how it is signed and verified
 # make fuzz   runs each fuzz target for ten minutes, or FUZZTIME=1m
+# make vuln   looks for known vulnerabilities in the code that the programs call; it queries vuln.go.dev, or VULNDB=URL
 # make bench  compares the speed with OpenDKIM, OpenDMARC, rspamd and dkimpy-milter, and with the journal disabled; a part of it:
 #             BENCH="-only verify -size 4k"; bin/bench -h lists the options
 # make bench-journal  the speed of a journal with ten million messages, or ROWS=100000
@@ -22,7 +23,7 @@ PREFIX = /usr/local
 # users.
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln
 
 build: go
 	scripts/build bin
@@ -88,6 +89,10 @@ conformance: setup
 
 fuzz: setup
 	scripts/fuzz $(FUZZTIME)
+
+# The database is not reachable everywhere, so this is not part of make test.
+vuln: go
+	for module in . bench; do (cd $$module && go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 $(if $(VULNDB),-db $(VULNDB)) ./...) || exit; done
 
 bench: setup build
 	go build -C bench -o ../bin/bench .

@@ -7,14 +7,42 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"signpost/internal/durable"
 )
 
-// lastRun is STATE_DIR/rotate.json: the time of the last run.
-type lastRun struct {
-	At time.Time `json:"last_run"`
+// LastRun is STATE_DIR/rotate.json: the times of the last runs of rotate.
+type LastRun struct {
+	At      time.Time `json:"last_run"`
+	Success time.Time `json:"last_success,omitzero"` // the last run of all domains without an error; zero: none, or not known
+	Failed  bool      `json:"failed,omitempty"`      // the last run had an error
+}
+
+// Succeeded returns the time of the last run of all domains without an error, or the zero time. If this time is not recorded, because an
+// earlier version of the program wrote the file, Succeeded returns the time of the last run.
+func (l LastRun) Succeeded() time.Time {
+	if l.Success.IsZero() && !l.Failed {
+		return l.At
+	}
+	return l.Success
+}
+
+// LastRun returns the times of the last runs. The error wraps fs.ErrNotExist if there was no run.
+func (s Store) LastRun() (last LastRun, err error) {
+	path := filepath.Join(s.State, lastRunFile)
+	data, err := s.ReadState(lastRunFile)
+	if err != nil {
+		return last, durable.PathError(path, err)
+	}
+	if json.Unmarshal(data, &last) != nil || last.At.IsZero() {
+		return LastRun{}, fmt.Errorf("%s is damaged; the next dkimkey rotate writes it again", path)
+	}
+	return last, nil
 }
 
 const lastRunFile = "rotate.json"
@@ -30,12 +58,11 @@ const (
 
 // checkClock compares the clock with the time of the last run. After a jump, it sets Frozen.
 func (r *Rotator) checkClock(now time.Time) {
-	data, err := r.Store.ReadState(lastRunFile)
+	last, err := r.Store.LastRun()
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	var last lastRun
-	if err != nil || json.Unmarshal(data, &last) != nil || last.At.IsZero() {
+	if err != nil {
 		// The user signpost can write the file, but must not be able to stop root.
 		r.Frozen = true
 		r.Warn(fmt.Sprintf("cannot read %s, so the time of the last run is unknown: this run revokes only compromised keys and removes no record", filepath.Join(r.Store.State, lastRunFile)))
@@ -51,8 +78,14 @@ func (r *Rotator) checkClock(now time.Time) {
 	}
 }
 
-func (r *Rotator) recordRun(now time.Time) error {
-	data, err := json.Marshal(lastRun{now.UTC()})
+// recordRun records a run. all reports that the run was for all domains.
+func (r *Rotator) recordRun(now time.Time, all, failed bool) error {
+	before, _ := r.Store.LastRun() // after an error, its times are zero
+	last := LastRun{At: now.UTC(), Success: before.Succeeded(), Failed: failed}
+	if all && !failed {
+		last.Success = last.At
+	}
+	data, err := json.Marshal(last)
 	if err != nil {
 		return err
 	}
@@ -64,11 +97,13 @@ func (r *Rotator) recordRun(now time.Time) error {
 func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int), failed func(error)) {
 	now := r.Store.Now()
 	r.checkClock(now)
+	var anyFailed atomic.Bool
 	run := func(n int) {
 		begin(n)
 		one := *r // it holds the lock of its domain
 		one.Store.Lease = new(Lease)
 		if err := one.Run(ctx, domains[n]); err != nil {
+			anyFailed.Store(true)
 			failed(err)
 		}
 	}
@@ -85,7 +120,9 @@ func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int
 		})
 	}
 	_ = workers.Wait() // each error was passed to failed
-	if err := r.recordRun(now); err != nil {
+	known, err := r.Store.Known()
+	all := err == nil && !slices.ContainsFunc(known, func(d string) bool { return !slices.Contains(domains, d) })
+	if err := r.recordRun(now, all, anyFailed.Load()); err != nil {
 		failed(err)
 	}
 }

@@ -323,6 +323,12 @@ func (s *Set) newestActive(domain, algorithm string) *Key {
 	return newest
 }
 
+// Unsigned returns the sorted domains of hosted whose mail cannot be signed: no usable key of the domain is active.
+func (s *Set) Unsigned(hosted map[string]bool) []string {
+	signs := func(k *Key) bool { return s.Signs(k) || k.Elsewhere }
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(hosted)), func(domain string) bool { return slices.ContainsFunc(s.Of(domain), signs) })
+}
+
 // Misplaced returns the paths of key files that are directly in the keys directory and so belong to no domain.
 func (s *Set) Misplaced() []string { return s.misplaced }
 

@@ -134,7 +134,7 @@ func page() man.Page {
 			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. SELECTOR.json in the same directory is its metadata: the times at which it was created, published, found in DNS, activated, retired, revoked and removed."},
 			{"/var/lib/signpost/hosted/DOMAIN", "Exists if mail of the domain must be signed."},
 			{"/var/lib/signpost/locks/DOMAIN", "Locked while a command changes keys of the domain. It contains the process ID."},
-			{"/var/lib/signpost/rotate.json", "The time of the last run of rotate."},
+			{"/var/lib/signpost/rotate.json", "The time of the last run of rotate, and of the last one without an error."},
 		},
 		SeeAlso: []string{"signpost(8)", "signpost.toml(5)", "crontab(5)"},
 	}

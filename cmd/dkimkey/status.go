@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,7 +80,6 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	}
 	wanted := func(domain string) bool { return len(args) == 0 || slices.Contains(args, domain) }
 	all := []keyStatus{}
-	signing := map[string]bool{}
 	var actions []string
 	hint := ""
 	for _, k := range set.Status(setup.KeyRules(conf), e.now()) {
@@ -92,7 +90,6 @@ func (e *env) status(c *cobra.Command, args []string) error {
 			k.Next, k.Action = unusable(k)
 			hint = cmp.Or(hint, cli.Hint(k.Err))
 		}
-		signing[k.Domain] = signing[k.Domain] || k.Signs || k.Elsewhere
 		all = append(all, describe(k))
 		if k.Action != "" {
 			of := k.Domain
@@ -102,8 +99,8 @@ func (e *env) status(c *cobra.Command, args []string) error {
 			actions = append(actions, of+": "+k.Action)
 		}
 	}
-	for _, domain := range slices.Sorted(maps.Keys(known)) {
-		if signing[domain] || !wanted(domain) {
+	for _, domain := range set.Unsigned(known) {
+		if !wanted(domain) {
 			continue
 		}
 		action := "no active key for a hosted domain: sign.on_missing_key applies to its mail; " + keys.Remedy(domain, set.Of(domain))

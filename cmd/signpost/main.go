@@ -98,7 +98,7 @@ forged mail by the policy of its domain. Each message has one line in the log.
 			return setup.Unreadable(conf, file, c.Flags().Changed("config"))
 		}),
 	}
-	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault))
+	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault), checkCommand(load))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
 	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault), journalCommand(loadOrDefault))
 	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), trustedCommand(load), manualCommand(root), doctorCommand(loadOrDefault, &file))

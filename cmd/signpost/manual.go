@@ -42,6 +42,7 @@ func page() man.Page {
 			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. SELECTOR.json in the same directory is its metadata."},
 			{"/usr/share/doc/signpost", "README.md, docs and examples. After make install, they are below PREFIX."},
 		},
+		Exit:    "The command check has the exit codes of a plugin of a monitoring system.",
 		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "greyskip(1)", "postconf(5)", "cleanup(8)", "smtpd(8)"},
 	}
 }

@@ -29,6 +29,7 @@ func TestWrongUsage(t *testing.T) {
 			"doctor": {"example.org"}, "journal forget": {"ann@example.org"},
 		},
 		Broken:      []string{"serve"},
+		Plugins:     []string{"check"},
 		Interrupted: []string{"verify", "spf", "dmarc", "doctor"},
 	})
 }

@@ -1,5 +1,6 @@
 // Package cli runs the commands of the three programs. It prints errors on stderr as PROGRAM: TEXT, with a hint if there is one. The exit
-// code is 0 for success, 1 for a failure and 2 for a usage or configuration error.
+// code is 0 for success, 1 for a failure and 2 for a usage or configuration error. Plugins of monitoring systems have other exit codes: see
+// Plugin.
 //
 //	os.Exit(cli.Execute(ctx, root, os.Args[1:], os.Stdout, os.Stderr))
 package cli
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -43,12 +45,20 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.Version = Version()
 	root.SetHelpTemplate(root.HelpTemplate() + "{{if not .HasParent}}\nShell completion:\n\n" + man.Completion(root.Name()) + "\n{{end}}")
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
+	var exit ExitError
+	if errors.As(err, &exit) {
+		return exit.Code
+	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = errors.New("interrupted")
+	}
+	if isPlugin(ran) {
+		fmt.Fprintln(stdout, PluginLine(root.Name(), Unknown, strings.Join(message(err), "; "), ""))
+		return int(Unknown)
 	}
 	Print(stderr, root.Name(), err)
 	var usage UsageError
@@ -60,11 +70,16 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 
 // Print writes the message about an error: the name of the program, the text, and a hint if there is one.
 func Print(w io.Writer, program string, err error) {
-	text := Text(err)
+	fmt.Fprintf(w, "%s: %s\n", program, term.PrintableLines(strings.Join(message(err), "\nhint: ")))
+}
+
+// message returns the text of an error, followed by a hint if there is one.
+func message(err error) []string {
+	parts := strings.Split(Text(err), "\nhint: ")
 	if hint := Hint(err); hint != "" {
-		text += "\nhint: " + hint
+		parts = append(parts, hint)
 	}
-	fmt.Fprintf(w, "%s: %s\n", program, term.PrintableLines(text))
+	return parts
 }
 
 func versionCommand() *cobra.Command {

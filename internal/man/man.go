@@ -16,6 +16,7 @@ import (
 type Page struct {
 	Section string
 	Files   [][2]string // path and description
+	Exit    string      // about commands with other exit codes; empty: there are none
 	SeeAlso []string    // as "postconf(1)"
 }
 
@@ -74,6 +75,10 @@ func writeProgram(w io.Writer, root *cobra.Command, p Page) error {
 	r.line(".SH EXIT STATUS")
 	for _, s := range [][2]string{{"0", "Success."}, {"1", "Failed, or action is needed: see standard error."}, {"2", "Usage or configuration error."}} {
 		r.line(".TP\n.B %s\n%s", s[0], s[1])
+	}
+	if p.Exit != "" {
+		r.line(".PP")
+		r.prose(p.Exit)
 	}
 	r.seeAlso(p.SeeAlso)
 	_, err := io.WriteString(w, r.String())

@@ -41,6 +41,7 @@ type Metrics struct {
 	unnamed    prometheus.Counter // fields
 	panics     prometheus.Counter
 	lost       *prometheus.CounterVec // of the journal: cause
+	lostTime   prometheus.Gauge
 	reloadOK   prometheus.Gauge
 	reloadTime prometheus.Gauge
 	observing  prometheus.Gauge
@@ -74,7 +75,8 @@ func New(observe bool, version string) *Metrics {
 	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they use the name of this server, or because a program could take them for its own."})
 	m.unnamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_unnamed_results_removed_total", Help: "Authentication-Results fields removed because they have no authserv-id."})
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Internal errors, each of which affected one message or one DNS lookup."})
-	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_journal_lost_total", Help: "Messages that could not be written to the journal, by cause. The mail itself was not affected."}, []string{"cause"})
+	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: LostTotal, Help: "Messages that could not be written to the journal, by cause. The mail itself was not affected."}, []string{"cause"})
+	m.lostTime = m.gauge(LostTime, "Time of the last loss that signpost_journal_lost_total counts, in seconds since 1970; 0 if there was none.")
 	m.reloadOK = m.gauge("signpost_reload_success", "1 if the last reload succeeded or there was none; 0 if it failed and the previous configuration stays in effect.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "Time of the last successful start or reload, in seconds since 1970.")
 	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Changes of the preferred name server because it did not answer the query \". NS\"."})
@@ -185,4 +187,9 @@ func add(to map[pair]prometheus.Counter, a, b string) {
 }
 
 // JournalLost counts n messages that the journal lost for a cause of journal.Causes.
-func (m *Metrics) JournalLost(cause string, n int) { m.lost.WithLabelValues(cause).Add(float64(n)) }
+func (m *Metrics) JournalLost(cause string, n int) {
+	m.lost.WithLabelValues(cause).Add(float64(n))
+	if n > 0 {
+		m.lostTime.SetToCurrentTime()
+	}
+}

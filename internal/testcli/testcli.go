@@ -25,6 +25,9 @@ type Program struct {
 	Arguments map[string][]string
 	// Broken lists the paths of commands that must not run. They get a configuration that cannot be read.
 	Broken []string
+	// Plugins lists the paths of commands that are plugins of a monitoring system. For a usage error, they print UNKNOWN on standard output,
+	// and the exit code is 3.
+	Plugins []string
 	// Interrupted lists the paths of commands that stop when they are interrupted and print a message about it.
 	Interrupted []string
 }
@@ -50,6 +53,7 @@ func Walk(t *testing.T, p Program) {
 func walk(t *testing.T, p Program, c *cobra.Command) {
 	_, path, _ := strings.Cut(c.CommandPath(), " ")
 	base := strings.Fields(path)
+	usage := p.usageCode(path)
 	set := map[string]*pflag.Flag{}
 	c.InheritedFlags().VisitAll(func(f *pflag.Flag) { set[f.Name] = f })
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) { set[f.Name] = f })
@@ -81,20 +85,20 @@ func walk(t *testing.T, p Program, c *cobra.Command) {
 			p.check(t, ctx, append(args, p.Arguments[path]...), -1)
 		}
 		if f.NoOptDefVal == "" { // the flag needs a value
-			p.check(t, ctx, append(given(name), "--"+name), 2)
+			p.check(t, ctx, append(given(name), "--"+name), usage)
 			if f.Shorthand != "" {
-				p.check(t, ctx, append(given(name), "-"+f.Shorthand), 2)
+				p.check(t, ctx, append(given(name), "-"+f.Shorthand), usage)
 			}
 		}
 		if len(name) > 3 {
-			errs := p.check(t, ctx, append(given(name), "--"+name[:2]+name[3:]), 2)
+			errs := p.check(t, ctx, append(given(name), "--"+name[:2]+name[3:]), usage)
 			if !strings.Contains(errs, "did you mean --") {
 				t.Errorf("%s: --%s has no suggestion: %s", path, name[:2]+name[3:], errs)
 			}
 		}
 	}
 	for _, flags := range []string{"--no-such-flag", "-Q", "---", "--=x", "-domain"} {
-		p.check(t, ctx, append(slices.Clone(base), flags), 2)
+		p.check(t, ctx, append(slices.Clone(base), flags), usage)
 	}
 	p.check(t, ctx, given(""), -1) // without arguments
 	for n := range 4 {
@@ -125,7 +129,16 @@ func walk(t *testing.T, p Program, c *cobra.Command) {
 	}
 }
 
-// check runs the program and checks what it prints to standard error. want is its exit code, or -1 for any.
+// usageCode returns the exit code of a command for a usage error.
+func (p Program) usageCode(path string) int {
+	if slices.Contains(p.Plugins, path) {
+		return 3
+	}
+	return 2
+}
+
+// check runs the program, and checks and returns its message: what it prints to standard error, or the result UNKNOWN of a plugin. want is
+// its exit code, or -1 for any.
 func (p Program) check(t *testing.T, ctx context.Context, args []string, want int) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, runTime)
@@ -140,6 +153,9 @@ func (p Program) check(t *testing.T, ctx context.Context, args []string, want in
 		t.Errorf("%q: exit code %d, want %d", args, code, want)
 	}
 	text := errs.String()
+	if line, isUnknown := strings.CutPrefix(out.String(), strings.ToUpper(p.Root.Name())+" UNKNOWN - "); isUnknown {
+		text = p.Root.Name() + ": " + line
+	}
 	if found := goWords.FindString(text); found != "" {
 		t.Errorf("%q: %q in: %s", args, found, text)
 	}
@@ -152,7 +168,7 @@ func (p Program) check(t *testing.T, ctx context.Context, args []string, want in
 		}
 		last = line
 	}
-	if code == 2 {
+	if code == p.usageCode(args[0]) {
 		first, _, _ := strings.Cut(text, "\n")
 		what, ok := strings.CutPrefix(first, p.Root.Name()+": ")
 		if !ok || strings.HasSuffix(first, ".") || what == "" || strings.ToLower(what[:1]) != what[:1] {

@@ -3,15 +3,11 @@ package top
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"time"
 
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
-
 	"signpost/internal/journal"
+	"signpost/internal/metrics"
 	"signpost/keys"
 )
 
@@ -26,8 +22,6 @@ const (
 	topSources = 5
 	// metricsTimeout limits the request to the daemon, which is on this host.
 	metricsTimeout = time.Second
-	// maxMetrics limits the response to that request, in bytes. The daemon's metrics have about 100 KiB.
-	maxMetrics = 1 << 20
 )
 
 // seen is the part of a message that watch keeps.
@@ -128,37 +122,18 @@ func remember(e *journal.Entry) seen {
 
 // losses returns the number of messages that the journal lost, as text. Only the daemon knows the number. If the daemon does not
 // answer, silent is not empty.
-func losses(ctx context.Context, metrics string) (lost, silent string) {
-	if metrics == "" {
+func losses(ctx context.Context, address string) (lost, silent string) {
+	if address == "" {
 		return "not known: metrics.listen is empty", ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metrics+"/metrics", nil)
+	values, err := metrics.Read(ctx, address)
 	if err != nil {
-		return "not known: " + err.Error(), ""
+		return "not known", "the daemon does not answer at " + address + " (metrics.listen): systemctl status signpost"
 	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "not known", "the daemon does not answer at " + metrics + " (metrics.listen): systemctl status signpost"
-	}
-	defer answer.Body.Close()
-	if total, ok := lostTotal(http.MaxBytesReader(nil, answer.Body, maxMetrics)); ok {
+	if total, ok := values.Sum(metrics.LostTotal); ok {
 		return fmt.Sprintf("%.0f since the daemon started", total), ""
 	}
-	return "not known: " + metrics + " does not report it", ""
-}
-
-// lostTotal returns the sum of all causes.
-func lostTotal(text io.Reader) (total float64, ok bool) {
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(text)
-	if err != nil {
-		return 0, false
-	}
-	for _, m := range families["signpost_journal_lost_total"].GetMetric() {
-		total += m.GetCounter().GetValue()
-		ok = true
-	}
-	return total, ok
+	return "not known: " + address + " does not report it", ""
 }
