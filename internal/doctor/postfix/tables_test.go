@@ -37,16 +37,17 @@ func TestTableTypes(t *testing.T) {
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	const version = "mail_version = 3.11.7\n"
+	const before = version + "default_database_type = hash\n"
 	const readme = "Postfix defers mail that needs this table, or cannot start the service; https://www.postfix.org/NON_BERKELEYDB_README.html describes the migration"
 	for _, c := range []struct {
 		name, main, master string
 		want               []doctor.Finding
 	}{
 		{name: "supported types", main: "canonical_maps = lmdb:DIR/a, texthash:DIR/b inline:{hash=x}\nvirtual_alias_maps = pipemap:{lmdb:DIR/a, static:x}\n"},
-		{name: "virtual", main: version + "virtual_alias_maps = proxy:hash:DIR/virtual hash:DIR/none, texthash:DIR/other\n-- virtual --\n", want: []doctor.Finding{{
+		{name: "virtual", main: before + "virtual_alias_maps = proxy:hash:DIR/virtual hash:DIR/none, texthash:DIR/other\n-- virtual --\n", want: []doctor.Finding{{
 			What: "Postfix 3.11.7 cannot open hash:DIR/virtual, hash:DIR/none: it has no Berkeley DB", Where: "main.cf: virtual_alias_maps = proxy:hash:DIR/virtual hash:DIR/none, texthash:DIR/other",
 			Why: readme, Fix: "postconf -c 'DIR' -e 'virtual_alias_maps = proxy:lmdb:DIR/virtual lmdb:DIR/none, texthash:DIR/other' && postmap 'lmdb:DIR/virtual'"}}},
-		{name: "aliases", main: version + "alias_maps = hash:DIR/aliases\n-- aliases --\n", want: []doctor.Finding{{
+		{name: "aliases", main: before + "alias_maps = hash:DIR/aliases\n-- aliases --\n", want: []doctor.Finding{{
 			What: "Postfix 3.11.7 cannot open hash:DIR/aliases: it has no Berkeley DB", Where: "main.cf: alias_maps = hash:DIR/aliases", Why: readme,
 			Fix: "postconf -c 'DIR' -e 'alias_maps = lmdb:DIR/aliases' && postalias 'lmdb:DIR/aliases'"}}},
 		{name: "other default types", main: version + "default_database_type = cdb\ncanonical_maps = hash:DIR/canonical\n-- canonical --\n", want: []doctor.Finding{{
