@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -63,9 +64,17 @@ func TestWeVerifyRspamd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mta.Stop() })
-	// By RFC 6376 section 3.4.4, a body that consists of white space becomes empty. rspamd 3.4 and 3.12 hash a line end instead. OpenDKIM
-	// and dkimpy hash an empty body, as Signpost does.
-	verified := verifySigned(t, &world{MTA: mta, t: t}, record, " \t \r\n \r\n")
+	// By RFC 6376 section 3.4.4, a body that consists of white space becomes empty. rspamd 3.4 and 3.12 hash a line end instead. rspamd 4.1,
+	// OpenDKIM and dkimpy hash an empty body, as Signpost does.
+	version, err := exec.Command("rspamd", "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wrong []string
+	if bytes.Contains(version, []byte("version 3.")) {
+		wrong = append(wrong, " \t \r\n \r\n")
+	}
+	verified := verifySigned(t, &world{MTA: mta, t: t}, record, wrong...)
 	conformance.Add(t, "dkim-signer-rspamd", "DKIM: Signpost verifies %d of 7 messages that rspamd signed in a real Postfix. rspamd hashes a body that has only white space incorrectly.", verified)
 }
 

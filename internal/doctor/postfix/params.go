@@ -55,20 +55,22 @@ func (l *site) milterMaps(context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// defaultAction checks what Postfix does with mail while the daemon is not running. The value shutdown (Postfix 3.11) is like tempfail, and
-// also closes the connection.
+// defaultAction checks what Postfix does with mail while the daemon is not running. With shutdown, Postfix replies 421 and closes the
+// connection. Releases that know shutdown also have it as the default.
 func (l *site) defaultAction(context.Context) (found []doctor.Finding) {
+	version := l.postconf.main["mail_version"]
 	l.settings("default_action", "tempfail", func(action, where, fix string) {
 		f := doctor.Finding{Where: where, Fix: fix}
-		switch strings.ToLower(action) {
-		case "accept":
+		switch action = strings.ToLower(action); {
+		case action == "accept":
 			f.Level, f.What, f.Why = doctor.Red, "default_action is accept: while the daemon is not running, mail is neither verified nor signed", "Postfix then accepts forged Authentication-Results and sends unsigned mail, without an error"
-		case "reject":
+		case action == "reject":
 			f.Level, f.What, f.Why = doctor.Yellow, "default_action is reject: while the daemon is not running, Postfix rejects all mail", "the mail bounces instead of waiting in the sender's queue"
-		case "", "tempfail", "quarantine", "shutdown":
+		case slices.Contains([]string{"", "tempfail", "quarantine"}, action),
+			action == "shutdown" && includes(version, []int{3, 11}, []int{3, 10, 8}, []int{3, 9, 9}, []int{3, 8, 15}, []int{3, 7, 20}):
 			return
 		default:
-			f.Level, f.What, f.Why = doctor.Yellow, "default_action "+action+" is unknown to Postfix", "while the daemon is not running, Postfix replies 451 4.3.5 and logs a warning"
+			f.Level, f.What, f.Why = doctor.Yellow, "default_action "+action+" is unknown to Postfix "+version, "while the daemon is not running, Postfix replies 451 4.3.5 and logs a warning"
 		}
 		found = append(found, f)
 	})

@@ -74,6 +74,7 @@ func Checks(f Facts) []doctor.Check {
 		check("reinjection", "mail that returns from a filter: content_filter, smtpd_proxy_filter, and the services that accept it back", "no mail passes Signpost twice", l.reinjection),
 		check("list-managers", "in enforce mode, the tables of transport_maps, mailbox_transport_maps, fallback_transport_maps, alias_maps and alias_database that can be listed, and the pipe(8) services that they name",
 			"no table that doctor can read names a list manager", l.listManagers),
+		check("table-types", "the types of the indexed tables in Postfix's settings: hash, btree, lmdb and cdb", "Postfix supports the types of its tables", l.tableTypes),
 		check("milter-maps", "smtpd_milter_maps", "no client bypasses the milters", l.milterMaps),
 		check("default-action", "milter_default_action, and default_action of our entry", "while the daemon is not running, mail is deferred", l.defaultAction),
 		check("milter-protocol", "milter_protocol, and protocol of our entry", "Postfix uses milter protocol 6", l.milterProtocol),

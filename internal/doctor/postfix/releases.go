@@ -15,12 +15,7 @@ import (
 // 3.9.
 func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 	version := l.postconf.main["mail_version"]
-	for _, mended := range [][]int{{3, 8, 6}, {3, 7, 11}, {3, 6, 15}, {3, 5, 25}} {
-		if atLeast(version, mended...) && !atLeast(version, mended[0], mended[1]+1) {
-			return nil
-		}
-	}
-	if atLeast(version, 3, 9) {
+	if includes(version, []int{3, 9}, []int{3, 8, 6}, []int{3, 7, 11}, []int{3, 6, 15}, []int{3, 5, 25}) {
 		return nil
 	}
 	for _, s := range l.postconf.of("smtpd") {
@@ -34,6 +29,13 @@ func (l *site) policyPrepend(context.Context) (found []doctor.Finding) {
 		}
 	}
 	return found
+}
+
+// includes reports whether a version has a change of a release. Each patch is the first patch of an earlier release that has the change too.
+func includes(version string, release []int, patches ...[]int) bool {
+	return atLeast(version, release...) || slices.ContainsFunc(patches, func(first []int) bool {
+		return atLeast(version, first...) && !atLeast(version, first[0], first[1]+1)
+	})
 }
 
 // prepends reports whether restrictions may prepend a field. A policy service may prepend one. A table may also prepend one if its source
