@@ -35,9 +35,10 @@ func NewClient(network, address string) *Client {
 // ParseSocketmap returns a Client for a table of type socketmap, as in main.cf: socketmap:unix:PATH:NAME or socketmap:inet:HOST:PORT:NAME.
 func ParseSocketmap(table string) (*Client, error) {
 	wrong := fmt.Errorf("%q is not a socketmap: it must have the form socketmap:unix:PATH:NAME or socketmap:inet:HOST:PORT:NAME", table)
-	network, rest, ok := strings.Cut(strings.TrimPrefix(table, "socketmap:"), ":")
+	after, isSocketmap := strings.CutPrefix(table, "socketmap:")
+	network, rest, _ := strings.Cut(after, ":")
 	i := strings.LastIndexByte(rest, ':') // as Postfix does
-	if !ok || i <= 0 || i == len(rest)-1 {
+	if !isSocketmap || i <= 0 || i == len(rest)-1 {
 		return nil, wrong
 	}
 	address := rest[:i]
@@ -57,6 +58,16 @@ func ParseSocketmap(table string) (*Client, error) {
 	c := NewClient(network, address)
 	c.name = rest[i+1:]
 	return c, nil
+}
+
+// Sockets returns the paths of the unix sockets in tables of type socketmap.
+func Sockets(tables []string) (paths []string) {
+	for _, table := range tables {
+		if c, err := ParseSocketmap(table); err == nil && c.network == "unix" {
+			paths = append(paths, c.address)
+		}
+	}
+	return paths
 }
 
 // Lookup implements Source.

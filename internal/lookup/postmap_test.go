@@ -20,6 +20,9 @@ func TestPostmap(t *testing.T) {
 	if err := os.WriteFile(file, []byte("a.example joe, jane\n-dash x\n%s y\n'; z\nwith/slash q\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "main.cf"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	table := "texthash:" + file
 	for _, c := range []struct {
 		table, key string
@@ -43,7 +46,7 @@ func TestPostmap(t *testing.T) {
 		{"static", "x", Answer{}, Permanent, "TYPE:NAME"},
 		{"static:x", "", Answer{}, Permanent, "empty"},
 	} {
-		got, err := Postmap{}.Lookup(t.Context(), c.table, c.key)
+		got, err := Postmap{ConfigDir: dir}.Lookup(t.Context(), c.table, c.key)
 		if got != c.want || kindOf(err) != c.kind || err != nil && !strings.Contains(err.Error(), c.reason) {
 			t.Errorf("%s %q: %v, error %v; want %v, %s %q", c.table, c.key, got, err, c.want, c.kind, c.reason)
 		}
