@@ -37,8 +37,8 @@ func tablesServeCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Run the socketmap server (socketmap_table(5)) at domains.server, in the foreground. It looks up keys with postmap(1), and\n" +
 			"keeps the answers. If a database fails, it returns the answer that it had before.\n\n" +
 			"Everyone who can connect to the socket can look up any key in any table that this user can read. Other clients than the\n" +
-			"daemon may use the server, too. Postfix cannot send a colon in the name of a table: it writes = for the first one, as in\n" +
-			"socketmap:unix:/run/signpost-tables/socket:mysql=/etc/postfix/sql/domains.cf.",
+			"daemon may use the server, too. Postfix cannot send a colon in the name of a socketmap. So the first = in a name without a\n" +
+			"colon stands for a colon.",
 		Example: "  signpost tables serve",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {

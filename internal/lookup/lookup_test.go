@@ -290,6 +290,8 @@ func FuzzNetstring(f *testing.F) {
 		} else if answer.Found && "OK "+answer.Value != text && text != "OK" {
 			t.Errorf("%q: value %q", text, answer.Value)
 		}
-		splitRequest(text)
+		if table, key, ok := splitRequest(text); ok && table+" "+key != text {
+			t.Errorf("%q is split into %q and %q", text, table, key)
+		}
 	})
 }
