@@ -20,7 +20,7 @@ func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/dkimkey":             "cli config domain man setup term keys keys/opendkim policy",
 		"cmd/greyskip":            "allowlist cli dns domain man setup term",
-		"cmd/signpost":            "cli config daemon decision dkim dmarc dns doctor doctor/host domain explain filter forwarders journal lookup man owner setup spf term top trace web whatif keys milter policy",
+		"cmd/signpost":            "cli config daemon decision dkim dmarc dns doctor doctor/host doctor/postfix domain explain filter forwarders journal lookup man owner setup spf term top trace web whatif keys milter policy",
 		"internal/allowlist":      "cli dns durable owner spfset term",
 		"internal/authres":        "domain",
 		"internal/cli":            "doctor man owner term",

@@ -25,7 +25,7 @@ func tablesCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Look up keys in Postfix lookup tables of every type that the installed Postfix supports. The daemon asks the tables in\n" +
 			"domains.tables which domains are yours. docs/tables.md describes how to set this up.",
 	}
-	c.AddCommand(tablesServeCommand(load), tablesLookupCommand(load))
+	c.AddCommand(tablesServeCommand(load), tablesLookupCommand(load), tablesSuggestCommand())
 	return c
 }
 
