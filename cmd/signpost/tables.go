@@ -102,7 +102,7 @@ func tablesLookupCommand(load func() (*config.Config, error)) *cobra.Command {
 		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
 			ctx, cancel := context.WithTimeout(c.Context(), conf.Domains.Timeout)
 			defer cancel()
-			var source lookup.Source = lookup.NewServers(lookup.NewClient(conf.Domains.Server.Network, conf.Domains.Server.Address))
+			source := setup.TableServers(conf)
 			if direct {
 				source = lookup.Postmap{ConfigDir: postfixDir}
 			}

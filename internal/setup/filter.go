@@ -24,10 +24,14 @@ func Filter(conf *config.Config, log *slog.Logger) *filter.Filter {
 	}
 }
 
+// TableServers returns a source that asks the servers of the tables.
+func TableServers(conf *config.Config) lookup.Source {
+	return lookup.NewServers(lookup.NewClient(conf.Domains.Server.Network, conf.Domains.Server.Address))
+}
+
 // TableAnswers returns a source for the tables of the configuration. It asks the servers of the tables, and keeps their answers.
 func TableAnswers(conf *config.Config, log *slog.Logger) *lookup.Cache {
-	server := lookup.NewClient(conf.Domains.Server.Network, conf.Domains.Server.Address)
-	return lookup.NewCache(lookup.NewServers(server), lookup.CacheOptions{Timeout: conf.Domains.Timeout, Log: log})
+	return lookup.NewCache(TableServers(conf), lookup.CacheOptions{Timeout: conf.Domains.Timeout, Log: log})
 }
 
 // Listed returns the function that asks domains.tables, or nil if there are none.
