@@ -36,6 +36,11 @@ type Evidence struct {
 	// Others are the results that another filter of this host wrote, in observe mode.
 	Others []Other `json:"other_results,omitempty"`
 
+	// Listed states whether the tables of domains.tables have the Author Domain or a domain above it. They are asked about outbound mail
+	// whose Author Domain has no key.
+	Listed   Listed `json:"listed,omitempty"`    // empty: not asked
+	ListedIn string `json:"listed_in,omitempty"` // the table that has the domain, or whose lookup failed
+
 	SPF   *spf.Result    `json:"spf,omitempty"`   // nil for outbound mail
 	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // one for each DKIM-Signature field, from top to bottom
 	DMARC []dmarc.Result `json:"dmarc,omitempty"` // for each Author Domain
@@ -66,6 +71,16 @@ const (
 	AboutAuthor  ResultsAbout = "author"  // one of our results names the present Author Domain
 	AboutUnknown ResultsAbout = "unknown" // one of our results cannot be read, or none names an Author Domain
 	AboutOthers  ResultsAbout = "others"  // our results name only other Author Domains
+)
+
+// Listed states whether a table has a domain.
+type Listed string
+
+// The values of Listed. ListedUnknown means that a lookup failed, that there is no older answer, and that no other table has the domain.
+const (
+	ListedYes     Listed = "yes"
+	ListedNo      Listed = "no"
+	ListedUnknown Listed = "unknown"
 )
 
 // Fault is a failure on our side, not on the sender's side.

@@ -23,6 +23,7 @@ const (
 	OwnResults        Code = "own_results"         // bypass: the message has results of ours; Domain: all Author Domains, with commas; Detail: a ResultsAbout
 	NotHosted         Code = "not_hosted"          // bypass: the Author Domain has no key; Domain, here and below: the Author Domain
 	NoActiveKey       Code = "no_active_key"       // bypass: the Author Domain is in sign.domains, but its first key is not active yet
+	ListedNoKey       Code = "listed_no_key"       // bypass: the Author Domain is in a table of domains.tables and has no key; Detail: the table
 	SubdomainOfHosted Code = "subdomain_of_hosted" // bypass: the Author Domain is below a hosted domain, and sign.subdomains is false
 	NotInSignDomains  Code = "not_in_sign_domains" // bypass
 )
@@ -33,6 +34,7 @@ const (
 	SeveralAuthors Code = "several_authors"  // From names several domains
 	TooManyFields  Code = "too_many_fields"  // more header fields than h= can list
 	NoUsableKey    Code = "no_usable_key"    // Domain has no key that signs
+	TableFailed    Code = "table_failed"     // it is unknown whether Domain is ours; Detail: the table whose lookup failed
 	SigningFailed  Code = "signing_failed"   // Cause: a dkim.Cause; Detail: its detail
 	OnMissingKey   Code = "on_missing_key"   // sign.on_missing_key; Detail: its value
 	BounceUnsigned Code = "bounce_unsigned"  // a bounce from this host is sent unsigned, so that it is not lost
@@ -95,8 +97,8 @@ const (
 func Codes() []Code {
 	return []Code{
 		Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued,
-		SkipNetwork, OwnResults, NotHosted, NoActiveKey, SubdomainOfHosted, NotInSignDomains,
-		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
+		SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
+		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, TableFailed, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
 		HostileFrom, HostileTagged, LocalDeny, LocalAllow, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, TestMode,
 		NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown,
 		NeverReject, AlwaysReject, SealedPass, SealedWithoutPass, SealedUnreadable, TrustedClient, AcceptedForwarder,

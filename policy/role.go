@@ -60,7 +60,28 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 	if rejected.Action != "" && !c.SMTP {
 		return bypass(rejected.Reasons[0]), Verdict{} // in local submission, there is no client that could receive a reply
 	}
+	if NeedsTables(a) && e.Listed != "" {
+		return listed(e, r, a)
+	}
 	return a, rejected
+}
+
+// NeedsTables reports whether the tables of domains.tables must be asked about the Author Domain.
+func NeedsTables(a Assignment) bool { return a.Reason.Code == NotHosted }
+
+// listed returns the role of outbound mail whose Author Domain has no key, but may be in a table. If that is unknown, the domain may be
+// ours and have got a key on another host or a moment ago. So the mail is treated as if its key were missing.
+func listed(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
+	why := Reason{Domain: a.Reason.Domain, Detail: e.ListedIn}
+	switch e.Listed {
+	case ListedYes:
+		why.Code = ListedNoKey
+		return bypass(why), Verdict{}
+	case ListedUnknown:
+		why.Code = TableFailed
+		return Assignment{Role: RoleSign, Reason: Reason{Code: submitter(e, r)}}, MissingKey(e, r, why)
+	}
+	return a, Verdict{}
 }
 
 func bypass(why Reason) Assignment { return Assignment{Role: RoleBypass, Reason: why} }

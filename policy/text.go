@@ -33,6 +33,8 @@ func (r Reason) String() string {
 		return "Author Domain " + r.Domain + " is not hosted here"
 	case NoActiveKey:
 		return "Author Domain " + r.Domain + " has no active key yet"
+	case ListedNoKey:
+		return "Author Domain " + r.Domain + " is in " + r.Detail + ", but has no key"
 	case SubdomainOfHosted:
 		return "Author Domain " + r.Domain + " is below a hosted domain (sign.subdomains = false)"
 	case NotInSignDomains:
@@ -68,6 +70,8 @@ func (r Reason) outbound() string {
 		return "the message has too many header fields to sign"
 	case NoUsableKey:
 		return "no usable key for " + r.Domain
+	case TableFailed:
+		return "it is unknown whether Author Domain " + r.Domain + " is ours: the lookup in " + r.Detail + " failed"
 	case SigningFailed:
 		return because("signing failed", because(phrase(r.Cause), r.Detail))
 	case OnMissingKey:

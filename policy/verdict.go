@@ -104,8 +104,8 @@ func (c Code) Override() (o Override, known bool) {
 		return TrustedForwarder, true
 	case LocalDeny, LocalAllow, NeverReject, AuthorHeader, SRSRelay, ResentRelay, ARCRelay:
 		return LocalPolicy, true
-	case Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued, SkipNetwork, OwnResults, NotHosted, NoActiveKey, SubdomainOfHosted, NotInSignDomains,
-		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
+	case Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued, SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
+		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, TableFailed, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
 		HostileFrom, HostileTagged, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown,
 		AlwaysReject, RelayDenied, RelayUnverified, HeaderStale, HeaderBroken, NoAuthorSignature, NoRelay, NotTrusted, ChainValid, SealersTrusted, SealerFoundPass, Legacy:
 		return "", true

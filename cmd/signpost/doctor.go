@@ -23,6 +23,7 @@ import (
 	"signpost/internal/setup"
 	"signpost/internal/spf"
 	"signpost/internal/term"
+	"signpost/policy"
 )
 
 func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Command {
@@ -62,6 +63,7 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 				conf = config.Default()
 			}
 			d := setup.Doctor{Config: conf, File: *file, Faulty: faulty, Postfix: dir, Addresses: given, Selectors: selectors,
+				Unkeyed:  func(ctx context.Context) []string { return unkeyed(ctx, conf, time.Now()) },
 				Inbound:  func(ctx context.Context) host.Inbound { return inbound(ctx, conf, time.Now()) },
 				Progress: func(format string, a ...any) { term.Progress(c.ErrOrStderr(), format, a...) }}
 			found, err := d.Run(c.Context(), args...)
@@ -82,6 +84,9 @@ func doctorCommand(load func() (*config.Config, error), file *string) *cobra.Com
 
 // inboundTime limits how long the check of gateways reads the journal.
 const inboundTime = 2 * time.Second
+
+// mostUnkeyed limits the number of domains without a key that doctor reports.
+const mostUnkeyed = 50
 
 // inbound counts the messages of each client in a sample of the inbound mail. It reads the journal with the rights of the user who owns the
 // journal's directory. After inboundTime it returns the counts so far.
@@ -123,6 +128,33 @@ func inbound(ctx context.Context, conf *config.Config, now time.Time) (in host.I
 		in.Err = fmt.Errorf("%s: timeout after %s", conf.JournalFile(), inboundTime)
 	}
 	return in
+}
+
+// unkeyed returns the domains in the journal of the last 7 days that are in domains.tables and have no key. Errors of the journal are
+// findings of another check.
+func unkeyed(ctx context.Context, conf *config.Config, now time.Time) (names []string) {
+	back, err := owner.Act(conf.JournalFile())
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = back() }()
+	r, err := readJournal(conf)
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(ctx, inboundTime)
+	defer cancel()
+	filter := journal.Filter{Since: now.AddDate(0, 0, -7), Outcome: func(o journal.Outcome) bool { return o.Role == string(policy.RoleBypass) }}
+	hosted, _ := setup.KeyStore(conf).Hosted()
+	_ = r.Each(ctx, filter, func(e *journal.Entry) bool {
+		name := e.Assignment.Reason.Domain
+		if e.Code == policy.ListedNoKey && !hosted[name] && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		return len(names) < mostUnkeyed
+	})
+	return names
 }
 
 // printFindings prints the findings and their count. It returns an error if a finding is red.

@@ -25,6 +25,9 @@ func (c *Config) KeysDir() string {
 	return filepath.Join(c.StateDir, "keys")
 }
 
+// TablesDir returns the directory of the saved answers of lookup tables.
+func (c *Config) TablesDir() string { return filepath.Join(c.StateDir, "tables") }
+
 // HostedDir returns the directory that lists the hosted domains.
 func (c *Config) HostedDir() string { return filepath.Join(c.StateDir, "hosted") }
 

@@ -19,6 +19,7 @@ type Config struct {
 	StateDir        string
 
 	DNS     DNS
+	Domains Domains
 	Sign    Sign
 	Verify  Verify
 	DMARC   DMARC
@@ -52,6 +53,13 @@ type DNS struct {
 	Servers        []netip.AddrPort // empty: /etc/resolv.conf
 	Timeout        time.Duration
 	MessageTimeout time.Duration
+}
+
+// Domains is [domains].
+type Domains struct {
+	Tables  []string // TYPE:NAME, as in main.cf
+	Server  Listener // of signpost tables serve
+	Timeout time.Duration
 }
 
 // Sign is [sign].
@@ -127,6 +135,7 @@ func Default() *Config {
 		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		StateDir:        "/var/lib/signpost",
 		DNS:             DNS{Timeout: 5 * time.Second, MessageTimeout: 20 * time.Second},
+		Domains:         Domains{Server: Listener{"unix", "/run/signpost-tables/socket"}, Timeout: 2 * time.Second},
 		Sign:            Sign{Subdomains: true, Expire: 7 * 24 * time.Hour, OnMissingKey: "tempfail"},
 		Verify:          Verify{HostileFrom: "refuse"},
 		DMARC:           DMARC{Reject: "evidence", Quarantine: "tag", TempError: "accept"},
@@ -162,6 +171,12 @@ func schema() map[string]setter {
 		"dns.servers":         func(c *Config, v any) error { return servers(&c.DNS.Servers, v) },
 		"dns.timeout":         func(c *Config, v any) error { return duration(&c.DNS.Timeout, v, time.Millisecond, time.Minute) },
 		"dns.message_timeout": func(c *Config, v any) error { return duration(&c.DNS.MessageTimeout, v, time.Second, 100*time.Second) },
+
+		"domains.tables": func(c *Config, v any) error { return tables(&c.Domains.Tables, v) },
+		"domains.server": func(c *Config, v any) error { return tableServer(&c.Domains.Server, v) },
+		"domains.timeout": func(c *Config, v any) error {
+			return duration(&c.Domains.Timeout, v, 100*time.Millisecond, 30*time.Second)
+		},
 
 		"sign.keys_dir":       func(c *Config, v any) error { return absolute(&c.Sign.KeysDir, v, true) },
 		"sign.domains":        func(c *Config, v any) error { return domains(&c.Sign.Domains, v) },

@@ -16,6 +16,7 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
 	"signpost/internal/config"
+	"signpost/internal/lookup"
 	"signpost/internal/setup"
 )
 
@@ -122,6 +123,12 @@ func (d *service) grants() grants {
 	if strings.HasPrefix(d.notifySocket, "/") {
 		g.addTarget(d.notifySocket, ll.AccessFSResolveUnix)
 	}
+	if server := d.Config.Domains.Server; server.Network == "unix" {
+		g.add(filepath.Dir(server.Address), ll.AccessFSResolveUnix)
+	}
+	for _, path := range lookup.Sockets(d.Config.Domains.Tables) {
+		g.add(filepath.Dir(path), ll.AccessFSResolveUnix)
+	}
 	if d.Config.Log.Syslog != "" {
 		for _, path := range []string{"/dev/log", "/var/run/syslog", "/var/run/log"} { // as in log/syslog
 			g.addTarget(path, ll.AccessFSResolveUnix)
@@ -150,7 +157,7 @@ func (g grants) addKeys(conf *config.Config) {
 			}
 		}
 	}
-	names := []string{"hosted", "observed", "locks", "journal"}
+	names := []string{"hosted", "observed", "locks", "journal", "tables"}
 	// If a directory cannot be created, a later write fails, and the error is logged.
 	_ = setup.KeyStore(conf).MakeState(names...)
 	for _, name := range names {

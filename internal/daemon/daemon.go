@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"signpost/internal/config"
 	"signpost/internal/journal"
+	"signpost/internal/lookup"
 	"signpost/internal/metrics"
 	"signpost/internal/setup"
 	"signpost/milter"
@@ -52,7 +54,8 @@ type service struct {
 	server       *milter.Server
 	confined     bool
 	journal      *journal.Journal // nil: disabled
-	messages     atomic.Int64     // since the start
+	tables       *lookup.Cache
+	messages     atomic.Int64 // since the start
 	now          atomic.Pointer[generation]
 }
 
@@ -83,6 +86,8 @@ func (d *service) run(ctx context.Context) error {
 		d.journal = openJournal(conf, d.metrics, log)
 		defer d.journal.Close() // after the messages in progress are completed
 	}
+	d.tables = setup.TableAnswers(conf, log)
+	savedAnswers := d.loadAnswers()
 	first, err := d.build(conf, nil)
 	if err != nil {
 		return err
@@ -104,6 +109,7 @@ func (d *service) run(ctx context.Context) error {
 		background.Go(func() { tuneCollection(serving) })
 	}
 	background.Go(func() { d.runGenerations(serving, hangup) })
+	background.Go(func() { d.tables.KeepSaved(serving, savedAnswers) })
 	failed := make(chan error, len(d.listeners))
 	for _, ln := range d.listeners {
 		background.Go(func() { failed <- d.server.Serve(serving, ln) })
@@ -133,6 +139,20 @@ func (d *service) run(ctx context.Context) error {
 	defer cancel()
 	d.server.Drain(draining)
 	return err
+}
+
+// loadAnswers reads the answers of tables from the time before the start, and returns the file. After an error, the daemon starts without
+// them.
+func (d *service) loadAnswers() (file string) {
+	file = filepath.Join(d.Config.TablesDir(), "answers")
+	err := setup.KeyStore(d.Config).MakeState(filepath.Base(d.Config.TablesDir()))
+	if err == nil {
+		err = d.tables.Load(file)
+	}
+	if err != nil && len(d.Config.Domains.Tables) > 0 {
+		d.log.Warn("the saved answers of tables are not used", "error", err)
+	}
+	return file
 }
 
 // begin and broken use the current generation. A message keeps the generation that was current when it began.

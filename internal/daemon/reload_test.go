@@ -215,6 +215,7 @@ func TestReloadEveryKey(t *testing.T) {
 	values := map[string]string{
 		"mode": `"observe"`, "listen": `["unix:/nowhere/s"]`, "socket_mode": `"0600"`, "socket_group": `"other"`, "authserv_id": `"mx.example"`,
 		"authserv_aliases": `["old.example"]`, "trusted_networks": `[]`, "state_dir": `"/nowhere"`,
+		"domains.tables": `["static:x"]`, "domains.server": `"unix:/nowhere/s"`, "domains.timeout": `"3s"`,
 		"dns.servers": `["127.0.0.1:2"]`, "dns.timeout": `"3s"`, "dns.message_timeout": `"30s"`,
 		"sign.keys_dir": `"DIR/state"`, "sign.domains": `["a.example"]`, "sign.subdomains": `false`, "sign.expire": `"6d"`,
 		"sign.on_missing_key": `"hold"`, "sign.login_domains": `{ a = ["a.example"] }`,
@@ -297,6 +298,6 @@ func someValue(t *testing.T, key string) string {
 // effect returns all values of a generation that affect the behaviour of the daemon.
 func effect(g *generation) []any {
 	f := *g.filter
-	f.Keys, f.Resolver, f.Now, f.Log, f.Finished = nil, nil, nil, nil, nil
-	return []any{f, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
+	f.Keys, f.Resolver, f.Now, f.Log, f.Finished, f.Listed = nil, nil, nil, nil, nil, nil
+	return []any{f, g.conf.Domains.Tables, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
 }

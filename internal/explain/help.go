@@ -51,6 +51,8 @@ func (x *explainer) helpBypassed() []string {
 		return []string{"To sign the mail of " + author + ": dkimkey add " + author + ". If it has a key already, dkimkey status shows its next step."}
 	case policy.NoActiveKey:
 		return []string{"dkimkey status " + author + " shows the next step of its first key."}
+	case policy.ListedNoKey:
+		return []string{"To sign the mail of " + author + ": dkimkey add " + author + "."}
 	case policy.SubdomainOfHosted:
 		return []string{"To sign it, set sign.subdomains = true, or create a key with dkimkey add " + author + "."}
 	case policy.NotInSignDomains:

@@ -109,6 +109,8 @@ func sentence(r policy.Reason) string {
 		return fmt.Sprintf("It is outbound mail, but no mail of %s is signed here.", r.Domain)
 	case policy.NoActiveKey:
 		return fmt.Sprintf("It is outbound mail, but %s has no active key yet.", r.Domain)
+	case policy.ListedNoKey:
+		return fmt.Sprintf("It is outbound mail of %s, which is in %s, but has no key.", r.Domain, r.Detail)
 	case policy.SubdomainOfHosted:
 		return fmt.Sprintf("It is outbound mail, but %s is below a hosted domain and sign.subdomains is false.", r.Domain)
 	case policy.NotInSignDomains:

@@ -30,12 +30,17 @@ type Filter struct {
 	AuthservAliases []string
 	Expire          time.Duration // x=
 	Keys            func() *keys.Snapshot
+	Listed          Listed // nil: there are no tables
 	Resolver        *dns.Resolver
 	MessageTimeout  time.Duration // the timeout for all queries of a message together
 	Now             func() time.Time
 	Log             *slog.Logger
 	Finished        func(*decision.Record) // called at the end of each message, from many goroutines; may be nil
 }
+
+// Listed reports whether the tables of domains.tables have one of the domains, and returns the table that has it. If a lookup failed and no
+// other table has a domain, it returns the error and the table whose lookup failed.
+type Listed func(ctx context.Context, domains []string) (table string, found bool, err error)
 
 // Begin starts a message: milter.Options.Begin.
 func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {

@@ -160,6 +160,10 @@ func (m *message) EndHeaders(queueID string) {
 	m.rules = m.filter.Rules.At(m.filter.Now())
 	m.rules.Hosted = snapshot.Hosted
 	m.assignment, m.verdict = policy.AssignRole(m.evidence, m.rules)
+	if m.filter.Listed != nil && policy.NeedsTables(m.assignment) {
+		m.askTables(m.assignment.Reason.Domain)
+		m.assignment, m.verdict = policy.AssignRole(m.evidence, m.rules)
+	}
 	switch {
 	case m.verdict.Action != "":
 	case m.assignment.Role == policy.RoleSign:
@@ -170,6 +174,28 @@ func (m *message) EndHeaders(queueID string) {
 		m.verdict.Action = policy.Accept
 	}
 	m.fields, m.own = nil, nil
+}
+
+// askTables asks the tables about the Author Domain, and about the domains above it if their keys would sign its mail.
+func (m *message) askTables(author string) {
+	domains := []string{author}
+	for name := author; m.rules.Subdomains; {
+		var more bool
+		if _, name, more = strings.Cut(name, "."); !more || !strings.Contains(name, ".") {
+			break
+		}
+		domains = append(domains, name)
+	}
+	table, found, err := m.filter.Listed(m.ctx, domains)
+	m.evidence.ListedIn = table
+	switch {
+	case found:
+		m.evidence.Listed = policy.ListedYes
+	case err != nil:
+		m.evidence.Listed = policy.ListedUnknown
+	default:
+		m.evidence.Listed = policy.ListedNo
+	}
 }
 
 func (m *message) startSigning(keys []dkim.Key) {

@@ -97,6 +97,8 @@ func appendEvidence(b []byte, e *policy.Evidence) []byte {
 	b = appendTexts(b, "relay_fields", e.Relayed)
 	b = appendText(b, "results_about", e.ResultsAbout)
 	b = appendList(b, "other_results", e.Others, appendOther)
+	b = appendText(b, "listed", e.Listed)
+	b = appendText(b, "listed_in", e.ListedIn)
 	b = appendPointer(b, "spf", e.SPF, appendSPF)
 	b = appendList(b, "dkim", e.DKIM, appendDKIM)
 	b = appendList(b, "dmarc", e.DMARC, appendDMARC)

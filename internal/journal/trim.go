@@ -116,7 +116,7 @@ func shorten(e *Entry, level int) Entry {
 	ev := &short.Evidence
 	s.text(&ev.MessageID, maxID)
 	c, env := &ev.Connection, &ev.Envelope
-	s.words(&c.Name, &c.PTR, &c.HELO, &c.Daemon, &env.Sender, &env.Login, &short.Assignment.Domain)
+	s.words(&c.Name, &c.PTR, &c.HELO, &c.Daemon, &env.Sender, &env.Login, &short.Assignment.Domain, &ev.ListedIn)
 	env.Recipients = s.names(env.Recipients, maxNames, maxWord)
 	ev.Author.Domains = s.names(ev.Author.Domains, maxResults, maxWord)
 	ev.Relayed = s.names(ev.Relayed, maxResults, maxWord)

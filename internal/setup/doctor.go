@@ -36,6 +36,7 @@ type Doctor struct {
 	Addresses []netip.Addr   // the addresses that this host sends from; empty: detected
 	Selectors []string       // the DKIM selectors to check in addition to those of this host
 	Inbound   func(context.Context) host.Inbound
+	Unkeyed   func(context.Context) []string   // for host.Tables
 	Progress  func(format string, args ...any) // called before steps that may take a long time
 }
 
@@ -57,6 +58,9 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 		d.Progress("checking this host and Postfix")
 		f := HostFacts(d.Config, d.File, d.Faulty, time.Now())
 		f.KeysErr, f.ResolverErr, f.Inbound = unread, noResolver, d.Inbound(ctx)
+		if len(f.Tables.Names) > 0 {
+			f.Tables.Ask, f.Tables.Unkeyed = d.askTable, d.Unkeyed(ctx)
+		}
 		found = doctor.Run(ctx, slices.Concat(host.Checks(f), postfix.Checks(PostfixFacts(d.Config, d.File, d.Postfix))))
 		if unread == nil && noResolver == nil {
 			domains = set.Domains()
@@ -95,10 +99,19 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
 }
 
+// askTable looks up a name that no table should have, because only the answer matters.
+func (d Doctor) askTable(ctx context.Context, table string) error {
+	ctx, cancel := context.WithTimeout(ctx, d.Config.Domains.Timeout)
+	defer cancel()
+	_, err := TableServers(d.Config).Lookup(ctx, table, "signpost.invalid")
+	return err
+}
+
 // HostFacts returns the facts that the checks of this host take from the configuration. The caller adds the other facts.
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
+		Tables:  host.Tables{Names: conf.Domains.Tables},
 		Observe: conf.Observe, ModePlace: conf.Place("mode"), SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
 	for _, forwarder := range conf.DMARC.Forwarders {
 		if now.Before(forwarder.Expires) {

@@ -6,6 +6,7 @@ import (
 
 	"signpost/internal/config"
 	"signpost/internal/filter"
+	"signpost/internal/lookup"
 	"signpost/policy"
 )
 
@@ -21,6 +22,24 @@ func Filter(conf *config.Config, log *slog.Logger) *filter.Filter {
 		Now:             time.Now,
 		Log:             log,
 	}
+}
+
+// TableServers returns a source that asks the servers of the tables.
+func TableServers(conf *config.Config) lookup.Source {
+	return lookup.NewServers(lookup.NewClient(conf.Domains.Server.Network, conf.Domains.Server.Address))
+}
+
+// TableAnswers returns a source for the tables of the configuration. It asks the servers of the tables, and keeps their answers.
+func TableAnswers(conf *config.Config, log *slog.Logger) *lookup.Cache {
+	return lookup.NewCache(TableServers(conf), lookup.CacheOptions{Timeout: conf.Domains.Timeout, Log: log})
+}
+
+// Listed returns the function that asks domains.tables, or nil if there are none.
+func Listed(conf *config.Config, answers lookup.Source) filter.Listed {
+	if len(conf.Domains.Tables) == 0 {
+		return nil
+	}
+	return lookup.Tables{Source: answers, Names: conf.Domains.Tables, Timeout: conf.Domains.Timeout}.Find
 }
 
 // Rules returns the rules of the configuration, without the hosted domains. They include expired local rules and forwarders: see

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/lookup"
+	"signpost/internal/setup"
+	"signpost/internal/term"
+	"signpost/milter"
+)
+
+func tablesCommand(load func() (*config.Config, error)) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "tables",
+		Short: "Look up keys in Postfix lookup tables",
+		Long: "Look up keys in Postfix lookup tables of every type that the installed Postfix supports. The daemon asks the tables in\n" +
+			"domains.tables which domains are yours. docs/tables.md describes how to set this up.",
+	}
+	c.AddCommand(tablesServeCommand(load), tablesLookupCommand(load), tablesSuggestCommand())
+	return c
+}
+
+func tablesServeCommand(load func() (*config.Config, error)) *cobra.Command {
+	var postfixDir, answers string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the socketmap server that looks up keys with postmap(1)",
+		Long: "Run the socketmap server (socketmap_table(5)) at domains.server, in the foreground. It looks up keys with postmap(1), and\n" +
+			"keeps the answers. If a database fails, it returns the answer that it had before.\n\n" +
+			"Everyone who can connect to the socket can look up any key in any table that this user can read. Other clients than the\n" +
+			"daemon may use the server, too. Postfix cannot send a colon in the name of a socketmap. So the first = in a name without a\n" +
+			"colon stands for a colon.",
+		Example: "  signpost tables serve",
+		Args:    cobra.NoArgs,
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
+			return serveTables(c.Context(), conf, postfixDir, answers, c.ErrOrStderr())
+		}),
+	}
+	c.Flags().StringVar(&postfixDir, "postfix", "", "the `DIRECTORY` of main.cf (default: that of postmap(1))")
+	c.Flags().StringVar(&answers, "answers", "/var/lib/signpost-tables/answers", "the `FILE` in which answers are kept; empty: none")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Any(), "answers": cli.Any()})
+	return c
+}
+
+// tablesMode is the mode of the socket. Its group is that of the process: signpost-tables.service.
+const tablesMode = 0o660
+
+func serveTables(ctx context.Context, conf *config.Config, postfixDir, answers string, stderr io.Writer) error {
+	var level slog.LevelVar
+	log, err := setup.Logger(conf.Log, &level, stderr)
+	if err != nil {
+		return err
+	}
+	cache := lookup.NewCache(lookup.Postmap{ConfigDir: postfixDir}, lookup.CacheOptions{Timeout: conf.Domains.Timeout, Log: log})
+	if answers != "" {
+		if err := cache.Load(answers); err != nil {
+			return cli.Usage(fmt.Errorf("--answers: %w", err))
+		}
+	}
+	at := conf.Domains.Server
+	ln, err := milter.Listen(at.Network, at.Address, tablesMode, "")
+	if err != nil {
+		return cli.Usage(fmt.Errorf("domains.server: %w", err))
+	}
+	saved := make(chan struct{})
+	saving, stop := context.WithCancel(ctx)
+	go func() {
+		defer close(saved)
+		if answers != "" {
+			cache.KeepSaved(saving, filepath.Clean(answers))
+		}
+	}()
+	log.Info("table server started", "listen", ln.Addr().String())
+	err = (&lookup.Server{Source: cache, Timeout: conf.Domains.Timeout, Log: log}).Serve(ctx, ln)
+	stop()
+	<-saved
+	return err
+}
+
+func tablesLookupCommand(load func() (*config.Config, error)) *cobra.Command {
+	var direct bool
+	var postfixDir string
+	c := &cobra.Command{
+		Use:   "lookup TABLE KEY",
+		Short: "Look up one key in a table, as the daemon does",
+		Long: "Look up one key in a table, as the daemon does, and print the value. With --direct, run postmap(1) instead of asking the\n" +
+			"server. A table of type socketmap is always asked directly.\n\n" +
+			"Exit code 0: found, 1: not found, or the lookup failed, 2: usage or configuration error.",
+		Example: "  signpost tables lookup mysql:/etc/postfix/sql/domains.cf example.org\n  signpost tables lookup --direct texthash:/etc/postfix/domains example.org",
+		Args:    cobra.ExactArgs(2),
+
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
+			ctx, cancel := context.WithTimeout(c.Context(), conf.Domains.Timeout)
+			defer cancel()
+			source := setup.TableServers(conf)
+			if direct {
+				source = lookup.Postmap{ConfigDir: postfixDir}
+			}
+			answer, err := source.Lookup(ctx, args[0], args[1])
+			var failed *lookup.Error
+			switch {
+			case errors.As(err, &failed) && failed.Kind == lookup.Permanent:
+				return cli.Usage(err)
+			case err != nil:
+				return err
+			case !answer.Found:
+				return fmt.Errorf("%s: not found in %s", args[1], args[0])
+			}
+			fmt.Fprintln(c.OutOrStdout(), term.PrintableLines(answer.Value))
+			return nil
+		}),
+	}
+	c.Flags().BoolVar(&direct, "direct", false, "run postmap(1) instead of asking the server")
+	c.Flags().StringVar(&postfixDir, "postfix", "", "with --direct: the `DIRECTORY` of main.cf (default: that of postmap(1))")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Any()})
+	return c
+}

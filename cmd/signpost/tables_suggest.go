@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/doctor/postfix"
+)
+
+func tablesSuggestCommand() *cobra.Command {
+	var relay bool
+	var postfixDir string
+	c := &cobra.Command{
+		Use:   "suggest",
+		Short: "Print the domains.tables that fit Postfix's configuration",
+		Long: "Read Postfix's configuration with postconf(1), and print the lines for /etc/signpost/conf.d/tables.toml: the tables and domains\n" +
+			"of virtual_mailbox_domains, virtual_alias_domains and mydestination, in main.cf and in the -o options of master.cf. Names\n" +
+			"without a dot and the host name are omitted. relay_domains is read only with --relay, because the mail of these domains\n" +
+			"is often sent by another host.",
+		Example: "  signpost tables suggest\n  signpost tables suggest --relay >/etc/signpost/conf.d/tables.toml",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			entries, err := postfix.DomainEntries(c.Context(), postfixDir, relay)
+			if err != nil {
+				return err
+			}
+			return suggestTables(c.OutOrStdout(), entries)
+		},
+	}
+	c.Flags().BoolVar(&relay, "relay", false, "include relay_domains")
+	c.Flags().StringVar(&postfixDir, "postfix", "", "the `DIRECTORY` of main.cf (default: that of postconf(1))")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Any()})
+	return c
+}
+
+// suggestTables writes the TOML text of domains.tables. Domains that main.cf itself names become one table of type inline.
+func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
+	type row struct{ value, from string }
+	var rows []row
+	var inline, inlineFrom, unused []string
+	for _, e := range entries {
+		switch {
+		case e.Text != "":
+			unused = append(unused, fmt.Sprintf("# not usable: %s (%s): %s", e.Text, e.Where, e.Why))
+		case e.Domain != "":
+			if item := e.Domain + "=1"; !slices.Contains(inline, item) {
+				inline = append(inline, item)
+			}
+			if !slices.Contains(inlineFrom, e.Where) {
+				inlineFrom = append(inlineFrom, e.Where)
+			}
+		case !slices.ContainsFunc(rows, func(r row) bool { return r.value == e.Table }):
+			rows = append(rows, row{e.Table, e.Where})
+		}
+	}
+	if len(inline) > 0 {
+		rows = append(rows, row{"inline:{ " + strings.Join(inline, " ") + " }", strings.Join(inlineFrom, ", ")})
+	}
+	if len(rows) == 0 {
+		return errors.New("Postfix's configuration names no domain: virtual_mailbox_domains, virtual_alias_domains and mydestination have only this host")
+	}
+	fmt.Fprintln(w, "[domains]\ntables = [")
+	for _, r := range rows {
+		fmt.Fprintf(w, "    %s, # %s\n", strconv.Quote(r.value), r.from)
+	}
+	fmt.Fprintln(w, "]")
+	for _, line := range unused {
+		fmt.Fprintln(w, line)
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signpost/internal/config"
+)
+
+// suggest prints the tables and domains of Postfix's configuration as TOML that is valid for domains.tables. It omits this host and names
+// without a dot.
+func TestTablesSuggest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs postconf")
+	}
+	if _, err := exec.LookPath("/usr/sbin/postconf"); err != nil {
+		t.Skip("Postfix is not installed")
+	}
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	write("main.cf", `compatibility_level = 3.6
+myhostname = mx.example.org
+mydomain = example.org
+mydestination = $myhostname, localhost.$mydomain, localhost, Example.NET, /etc/postfix/names, !no.example
+virtual_mailbox_domains = proxy:mysql:/etc/postfix/sql/domains.cf, inline:{a.example=1, b.example=2}
+virtual_alias_domains = mysql:/etc/postfix/sql/domains.cf
+relay_domains = relay.example
+`)
+	write("master.cf", "10025 inet n - n - - smtpd -o mydestination=extra.example -o { virtual_alias_domains = pgsql:/x y.example }\n")
+	suggest := func(args ...string) string {
+		t.Helper()
+		var out, complaint bytes.Buffer
+		if code := run(t.Context(), append([]string{"tables", "suggest", "--postfix", dir}, args...), &out, &complaint); code != 0 {
+			t.Fatalf("exit code %d: %s", code, complaint.String())
+		}
+		return out.String()
+	}
+	const main, inMaster = "main.cf: ", "master.cf: 10025/inet -o "
+	want := `[domains]
+tables = [
+    "mysql:/etc/postfix/sql/domains.cf", # ` + main + `virtual_mailbox_domains
+    "inline:{a.example=1, b.example=2}", # ` + main + `virtual_mailbox_domains
+    "pgsql:/x", # ` + inMaster + `virtual_alias_domains
+    "inline:{ y.example=1 example.net=1 extra.example=1 }", # ` + inMaster + `virtual_alias_domains, ` + main + `mydestination, ` + inMaster + `mydestination
+]
+# not usable: /etc/postfix/names (main.cf: mydestination): it is a file with patterns, not a table
+# not usable: !no.example (main.cf: mydestination): it excludes a pattern
+`
+	got := suggest()
+	if got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	conf, err := config.Load(write("signpost.toml", got))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(conf.Domains.Tables) != 4 {
+		t.Errorf("the suggested file has the tables %q", conf.Domains.Tables)
+	}
+	if got := suggest("--relay"); !strings.Contains(got, "relay.example=1") {
+		t.Errorf("--relay: relay_domains is missing:\n%s", got)
+	}
+}

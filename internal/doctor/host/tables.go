@@ -1,0 +1,53 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"signpost/internal/doctor"
+)
+
+// Tables describes domains.tables.
+type Tables struct {
+	Names []string
+	// Ask looks up a key in a table, through the server that the daemon asks. nil: the check is omitted.
+	Ask func(ctx context.Context, table string) error
+	// Unkeyed has the domains of the last 7 days that are in a table and have no key. The journal names them.
+	Unkeyed []string
+}
+
+// tablesGroup is the group of the server that reads the tables: signpost-tables.service.
+const tablesGroup = "postfix"
+
+// tables checks that each table answers, and reports listed domains without a key.
+func (m *machine) tables(ctx context.Context) (found []doctor.Finding) {
+	if len(m.Tables.Names) == 0 {
+		return nil
+	}
+	if m.Tables.Ask != nil {
+		for _, table := range m.Tables.Names {
+			if err := m.Tables.Ask(ctx, table); err != nil {
+				found = append(found, doctor.Finding{Level: doctor.Red, What: "lookups in " + table + " fail", Where: err.Error(),
+					Why: "outbound mail of a domain without a key gets 451 if there is no older answer", Fix: tableFix(table)})
+			}
+		}
+	}
+	for _, name := range m.Tables.Unkeyed {
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: name + " is in a table of domains.tables, but has no key", Where: "journal: messages of the last 7 days with code listed_no_key",
+			Why: "its mail is sent unsigned", Fix: "dkimkey add " + name, Domain: name, Cause: "a listed domain has no key"})
+	}
+	return found
+}
+
+// tableFix returns the command that probably repairs a table. A file of which group postfix cannot read the contents needs other rights.
+func tableFix(table string) string {
+	_, file, _ := strings.Cut(table, ":")
+	if fi, err := os.Stat(file); strings.HasPrefix(file, "/") && err == nil {
+		if p := doctor.PermissionsOf(fi); p.Mode.Perm()&0o004 == 0 && (doctor.GroupName(p.GID) != tablesGroup || p.Mode.Perm()&0o040 == 0) {
+			return fmt.Sprintf("chgrp %s %s && chmod 0640 %[2]s", tablesGroup, doctor.Quote(file))
+		}
+	}
+	return "systemctl restart signpost-tables && signpost tables lookup " + doctor.Quote(table) + " example.org"
+}

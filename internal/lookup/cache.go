@@ -1,0 +1,230 @@
+package lookup
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// CacheOptions are the settings of a Cache.
+type CacheOptions struct {
+	Positive, Negative time.Duration // how long an answer is used without another lookup; default: 60 s
+	Timeout            time.Duration // of a lookup by the source; default: 2 s
+	Log                *slog.Logger
+	Now                func() time.Time // default: time.Now
+}
+
+const (
+	defaultTTL     = time.Minute
+	defaultTimeout = 2 * time.Second
+	// oldWait limits the wait for the source if there is an old answer.
+	oldWait = 250 * time.Millisecond
+	// pause is the time after a failed lookup during which old answers of the table are returned without another lookup.
+	pause = 5 * time.Second
+	// quiet is the minimum time between two log lines about the same table.
+	quiet = time.Minute
+	// maxLookups limits the lookups at the same time. Each may be a process.
+	maxLookups = 16
+	// maxAnswers and maxBytes limit the answers. The least recently used ones are removed first.
+	maxAnswers = 100_000
+	maxBytes   = 32 << 20
+)
+
+// Cache keeps the answers of a source. It returns an old answer, negative ones included, if the source fails or is slow.
+type Cache struct {
+	source  Source
+	options CacheOptions
+	flights singleflight.Group
+	slots   chan struct{}
+
+	mu      sync.Mutex
+	answers map[question]*list.Element // of recent
+	recent  *list.List                 // of *kept; the most recently used one is first
+	bytes   int
+	outages map[string]*outage // by table
+	changed bool               // since the last save
+}
+
+type question struct{ table, key string }
+
+// kept is an answer in the cache.
+type kept struct {
+	question
+	Answer
+	at time.Time // of the lookup
+}
+
+func (k *kept) size() int { return len(k.table) + len(k.key) + len(k.Value) }
+
+// outage describes a table whose last lookup failed.
+type outage struct {
+	since, retry, logged time.Time
+	reason               string
+	over                 bool
+}
+
+// Outage is a table whose last lookup failed.
+type Outage struct {
+	Table, Reason string
+	Since         time.Time
+}
+
+// NewCache returns a Cache for source.
+func NewCache(source Source, o CacheOptions) *Cache {
+	o.Positive, o.Negative = cmp.Or(o.Positive, defaultTTL), cmp.Or(o.Negative, defaultTTL)
+	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Cache{source: source, options: o, slots: make(chan struct{}, maxLookups), answers: map[question]*list.Element{}, recent: list.New(),
+		outages: map[string]*outage{}}
+}
+
+// Lookup implements Source. It returns an error only if there is no answer, not even an old one.
+func (c *Cache) Lookup(ctx context.Context, table, key string) (Answer, error) {
+	if _, err := check(table, key); err != nil {
+		return Answer{}, err
+	}
+	q := question{table, key}
+	old, fresh := c.known(q)
+	if fresh {
+		return old.Answer, nil
+	}
+	wait := ctx
+	if old != nil {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, oldWait)
+		defer cancel()
+	}
+	result := c.flights.DoChan(table+"\x00"+key, func() (any, error) { return c.ask(q) })
+	var err error
+	select {
+	case r := <-result:
+		if r.Err == nil {
+			return r.Val.(Answer), nil
+		}
+		err = r.Err
+	case <-wait.Done(): // the lookup continues, and its answer will be used next time
+		err = wait.Err()
+	}
+	if old != nil {
+		return old.Answer, nil
+	}
+	return Answer{}, failed(table, err)
+}
+
+// known returns the answer to q, or nil. fresh reports whether it is to be used without another lookup.
+func (c *Cache) known(q question) (k *kept, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.answers[q]
+	if e == nil {
+		return nil, false
+	}
+	c.recent.MoveToFront(e)
+	k = e.Value.(*kept)
+	ttl := c.options.Negative
+	if k.Found {
+		ttl = c.options.Positive
+	}
+	now := c.options.Now()
+	// An answer from the future was kept before the clock was set back.
+	if age := now.Sub(k.at); age >= 0 && age < ttl {
+		return k, true
+	}
+	o := c.outages[q.table]
+	return k, o != nil && !o.over && now.Before(o.retry)
+}
+
+// ask asks the source, and keeps the answer.
+func (c *Cache) ask(q question) (Answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.options.Timeout) // independent of the callers, who may leave
+	defer cancel()
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return Answer{}, &Error{Timeout, q.table, "too many lookups are waiting for an answer"}
+	}
+	answer, err := c.source.Lookup(ctx, q.table, q.key)
+	if err != nil {
+		e := failed(q.table, err)
+		c.fail(e)
+		return Answer{}, e
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep(&kept{q, answer, c.options.Now()})
+	c.recover(q.table)
+	return answer, nil
+}
+
+func (c *Cache) keep(k *kept) {
+	c.changed = true
+	if e := c.answers[k.question]; e != nil {
+		c.bytes += k.size() - e.Value.(*kept).size()
+		e.Value = k
+		c.recent.MoveToFront(e)
+	} else {
+		c.bytes += k.size()
+		c.answers[k.question] = c.recent.PushFront(k)
+	}
+	for c.recent.Len() > maxAnswers || c.bytes > maxBytes {
+		last := c.recent.Remove(c.recent.Back()).(*kept)
+		delete(c.answers, last.question)
+		c.bytes -= last.size()
+	}
+}
+
+// fail records that a lookup failed, and logs the first one of an outage.
+func (c *Cache) fail(e *Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.options.Now()
+	o := c.outages[e.Table]
+	if o == nil {
+		o = &outage{over: true}
+		c.outages[e.Table] = o
+	}
+	if o.over {
+		o.over, o.since = false, now
+		if now.Sub(o.logged) >= quiet {
+			o.logged = now
+			c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
+		}
+	}
+	o.retry, o.reason = now.Add(pause), e.Reason
+}
+
+// recover records that a lookup succeeded.
+func (c *Cache) recover(table string) {
+	if o := c.outages[table]; o != nil && !o.over {
+		o.over = true
+		if o.logged.Equal(o.since) {
+			c.options.Log.Info("table lookups succeed again", "table", table, "seconds", int(c.options.Now().Sub(o.since).Seconds()))
+		}
+	}
+}
+
+// Outages returns the tables whose last lookup failed, sorted by name.
+func (c *Cache) Outages() []Outage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []Outage
+	for table, o := range c.outages {
+		if !o.over {
+			all = append(all, Outage{table, o.reason, o.since})
+		}
+	}
+	slices.SortFunc(all, func(a, b Outage) int { return cmp.Compare(a.Table, b.Table) })
+	return all
+}

@@ -1,0 +1,88 @@
+// Package lookup queries Postfix lookup tables through the socketmap protocol (socketmap_table(5)). Server answers queries; it gets the
+// answers from Postmap, which runs postmap(1). Client asks a server. Cache keeps the answers of either, also on disk, so that an outage of
+// a database changes nothing for known keys.
+//
+//	tables := lookup.NewCache(lookup.Postmap{}, lookup.CacheOptions{Log: log})
+//	answer, err := tables.Lookup(ctx, "mysql:/etc/postfix/sql/domains.cf", "example.org")
+package lookup
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// Source answers lookups. Its methods may be called concurrently.
+type Source interface {
+	// Lookup looks up the key in a table, which is named as in main.cf: TYPE:NAME. Errors are of type *Error.
+	Lookup(ctx context.Context, table, key string) (Answer, error)
+}
+
+// Answer is what a table has for a key.
+type Answer struct {
+	Value string
+	Found bool
+}
+
+// Kind states what kind of error a lookup has. The values are the words of socketmap_table(5).
+type Kind string
+
+// The kinds of errors.
+const (
+	Temporary Kind = "TEMP"
+	Timeout   Kind = "TIMEOUT"
+	Permanent Kind = "PERM" // the table or the key is not valid, so a retry has the same result
+)
+
+// Error is a lookup without an answer.
+type Error struct {
+	Kind   Kind
+	Table  string
+	Reason string // one line
+}
+
+func (e *Error) Error() string { return "looking up a key in " + e.Table + ": " + e.Reason }
+
+// failed converts an error of the context or of the network to an *Error.
+func failed(table string, err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case isTimeout(err):
+		return &Error{Timeout, table, "no answer within the time limit"}
+	}
+	return &Error{Temporary, table, err.Error()}
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+const (
+	maxTable = 4 << 10 // bytes; an inline: or pipemap: table has its contents in the name
+	maxKey   = 2 << 10 // bytes; line_length_limit of Postfix is 2048
+)
+
+// check returns an error if the table or the key cannot be looked up. proxy: is removed from the table, because only Postfix's own
+// processes can connect to proxymap(8).
+func check(table, key string) (string, error) {
+	name := strings.TrimPrefix(table, "proxy:")
+	kind, _, ok := strings.Cut(name, ":")
+	switch {
+	case !ok || kind == "" || strings.ContainsAny(kind, " \t/{"):
+		return "", &Error{Permanent, table, "the table must have the form TYPE:NAME"}
+	case len(name) > maxTable:
+		return "", &Error{Permanent, table[:40] + "...", "the name of the table is too long"}
+	case strings.ContainsAny(name, "\x00\r\n"):
+		return "", &Error{Permanent, kind + ":", "the name of the table contains a control character"}
+	case key == "":
+		return "", &Error{Permanent, table, "the key is empty"}
+	case len(key) > maxKey:
+		return "", &Error{Permanent, table, "the key is too long"}
+	case strings.ContainsAny(key, "\x00\r\n"):
+		return "", &Error{Permanent, table, "the key contains a control character"}
+	}
+	return name, nil
+}

@@ -1,0 +1,147 @@
+package lookup
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// mariaDB is a server in a private directory, without a TCP port.
+type mariaDB struct {
+	t      *testing.T
+	dir    string
+	socket string
+	server *exec.Cmd
+}
+
+func startMariaDB(t *testing.T) *mariaDB {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mariadb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := &mariaDB{t: t, dir: dir, socket: filepath.Join(dir, "s")}
+	t.Cleanup(func() {
+		db.stop()
+		os.RemoveAll(dir)
+	})
+	install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+dir+"/data", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	db.start()
+	return db
+}
+
+func (db *mariaDB) start() {
+	db.t.Helper()
+	db.server = exec.Command("mariadbd", "--no-defaults", "--datadir="+db.dir+"/data", "--socket="+db.socket, "--skip-networking", "--user=root",
+		"--pid-file="+db.dir+"/pid", "--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0")
+	log := &bytes.Buffer{}
+	db.server.Stderr = log
+	if err := db.server.Start(); err != nil {
+		db.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if exec.Command("mariadb", "--no-defaults", "--socket="+db.socket, "-uroot", "-e", "SELECT 1").Run() == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			db.t.Fatalf("mariadbd does not answer:\n%s", log)
+		}
+	}
+}
+
+func (db *mariaDB) stop() {
+	if db.server != nil {
+		_ = db.server.Process.Kill()
+		_ = db.server.Wait()
+		db.server = nil
+	}
+}
+
+func (db *mariaDB) run(sql string) {
+	db.t.Helper()
+	if out, err := exec.Command("mariadb", "--no-defaults", "--socket="+db.socket, "-uroot", "-e", sql).CombinedOutput(); err != nil {
+		db.t.Fatalf("%s: %v\n%s", sql, err, out)
+	}
+}
+
+// table writes a .cf file, as in mysql_table(5), and returns the table.
+func (db *mariaDB) table(name, password, query string) string {
+	db.t.Helper()
+	file := filepath.Join(db.dir, name+".cf")
+	text := "hosts = unix:" + db.socket + "\nuser = postfix\npassword = " + password + "\ndbname = mail\nquery = " + query + "\n"
+	if err := os.WriteFile(file, []byte(text), 0o640); err != nil {
+		db.t.Fatal(err)
+	}
+	return "mysql:" + file
+}
+
+// Domains in MariaDB are found through Debian's postfix-mysql. With each fault of the database, known answers are given, in time, and a key
+// without an answer is an error.
+func TestMariaDB(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts MariaDB")
+	}
+	db := startMariaDB(t)
+	db.run("CREATE DATABASE mail; CREATE TABLE mail.domain (name VARCHAR(255), value LONGTEXT); CREATE USER postfix@localhost IDENTIFIED BY 'secret'; GRANT SELECT ON mail.* TO postfix@localhost;" +
+		"INSERT INTO mail.domain VALUES ('a.example','1'), ('null.example',NULL), ('long.example',REPEAT('x',1000000)), ('percent%s','1'), ('quote\\'\"','1'), ('umlaut.example',CONVERT(_utf8'Zürich' USING latin1))")
+	const byName = "SELECT value FROM domain WHERE name = '%s'"
+	domains := db.table("domains", "secret", byName)
+	config := t.TempDir()
+	if err := os.WriteFile(filepath.Join(config, "main.cf"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	clock := time.Now()
+	const limit = 5 * time.Second // more than the default, because a busy machine needs seconds to start postmap for the first time
+	cache := NewCache(Postmap{ConfigDir: config}, CacheOptions{Timeout: limit, Now: func() time.Time { return clock }})
+	expect := func(what, table, key string, want Answer, wantErr Kind, most time.Duration) {
+		t.Helper()
+		begin := time.Now()
+		got, err := cache.Lookup(t.Context(), table, key)
+		if got != want || kindOf(err) != wantErr {
+			t.Errorf("%s: %q: %.50v, error %v; want %v, %q", what, key, got, err, want, wantErr)
+		}
+		if took := time.Since(begin); took > most {
+			t.Errorf("%s: %q took %v, want at most %v", what, key, took, most)
+		}
+	}
+	yes, no := Answer{"1", true}, Answer{}
+	const inTime = limit + killDelay + time.Second
+	expect("normal", domains, "a.example", yes, "", inTime)
+	expect("normal", domains, "b.example", no, "", inTime)
+	expect("NULL", domains, "null.example", no, "", inTime)
+	expect("1 MB", domains, "long.example", no, Permanent, inTime)
+	expect("%", domains, "percent%s", yes, "", inTime)
+	expect("quotes", domains, "quote'\"", yes, "", inTime)
+	expect("injection", domains, "x' OR 'a'='a", no, "", inTime)
+	expect("another charset", domains, "umlaut.example", Answer{"Zürich", true}, "", inTime)
+
+	again := func(what string, kind Kind) {
+		t.Helper()
+		clock = clock.Add(2 * time.Minute)
+		expect(what, domains, "a.example", yes, "", oldWait+time.Second)
+		expect(what, domains, "b.example", no, "", oldWait+time.Second)
+		expect(what, domains, what+".example", no, kind, inTime)
+	}
+	db.table("domains", "wrong", byName)
+	again("password", Temporary)
+	db.table("domains", "secret", "SELECT value FROM domain WHERE name = '%s' AND SLEEP(30) = 0")
+	db.run("INSERT INTO mail.domain VALUES ('slow.example','1')")
+	again("slow", Timeout)
+	db.table("domains", "secret", "SELECT value FROM gone WHERE name = '%s'")
+	again("gone", Temporary)
+	db.table("domains", "secret", byName)
+	db.run("SET GLOBAL read_only = 1")
+	again("readonly", "")
+	db.stop()
+	again("stopped", Temporary)
+	db.start()
+	db.run("INSERT INTO mail.domain VALUES ('c.example','1')")
+	clock = clock.Add(2 * time.Minute)
+	expect("back", domains, "c.example", yes, "", inTime)
+}

@@ -1,0 +1,99 @@
+package lookup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Postmap looks up keys with postmap(1), so it knows each table type of the installed Postfix. It runs one process for each lookup.
+type Postmap struct {
+	Program   string // default: postmap
+	ConfigDir string // of Postfix; default: that of postmap
+}
+
+// killDelay limits the wait for the output of a process that was killed.
+const killDelay = time.Second
+
+// Lookup implements Source. It kills postmap when ctx ends.
+func (p Postmap) Lookup(ctx context.Context, table, key string) (Answer, error) {
+	name, err := check(table, key)
+	if err != nil {
+		return Answer{}, err
+	}
+	if key == "-" { // postmap would read keys from its standard input
+		return Answer{}, nil
+	}
+	args := []string{"-q", key, name}
+	if p.ConfigDir != "" {
+		args = append([]string{"-c", p.ConfigDir}, args...)
+	}
+	program := p.Program
+	if program == "" {
+		program = "postmap"
+	}
+	// postmap is in a directory that may be missing in PATH.
+	for _, dir := range []string{"/usr/sbin/", "/usr/local/sbin/"} {
+		if _, err := exec.LookPath(program); err == nil || strings.Contains(program, "/") {
+			break
+		}
+		if _, err := exec.LookPath(dir + program); err == nil {
+			program = dir + program
+		}
+	}
+	c := exec.CommandContext(ctx, program, args...)
+	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	if dir := os.Getenv("MAIL_CONFIG"); dir != "" {
+		c.Env = append(c.Env, "MAIL_CONFIG="+dir)
+	}
+	c.WaitDelay = killDelay
+	out, log := limited{limit: maxReply + 1}, limited{limit: 4 << 10}
+	c.Stdout, c.Stderr = &out, &log
+	err = c.Run()
+	if ctx.Err() != nil {
+		return Answer{}, failed(table, ctx.Err())
+	}
+	var exit *exec.ExitError
+	switch message := fatal(log.String()); {
+	case message != "":
+		return Answer{}, &Error{Temporary, table, message}
+	case errors.As(err, &exit) && exit.ExitCode() == 1 && out.Len() == 0:
+		return Answer{}, nil // postmap(1): "1 if no requested information was found"
+	case err != nil:
+		return Answer{}, &Error{Temporary, table, oneLine("postmap: " + err.Error())}
+	case out.Len() > maxReply:
+		return Answer{}, &Error{Permanent, table, "the value is longer than 100000 bytes, the limit of socketmap_table(5)"}
+	}
+	return Answer{strings.TrimSuffix(out.String(), "\n"), true}, nil
+}
+
+// fatal returns the message of postmap that made it stop, or "". postmap also exits with 1 after such a message. Only the marks of
+// severity that Postfix's msg(3) writes are read. Warnings do not count, because another server of the same table may have answered.
+func fatal(log string) string {
+	for line := range strings.Lines(log) {
+		for _, mark := range []string{": fatal: ", ": panic: "} {
+			if _, message, ok := strings.Cut(line, mark); ok {
+				return oneLine(message)
+			}
+		}
+	}
+	return ""
+}
+
+// limited is a buffer that keeps the first limit bytes and discards the rest.
+type limited struct {
+	bytes.Buffer
+	limit int
+}
+
+var _ io.Writer = (*limited)(nil)
+
+func (l *limited) Write(p []byte) (int, error) {
+	l.Buffer.Write(p[:min(len(p), max(0, l.limit-l.Len()))])
+	return len(p), nil
+}

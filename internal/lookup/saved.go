@@ -1,0 +1,128 @@
+package lookup
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"signpost/internal/durable"
+)
+
+const (
+	saveEvery   = time.Minute
+	maxSaved    = 4 * maxBytes // bytes of the file; a byte may need four bytes, which is rare
+	savedMode   = 0o600        // answers may contain addresses
+	savedPrefix = "signpost tables 1\n"
+	// savedLine has the Unix time in seconds, whether the key was found, and the table, key and value in the syntax of Go, which keeps
+	// bytes that are not UTF-8. The least recently used answer is first.
+	savedLine = "%d %t %q %q %q\n"
+)
+
+// Load reads the answers that Save wrote to the file at path. A line that cannot be read is skipped and counted in the log.
+func (c *Cache) Load(path string) error {
+	dir, err := durable.OpenDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	data, err := durable.Read(dir, filepath.Base(path), maxSaved)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the saved answers: %w", durable.PathError(path, err))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rest, ok := bytes.CutPrefix(data, []byte(savedPrefix))
+	if !ok {
+		c.options.Log.Warn("the saved answers of tables are not used: the file has another format", "file", path)
+		return nil
+	}
+	wrong := 0
+	lines := bufio.NewScanner(bytes.NewReader(rest))
+	lines.Buffer(nil, maxSaved)
+	for lines.Scan() {
+		var k kept
+		var at int64
+		if _, err := fmt.Sscanf(lines.Text()+"\n", savedLine, &at, &k.Found, &k.table, &k.key, &k.Value); err != nil {
+			wrong++
+			continue
+		}
+		k.at = time.Unix(at, 0)
+		c.keep(&k)
+	}
+	if wrong > 0 {
+		c.options.Log.Warn("saved answers of tables are damaged", "file", path, "lines", wrong)
+	}
+	c.changed = false
+	return nil
+}
+
+// Save writes all answers to the file at path, if an answer has changed since the last call.
+func (c *Cache) Save(path string) error {
+	data, changed := c.export()
+	if !changed {
+		return nil
+	}
+	err := func() error {
+		dir, err := durable.OpenDir(filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		return durable.Write(dir, filepath.Base(path), data, savedMode, func(*os.File) error { return nil })
+	}()
+	if err != nil {
+		c.mu.Lock()
+		c.changed = true
+		c.mu.Unlock()
+		return fmt.Errorf("saving the answers of tables: %w", durable.PathError(path, err))
+	}
+	return nil
+}
+
+func (c *Cache) export() (data []byte, changed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.changed {
+		return nil, false
+	}
+	c.changed = false
+	var b bytes.Buffer
+	b.WriteString(savedPrefix)
+	for e := c.recent.Back(); e != nil; e = e.Prev() {
+		k := e.Value.(*kept)
+		fmt.Fprintf(&b, savedLine, k.at.Unix(), k.Found, k.table, k.key, k.Value)
+	}
+	return b.Bytes(), true
+}
+
+// KeepSaved calls Save every minute until ctx ends, and then once more.
+func (c *Cache) KeepSaved(ctx context.Context, path string) {
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	failing := false
+	save := func() {
+		err := c.Save(path)
+		if err != nil && !failing {
+			c.options.Log.Error("answers of tables are not saved, an outage after a restart would affect mail", "error", err)
+		}
+		failing = err != nil
+	}
+	for {
+		select {
+		case <-tick.C:
+			save()
+		case <-ctx.Done():
+			save()
+			return
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package lookup
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server is a socketmap server. It answers for each table that its source knows.
+type Server struct {
+	Source  Source
+	Timeout time.Duration // of a lookup
+	Log     *slog.Logger
+}
+
+const (
+	maxConnections = 200
+	writeTimeout   = 10 * time.Second
+)
+
+// Serve answers the clients of ln until ctx ends. Then it closes ln and the connections, and returns nil. It returns the error if ln fails.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	slots := make(chan struct{}, maxConnections)
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			var temporary interface{ Temporary() bool }
+			if errors.As(err, &temporary) && temporary.Temporary() { // no file descriptors
+				s.Log.Error("accepting a connection failed, retrying", "error", err)
+				time.Sleep(100 * time.Millisecond)
+				continue
+			}
+			return err
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			s.Log.Warn("too many connections of table clients, closing one", "limit", maxConnections)
+			c.Close()
+			continue
+		}
+		clients.Go(func() {
+			defer func() { <-slots }()
+			defer c.Close()
+			defer context.AfterFunc(ctx, func() { c.Close() })()
+			if err := s.answer(ctx, c); err != nil && ctx.Err() == nil {
+				s.Log.Warn("a connection of a table client ended", "error", err)
+			}
+		})
+	}
+}
+
+// answer answers the requests of one client, one after the other.
+func (s *Server) answer(ctx context.Context, c net.Conn) error {
+	in := bufio.NewReader(c)
+	for {
+		request, err := readNetstring(in, maxRequest)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.SetWriteDeadline(time.Now().Add(s.Timeout + writeTimeout)); err != nil {
+			return err
+		}
+		if _, err := c.Write(netstring(s.reply(ctx, request))); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Server) reply(ctx context.Context, request string) string {
+	name, key, ok := splitRequest(request)
+	if !ok {
+		return reply(Answer{}, &Error{Permanent, "", "the request must have the form NAME KEY"})
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	answer, err := s.Source.Lookup(ctx, tableOf(name), key)
+	if err == nil && len("OK ")+len(answer.Value) > maxReply {
+		err = &Error{Permanent, name, "the value is longer than the protocol permits"}
+	}
+	return reply(answer, err)
+}
