@@ -11,10 +11,11 @@
 # make man    writes the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make release  builds bin/release: archives and packages for all supported systems, an SBOM of each, and SHA256SUMS; docs/release.md
+# make image  builds the container images bin/release/signpost-VERSION-image-ARCH.tar, for amd64 and arm64
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
 # make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
-# make matrix  the long checks: make bare and make machine on each supported Debian, and simulated years of dkimkey; hours, as root
+# make matrix  the long checks: make bare and make machine on each supported Debian, the container image, and simulated years of dkimkey; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
 # make cross  builds bin/OS-ARCH/ for the other supported systems
 
@@ -23,7 +24,7 @@ PREFIX = /usr/local
 # users.
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image
 
 build: go
 	scripts/build bin
@@ -38,6 +39,10 @@ man: build
 deb: go
 	@rm -f bin/signpost_*.deb
 	@scripts/deb bin
+
+image: go
+	@GOARCH=amd64 scripts/image bin/release
+	@GOARCH=arm64 scripts/image bin/release
 
 install: build
 	@scripts/stage bin bin/stage

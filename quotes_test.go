@@ -97,7 +97,7 @@ func TestQuotedMessagesExist(t *testing.T) {
 		"mailing list: 30 failing messages of 7 organizations on 30 days; 20 proved genuine",
 		"a line of 2000 bytes in the body: Postfix breaks lines over 998 bytes when it sends the message, which breaks the signature",
 		"same: spf dkim; dmarc a.b.example.com: fail (no aligned identifier passed; Organizational Domain b.example.com) here, pass there"}
-	commands := []string{"signpost", "dkimkey", "greyskip", "systemctl", "dpkg", "ulimit", "exec", "runuser", "rspamadm"}
+	commands := []string{"signpost", "dkimkey", "greyskip", "systemctl", "dpkg", "ulimit", "exec", "runuser", "rspamadm", "podman", "podman-compose", "docker"}
 	prose := regexp.MustCompile(`^[a-z][\w,;:()'.-]*( [\w,;:()'.-]+){2,}$`)
 	key := regexp.MustCompile(`^[a-z_.]+: `)
 	source := literals(t)

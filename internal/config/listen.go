@@ -52,7 +52,7 @@ func listeners(c *Config, v any) error {
 			return Listener{}, fmt.Errorf("%q is listed twice", s)
 		}
 		seen[s] = true
-		l, err := listener(s)
+		l, err := ParseListener(s)
 		r, given := own[s]
 		switch {
 		case err != nil:

@@ -149,7 +149,8 @@ func formatDuration(d time.Duration) string {
 // maxSocketPath is the maximum length of a unix socket's path in bytes (sun_path without its final NUL; FreeBSD has 103).
 const maxSocketPath = 103
 
-func listener(s string) (Listener, error) {
+// ParseListener parses the address of a socket: unix:/PATH or inet:HOST:PORT.
+func ParseListener(s string) (Listener, error) {
 	kind, rest, _ := strings.Cut(s, ":")
 	switch kind {
 	case "unix":
