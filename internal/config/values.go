@@ -266,7 +266,7 @@ func tableServer(to *Listener, v any) error {
 	var s string
 	err := text(&s, v)
 	if err == nil {
-		*to, err = listener(s)
+		*to, err = ParseListener(s)
 	}
 	return err
 }
