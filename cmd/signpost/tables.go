@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,17 @@ func tablesCommand(load func() (*config.Config, error)) *cobra.Command {
 	}
 	c.AddCommand(tablesServeCommand(load), tablesLookupCommand(load), tablesSuggestCommand())
 	return c
+}
+
+// postfixDirectory returns an error if dir is not empty and has no main.cf.
+func postfixDirectory(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "main.cf")); err != nil || !fi.Mode().IsRegular() {
+		return cli.Usage(fmt.Errorf("--postfix: %s has no main.cf", dir))
+	}
+	return nil
 }
 
 func tablesServeCommand(load func() (*config.Config, error)) *cobra.Command {
@@ -55,6 +67,9 @@ func tablesServeCommand(load func() (*config.Config, error)) *cobra.Command {
 const tablesMode = 0o660
 
 func serveTables(ctx context.Context, conf *config.Config, postfixDir, answers string, stderr io.Writer) error {
+	if err := postfixDirectory(postfixDir); err != nil {
+		return err
+	}
 	var level slog.LevelVar
 	log, err := setup.Logger(conf.Log, &level, stderr)
 	if err != nil {
@@ -103,6 +118,9 @@ func tablesLookupCommand(load func() (*config.Config, error)) *cobra.Command {
 			ctx, cancel := context.WithTimeout(c.Context(), conf.Domains.Timeout)
 			defer cancel()
 			source := setup.TableServers(conf)
+			if err := postfixDirectory(postfixDir); err != nil {
+				return err
+			}
 			if direct {
 				source = lookup.Postmap{ConfigDir: postfixDir}
 			}

@@ -27,6 +27,9 @@ func tablesSuggestCommand() *cobra.Command {
 		Example: "  signpost tables suggest\n  signpost tables suggest --relay >/etc/signpost/conf.d/tables.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := postfixDirectory(postfixDir); err != nil {
+				return err
+			}
 			entries, err := postfix.DomainEntries(c.Context(), postfixDir, relay)
 			if err != nil {
 				return err
