@@ -10,7 +10,8 @@
 # make man    writes the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
-# make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
+# make machine  tests with the Postfix of Debian 12, or SUITE=trixie: the tests of mail and of doctor, and the steps of README.md on an
+#             emulated machine with systemd; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
 # make matrix  the long checks: make bare and make machine on each supported Debian, and simulated years of dkimkey; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
