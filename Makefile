@@ -13,7 +13,8 @@
 # make release  builds bin/release: archives and packages for all supported systems, an SBOM of each, and SHA256SUMS; docs/release.md
 # make image  builds the container images bin/release/signpost-VERSION-image-ARCH.tar, for amd64 and arm64
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
-# make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
+# make machine  tests with the Postfix of Debian 12, or SUITE=trixie: the tests of mail and of doctor, and the steps of README.md on an
+#             emulated machine with systemd; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
 # make matrix  the long checks: make bare and make machine on each supported Debian, the container image, and simulated years of dkimkey; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md

@@ -232,6 +232,27 @@ func TestKeysOfTheMoveExist(t *testing.T) {
 	}
 }
 
+// The types hash and btree need Berkeley DB, and the others are in separate packages of some systems.
+func TestExamplesNeedNoDatabase(t *testing.T) {
+	table := regexp.MustCompile(`\b(hash|btree|lmdb|cdb|pcre):[/$]`)
+	for _, pattern := range []string{"README.md", "docs/*.md", "dist/*", "dist/*/*"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			if info, err := os.Stat(file); err != nil || info.IsDir() {
+				continue
+			}
+			for line := range strings.Lines(read(t, file)) {
+				if table.MatchString(line) {
+					t.Errorf("%s: an example has a table that some Postfix cannot open: %s", file, line)
+				}
+			}
+		}
+	}
+}
+
 // The numbers of cases in docs/conformance.md are those of testdata. The command "make test" compares the other numbers.
 func TestConformanceCounts(t *testing.T) {
 	page := read(t, "docs/conformance.md")
