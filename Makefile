@@ -1,6 +1,7 @@
 # make test   all checks of CI: installs the tools, builds, vets, and tests with a real Postfix
 # make short  runs the tests that need only Go: no server, no root; a minute
 # make demo   sends mail through a private Postfix, and shows how it is signed and verified
+# make race   runs all tests with the race detector, which make test uses only where goroutines run
 # make fuzz   runs each fuzz target for ten minutes, or FUZZTIME=1m
 # make vuln   looks for known vulnerabilities in the code that the programs call; it queries vuln.go.dev, or VULNDB=URL
 # make bench  compares the speed with OpenDKIM, OpenDMARC, rspamd and dkimpy-milter, and with the journal disabled; a part of it:
@@ -16,7 +17,8 @@
 # make machine  tests with the Postfix of Debian 12, or SUITE=trixie: the tests of mail and of doctor, and the steps of README.md on an
 #             emulated machine with systemd; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
-# make matrix  the long checks: make bare and make machine on each supported Debian, the container image, and simulated years of dkimkey; hours, as root
+# make matrix  the long checks: make bare and make machine on each supported Debian, the release, the container image, simulated years of
+#             dkimkey, make race; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
 # make cross  builds bin/OS-ARCH/ for the other supported systems
 
@@ -25,7 +27,16 @@ PREFIX = /usr/local
 # users.
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image
+# make test runs the race detector for the packages that start goroutines (layout_test.go): for all tests of CONCURRENT, and for the tests of
+# PARTLY that do things at the same time.
+CONCURRENT = $(addprefix ./,milter keys internal/allowlist internal/daemon internal/dns internal/doctor/domain internal/e2e internal/filter internal/lookup internal/metrics internal/monitor internal/top internal/web)
+PARTLY = $(addprefix ./,cmd/dkimkey cmd/signpost internal/journal)
+AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice|ContextEnds|Follow|HostileConnections|TestMetrics|TestHealth|TestKept$$|TestHeld|TestBroken|DiskFull|CausesOfLoss
+# SQLite, which is C translated to Go, and the arithmetic of RSA are several times slower with the race detector, and are not what the
+# detector is to check.
+RACE = -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='crypto/internal/fips140/bigmod=-race=false'
+
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image race
 
 build: go
 	scripts/build bin
@@ -66,6 +77,9 @@ bare:
 matrix:
 	scripts/matrix
 
+race: setup
+	go test $(RACE) -timeout 1h -parallel 8 ./...
+
 short: go
 	go test -short ./...
 
@@ -78,13 +92,14 @@ test: setup build
 	GOOS=freebsd go build -gcflags='all=-N -l' ./...
 	GOOS=freebsd go vet -gcflags='all=-N -l' ./...
 	@# bench is a separate module; staticcheck is a tool of the main one.
-	staticcheck=$$(go tool -n staticcheck) && cd bench && go vet ./... && GOOS=freebsd go vet ./... && $$staticcheck ./... && go test -race ./...
+	staticcheck=$$(go tool -n staticcheck) && cd bench && export CGO_ENABLED=0 GOFLAGS=-trimpath && go vet ./... && $$staticcheck ./... && \
+		GOOS=freebsd go vet -gcflags='all=-N -l' ./... && CGO_ENABLED=1 GOFLAGS= go test $(RACE) -vet=off ./...
 	@rm -rf bin/conformance
-	@# SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.
-	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test -race -timeout 30m -gcflags='modernc.org/sqlite/lib=-race=false' -parallel 8 ./...
-	@# 100,000 SPF checks by a second evaluator, and thousands of large messages. With the race detector they would take minutes and are
-	@# skipped.
-	CGO_ENABLED=0 go test -trimpath -run 'TestAnswersAreVerdicts|TestCostOfMessage|TestFlood|TestBound$$|TestForgetCopies' ./internal/spfset ./internal/journal
+	@# The race detector makes tests several times slower. make race runs it for all tests.
+	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test $(RACE) -vet=off -timeout 30m -parallel 8 $(CONCURRENT)
+	go test $(RACE) -vet=off -timeout 30m -parallel 8 -run '$(AT_ONCE)' $(PARTLY)
+	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" CGO_ENABLED=0 go test -trimpath -vet=off -timeout 30m -parallel 8 \
+		$$(go list ./... | grep -vxF "$$(go list $(CONCURRENT))")
 	@scripts/conformance check
 	@test "$$(id -u)" -eq 0 || echo "make test: the tests that need root were skipped"
 

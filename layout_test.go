@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,6 +156,61 @@ func TestDaemonHasNoDatabaseDriver(t *testing.T) {
 				t.Errorf("the daemon depends on %s", path)
 			}
 		}
+	}
+}
+
+// TestConcurrentPackages checks that "make test" tests each package that starts goroutines with the race detector, and that each name of a
+// test in the Makefile still exists. The packages internal/test* are used by tests only.
+func TestConcurrentPackages(t *testing.T) {
+	variables := map[string]string{}
+	for line := range strings.Lines(read(t, "Makefile")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " = ")
+		variables[name] = strings.TrimSuffix(strings.TrimPrefix(value, "$(addprefix ./,"), ")")
+	}
+	partly := strings.Fields(variables["PARTLY"])
+	names := append(strings.Fields(variables["CONCURRENT"]), partly...)
+	var tests strings.Builder
+	for _, dir := range partly {
+		files, err := filepath.Glob(dir + "/*_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			tests.WriteString(read(t, file))
+		}
+	}
+	for name := range strings.SplitSeq(strings.ReplaceAll(variables["AT_ONCE"], "$$", `\b`), "|") {
+		if !regexp.MustCompile(`(?m)^func \w*` + name).MatchString(tests.String()) {
+			t.Errorf("no test has the name %s, which is in AT_ONCE in the Makefile", name)
+		}
+	}
+	err := filepath.WalkDir(".", func(file string, _ fs.DirEntry, err error) error {
+		name := filepath.Dir(file)
+		if err != nil || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") ||
+			strings.HasPrefix(name, "internal/test") || name == "bench" || slices.Contains(names, name) {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			starts := false
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				starts = true
+			case *ast.SelectorExpr:
+				starts = n.Sel.Name == "Go"
+			}
+			if starts {
+				t.Errorf("%s starts goroutines: add %s to CONCURRENT in the Makefile", file, name)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

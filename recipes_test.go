@@ -154,8 +154,9 @@ func (c *code) used(name string, in func(file string) bool) bool {
 // checkTypes reads the packages of this module. It reads their imports from the compiler's cache.
 func checkTypes(t *testing.T) *code {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-export", "-deps", "-f", `{{.ImportPath}};{{.Export}};{{join .GoFiles " "}}`, "./...")
-	cmd.Stderr = os.Stderr // compile errors
+	cmd := exec.Command("go", "list", "-trimpath", "-export", "-deps", "-f", `{{.ImportPath}};{{.Export}};{{join .GoFiles " "}}`, "./...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // like -trimpath, as in make build, so that cached packages are reused
+	cmd.Stderr = os.Stderr                          // compile errors
 	list, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: the packages do not compile, see above", err)

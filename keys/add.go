@@ -32,7 +32,7 @@ func (r *Rotator) Add(ctx context.Context, o AddOptions, begin func(algorithm st
 	rules := r.Rules(o.Domain)
 	for _, algorithm := range o.Algorithms {
 		begin(algorithm)
-		m, isNew, err := r.addOne(rules, Options{Domain: o.Domain, Selector: o.Selector, Algorithm: algorithm, Bits: o.Bits, Publish: rules.Method, Random: r.Random}, o.Unsafe)
+		m, isNew, err := r.addOne(rules, Options{Domain: o.Domain, Selector: o.Selector, Algorithm: algorithm, Bits: o.Bits, Publish: rules.Method, NewRSA: r.NewRSA}, o.Unsafe)
 		if err != nil {
 			return all, err
 		}

@@ -3,11 +3,11 @@ package keys
 import (
 	"crypto"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -18,12 +18,12 @@ import (
 // Options describe the key that Create makes.
 type Options struct {
 	Domain    string
-	Selector  string // empty: a dated one
-	Algorithm string // "rsa" or "ed25519"
-	Bits      int    // rsa: 2048, 3072 or 4096
-	Publish   string // publish.method, for the metadata
-	Random    io.Reader
-	Ring      bool // the selector may be the former selector of a removed key
+	Selector  string                                  // empty: a dated one
+	Algorithm string                                  // "rsa" or "ed25519"
+	Bits      int                                     // rsa: 2048, 3072 or 4096
+	Publish   string                                  // publish.method, for the metadata
+	NewRSA    func(bits int) (*rsa.PrivateKey, error) // rsa: NewRSA, except in tests
+	Ring      bool                                    // the selector may be the former selector of a removed key
 }
 
 // Create creates a key, writes it and returns its metadata. The key does not sign yet. The caller holds the lock.
@@ -90,15 +90,18 @@ func (s Store) checkSelector(domain, selector string, ring bool) (oldTTL Span, e
 	return oldTTL, nil
 }
 
+// NewRSA returns a new RSA key.
+func NewRSA(bits int) (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, bits) }
+
 func generate(o Options) (crypto.Signer, error) {
 	switch o.Algorithm {
 	case "rsa":
 		if !slices.Contains([]int{2048, 3072, 4096}, o.Bits) {
 			return nil, fmt.Errorf("RSA keys of %d bits are not supported: 2048, 3072 and 4096 are allowed", o.Bits)
 		}
-		return rsa.GenerateKey(o.Random, o.Bits)
+		return o.NewRSA(o.Bits)
 	case "ed25519":
-		_, key, err := ed25519.GenerateKey(o.Random)
+		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
 	}
 	return nil, fmt.Errorf("unknown algorithm %q: rsa and ed25519 are allowed", o.Algorithm)

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"crypto/rand"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -103,7 +102,7 @@ func TestSelectorsOfRemovedDomain(t *testing.T) {
 	if second := create(t, s, "example.org", "ed25519"); second.Selector == first.Selector {
 		t.Errorf("%s is used again", first.Selector)
 	}
-	o := Options{Domain: "example.org", Selector: first.Selector, Algorithm: "ed25519", Publish: "manual", Random: rand.Reader}
+	o := Options{Domain: "example.org", Selector: first.Selector, Algorithm: "ed25519", Publish: "manual"}
 	if _, err := s.Create(o); err == nil || !strings.Contains(err.Error(), "was removed on 2026-11-24") {
 		t.Errorf("the selector of a removed domain was used again: %v", err)
 	}
@@ -120,7 +119,7 @@ func TestSelectorsOfRemovedDomain(t *testing.T) {
 		t.Errorf("the ring returns %q after two weeks, want %s", got, first.Selector)
 	}
 	// The record of this key was never published, so its selector can be used again.
-	o = Options{Domain: "example.net", Selector: "new", Algorithm: "ed25519", Publish: "rfc2136", Random: rand.Reader}
+	o = Options{Domain: "example.net", Selector: "new", Algorithm: "ed25519", Publish: "rfc2136"}
 	for range 2 {
 		if _, err := s.Create(o); err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"bytes"
-	"crypto/rand"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -30,7 +29,7 @@ func newStore(t *testing.T) Store {
 
 func create(t *testing.T, s Store, domain, algorithm string) *Metadata {
 	t.Helper()
-	l, err := s.Create(Options{Domain: domain, Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
+	l, err := s.Create(Options{Domain: domain, Algorithm: algorithm, Bits: 2048, Publish: "manual", NewRSA: NewRSA})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +94,7 @@ func TestSigning(t *testing.T) {
 func TestSelectorTaken(t *testing.T) {
 	s := newStore(t)
 	l := create(t, s, "example.org", "rsa")
-	if _, err := s.Create(Options{Domain: "example.org", Selector: l.Selector, Algorithm: "rsa", Bits: 2048, Random: rand.Reader}); err == nil || !strings.Contains(err.Error(), "taken") {
+	if _, err := s.Create(Options{Domain: "example.org", Selector: l.Selector, Algorithm: "rsa", Bits: 2048, NewRSA: NewRSA}); err == nil || !strings.Contains(err.Error(), "taken") {
 		t.Error(err)
 	}
 	if err := os.Remove(s.pemPath("example.org", l.Selector)); err != nil {
@@ -104,7 +103,7 @@ func TestSelectorTaken(t *testing.T) {
 	if again := create(t, s, "example.org", "rsa"); again.Selector == l.Selector {
 		t.Error("the selector of a deleted key was used again")
 	}
-	if _, err := s.Create(Options{Domain: "example.org", Algorithm: "rsa", Bits: 1024, Random: rand.Reader}); err == nil {
+	if _, err := s.Create(Options{Domain: "example.org", Algorithm: "rsa", Bits: 1024, NewRSA: NewRSA}); err == nil {
 		t.Error("1024 bits were accepted")
 	}
 }

@@ -3,7 +3,6 @@ package keys
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
@@ -81,7 +80,7 @@ func TestReloadDuringRemove(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			metadata, err := s.Create(Options{Domain: domain, Algorithm: "ed25519", Publish: "manual", Random: rand.Reader})
+			metadata, err := s.Create(Options{Domain: domain, Algorithm: "ed25519", Publish: "manual"})
 			if err == nil {
 				_, err = s.Activate(domain, metadata.Selector)
 			}

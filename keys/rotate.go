@@ -3,9 +3,9 @@ package keys
 import (
 	"context"
 	"crypto"
+	"crypto/rsa"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
 	"time"
@@ -17,7 +17,7 @@ type Rotator struct {
 	Rules     func(domain string) Rules
 	Publisher func(domain string) (Publisher, error) // not called if publish.method is manual
 	Checker   *Checker
-	Random    io.Reader
+	NewRSA    func(bits int) (*rsa.PrivateKey, error)
 	// Done is called for each completed step. Needs is called for each action that the operator must take. The metadata may be nil.
 	Done  func(domain, what string)
 	Needs func(domain, what string, l *Metadata)
@@ -216,7 +216,7 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 }
 
 func (r *Rotator) create(domain, algorithm string, rules Rules, keys []*Key) error {
-	o := Options{Domain: domain, Algorithm: algorithm, Bits: rules.Bits, Publish: rules.Method, Random: r.Random}
+	o := Options{Domain: domain, Algorithm: algorithm, Bits: rules.Bits, Publish: rules.Method, NewRSA: r.NewRSA}
 	if len(rules.Ring[algorithm]) > 0 {
 		if err := r.chooseSelector(&o, rules, keys); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package keys_test
 
 import (
-	"crypto/rand"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -21,6 +20,9 @@ const (
 	takenZone  = zone + "taken._domainkey IN TXT \"v=DKIM1; p=AAAA\"\n"
 	day        = 24 * time.Hour
 )
+
+// rsaKeys is the pool of RSA keys of all tests.
+var rsaKeys keystest.Pool
 
 // site holds the keys of example.org, with its own clock and DNS.
 type site struct {
@@ -46,7 +48,7 @@ func newSite(t *testing.T, zones map[string]string) *site {
 		s.now = s.now.Add(time.Microsecond) // as a real clock does
 		return s.now
 	}}
-	s.rotator = &keys.Rotator{Store: store, Rules: func(string) keys.Rules { return s.rules }, Random: rand.Reader, Checker: &keys.Checker{Authority: dns},
+	s.rotator = &keys.Rotator{Store: store, Rules: func(string) keys.Rules { return s.rules }, NewRSA: rsaKeys.Source(), Checker: &keys.Checker{Authority: dns},
 		Publisher: func(string) (keys.Publisher, error) { return dns, nil },
 		Done:      func(domain, what string) { fmt.Fprintf(&s.output, "%s: %s\n", domain, what) },
 		Warn:      func(what string) { fmt.Fprintln(&s.output, what) },

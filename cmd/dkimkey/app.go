@@ -71,7 +71,7 @@ func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 		publisher = func(string) (keys.Publisher, error) { return e.publisher, nil }
 	}
 	d.rotator = &keys.Rotator{
-		Store: store, Rules: d.rules, Random: e.random,
+		Store: store, Rules: d.rules, NewRSA: e.newRSA,
 		Checker: checker, Publisher: publisher,
 		Warn: func(what string) { fmt.Fprintf(stderr, "dkimkey: %s\n", what) },
 		Done: func(domain, what string) {

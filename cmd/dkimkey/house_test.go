@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +21,9 @@ $TTL 3600
 @ IN NS ns1
 ns1 IN A 127.0.0.1
 `
+
+// rsaKeys is the pool of RSA keys of all tests.
+var rsaKeys keystest.Pool
 
 // house runs dkimkey with its own clock, and with an in-memory DNS or a real name server.
 type house struct {
@@ -58,7 +60,7 @@ func newBINDHouse(t *testing.T, more string) *house {
 func houseAt(t *testing.T, addr string, port uint16, more string) *house {
 	t.Helper()
 	h := &house{T: t, now: time.Date(2026, 11, 24, 4, 15, 0, 0, time.UTC), dir: t.TempDir()}
-	h.env = &env{now: func() time.Time { return h.now }, random: rand.Reader, authorityPort: port, lockTimeout: 100 * time.Millisecond, after: func(d time.Duration) <-chan time.Time {
+	h.env = &env{now: func() time.Time { return h.now }, newRSA: rsaKeys.Source(), authorityPort: port, lockTimeout: 100 * time.Millisecond, after: func(d time.Duration) <-chan time.Time {
 		h.now = h.now.Add(d)
 		passed := make(chan time.Time)
 		close(passed)

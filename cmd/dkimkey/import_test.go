@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
@@ -26,7 +24,7 @@ func (h *house) ticking() {
 // foreign writes an RSA key as another program would. It returns the path of the key file, and the key's record.
 func (h *house) foreign(name string) (file, record string) {
 	h.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := h.env.newRSA(2048)
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,8 +17,8 @@ import (
 	"signpost/keys"
 )
 
-// mortal runs dkimkey with the clock and the port that its environment variables set. It counts the durable operations of all runs in a
-// file. Before operation number MORTAL_STEP, it kills itself with SIGKILL.
+// mortal runs dkimkey with the clock and the port that its environment variables set. Before durable operation number MORTAL_STEP, it kills
+// itself with SIGKILL.
 func mortal() {
 	now, err := time.Parse(time.RFC3339, os.Getenv("MORTAL_NOW"))
 	if err != nil {
@@ -33,17 +32,9 @@ func mortal() {
 	if err != nil {
 		panic(err)
 	}
-	count, err := os.OpenFile(os.Getenv("MORTAL_COUNT"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
-	if err != nil {
-		panic(err)
-	}
-	e := &env{now: func() time.Time { return now }, random: rand.Reader, authorityPort: uint16(port), hook: func(step string) {
-		if _, err := fmt.Fprintln(count, step); err != nil {
-			panic(err)
-		}
-		if done, err := os.ReadFile(count.Name()); err != nil {
-			panic(err)
-		} else if strings.Count(string(done), "\n") == last {
+	step := 0
+	e := &env{now: func() time.Time { return now }, newRSA: keys.NewRSA, authorityPort: uint16(port), hook: func(string) {
+		if step++; step == last {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // waits for the signal
 		}
@@ -51,11 +42,10 @@ func mortal() {
 	os.Exit(e.execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// lifeCycle takes a pair of keys through all states, with a kill before operation number step, and returns the operations. A key signs
-// only while its record is in DNS, and the final state is the same as without the kill.
-func lifeCycle(t *testing.T, step int) []string {
+// lifeCycle takes a pair of keys through all states, and returns the durable operations of each run. Run number killed is a process that is
+// killed before operation number step. A key signs only while its record is in DNS, and the final state is the same as without the kill.
+func lifeCycle(t *testing.T, killed, step int) (operations [][]string) {
 	h, domain := newBINDHouse(t, rfc2136+"[keys]\nalgorithms = [\"rsa\", \"ed25519\"]\n"), named.zone(t)
-	count := filepath.Join(h.dir, "count")
 	start := h.now
 	consistent := func() {
 		t.Helper()
@@ -68,22 +58,22 @@ func lifeCycle(t *testing.T, step int) []string {
 	}
 	run := func(args ...string) {
 		t.Helper()
-		for {
+		if len(operations) == killed {
 			cmd := exec.Command("mortal", append([]string{"-c", h.config}, args...)...)
-			cmd.Env = append(os.Environ(), "MORTAL_NOW="+h.now.Format(time.RFC3339), fmt.Sprint("MORTAL_PORT=", h.bind.Port), fmt.Sprint("MORTAL_STEP=", step), "MORTAL_COUNT="+count)
-			out, err := cmd.CombinedOutput()
-			if err == nil {
-				consistent()
-				return
-			}
-			if !strings.Contains(err.Error(), "killed") {
-				t.Fatalf("%q: %v\n%s", args, err, out)
+			cmd.Env = append(os.Environ(), "MORTAL_NOW="+h.now.Format(time.RFC3339), fmt.Sprint("MORTAL_PORT=", h.bind.Port), fmt.Sprint("MORTAL_STEP=", step))
+			if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
+				t.Fatalf("%q was not killed: %v\n%s", args, err, out)
 			}
 			consistent()
 			if set, err := h.store().Load(nil); err == nil && len(set.Of(domain)) > 0 {
 				args = []string{"rotate"} // completes the interrupted command
 			}
 		}
+		var done []string
+		h.env.hook = func(operation string) { done = append(done, operation) }
+		h.must(args...)
+		operations = append(operations, done)
+		consistent()
 	}
 	run("add", domain)
 	for _, day := range []int{0, 1, 2, 90, 91, 92, 105, 106, 107, 136, 137, 138} {
@@ -117,19 +107,19 @@ func lifeCycle(t *testing.T, step int) []string {
 			}
 		}
 	}
-	done, err := os.ReadFile(count)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Split(strings.TrimSpace(string(done)), "\n")
+	return operations
 }
 
 // dkimkey is killed with SIGKILL before each durable operation.
 func TestKill(t *testing.T) {
-	for i, name := range lifeCycle(t, 0) {
-		t.Run(fmt.Sprint(i+1, " ", name), func(t *testing.T) {
-			t.Parallel()
-			lifeCycle(t, i+1)
-		})
+	n := 0
+	for run, operations := range lifeCycle(t, -1, 0) {
+		for i, name := range operations {
+			n++
+			t.Run(fmt.Sprint(n, " ", name), func(t *testing.T) {
+				t.Parallel()
+				lifeCycle(t, run, i+1)
+			})
+		}
 	}
 }

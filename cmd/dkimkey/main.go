@@ -3,7 +3,7 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/rsa"
 	"io"
 	"os"
 	"os/signal"
@@ -33,7 +33,7 @@ type env struct {
 	json   bool   // --json
 	now    func() time.Time
 	after  func(time.Duration) <-chan time.Time
-	random io.Reader
+	newRSA func(bits int) (*rsa.PrivateKey, error)
 	// authorityPort is the port of name servers: 53, except in tests.
 	authorityPort uint16
 	// authority and publisher, if set, replace the name servers and the publisher of the configuration. Tests set them.
@@ -44,7 +44,7 @@ type env struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	e := &env{now: time.Now, after: time.After, random: rand.Reader, authorityPort: 53}
+	e := &env{now: time.Now, after: time.After, newRSA: keys.NewRSA, authorityPort: 53}
 	return e.execute(ctx, args, stdout, stderr)
 }
 

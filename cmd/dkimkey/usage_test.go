@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"signpost/internal/testcli"
+	"signpost/keys"
 )
 
 // Each usage error has a message without Go error text.
@@ -20,7 +20,7 @@ func TestWrongUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	newEnv := func() *env {
-		return &env{now: time.Now, after: time.After, random: rand.Reader, authorityPort: 1, lockTimeout: time.Millisecond}
+		return &env{now: time.Now, after: time.After, newRSA: keys.NewRSA, authorityPort: 1, lockTimeout: time.Millisecond}
 	}
 	testcli.Walk(t, testcli.Program{
 		Root: newEnv().newRoot(),

@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Bool("update", false, "rewrite testdata/*.txtar at the top of the project")
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"signpost": main,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -19,20 +20,50 @@ type program struct {
 	kill func() // sends SIGKILL
 }
 
-// built builds the program as it is released: static and without cgo. Its threads are therefore not confined in the same way as the threads
-// of the tests.
+// build is the program that all tests share. The first test that needs it builds it.
+type build struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+var release build
+
+// built returns the program as it is released: static and without cgo. Its threads are therefore not confined in the same way as the
+// threads of the tests.
 func built(t *testing.T) string {
 	if testing.Short() {
 		t.Skip("builds signpost")
 	}
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "signpost")
-	c := exec.Command("go", "build", "-trimpath", "-o", file, ".")
+	release.once.Do(release.make)
+	if release.err != nil {
+		t.Fatal(release.err)
+	}
+	return filepath.Join(release.dir, "signpost")
+}
+
+func (b *build) make() {
+	if b.dir, b.err = os.MkdirTemp("", "signpost-build"); b.err != nil {
+		return
+	}
+	if b.err = os.Chmod(b.dir, 0o755); b.err != nil { // other users run the program
+		return
+	}
+	c := exec.Command("go", "build", "-trimpath", "-o", b.dir, ".")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		b.err = fmt.Errorf("%w\n%s", err, out)
 	}
-	return file
+}
+
+// tests deletes the program after the last test.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	code := m.M.Run()
+	os.RemoveAll(release.dir)
+	return code
 }
 
 // startProgram runs a command with the arguments "serve -c FILE" and waits until it is ready. The configuration consists of text and of

@@ -256,7 +256,7 @@ func TestKeysChangeUnderMail(t *testing.T) {
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			out, err := exec.Command(filepath.Join(programs, "dkimkey"), "-c", w.config, "add", "example.org", "--unsafe-activate").CombinedOutput()
+			out, err := exec.Command(filepath.Join(programs, "plain", "dkimkey"), "-c", w.config, "add", "example.org", "--unsafe-activate").CombinedOutput()
 			if err != nil {
 				t.Errorf("%v: %s", err, out)
 			}

@@ -26,7 +26,7 @@ import (
 	"signpost/keys"
 )
 
-// programs is the directory of the built programs. Its subdirectory plain has the same programs, built without the race detector.
+// programs is the directory of signpost, built with the race detector. Its subdirectory plain has all programs, built without it.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -45,8 +45,8 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	// Programs without the race detector have the flags of make build, so that compiled packages are reused.
-	for args, cgo := range map[string]string{"-race -o " + dir + "/": "1", "-trimpath -o " + dir + "/plain/": "0"} {
-		build := exec.Command("go", strings.Fields("build "+args+" signpost/cmd/...")...)
+	for args, cgo := range map[string]string{"-race -o " + dir + "/ signpost/cmd/signpost": "1", "-trimpath -o " + dir + "/plain/ signpost/cmd/...": "0"} {
+		build := exec.Command("go", strings.Fields("build "+args)...)
 		build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED="+cgo), os.Stderr
 		if err := build.Run(); err != nil {
 			panic(err)
@@ -255,7 +255,7 @@ func (w *world) until(what string, ok func() bool) {
 func (w *world) dkimkey(args ...string) string {
 	w.t.Helper()
 	var out, errs bytes.Buffer
-	c := exec.Command(filepath.Join(programs, "dkimkey"), append([]string{"-c", w.config}, args...)...)
+	c := exec.Command(filepath.Join(programs, "plain", "dkimkey"), append([]string{"-c", w.config}, args...)...)
 	c.Stdout, c.Stderr = &out, &errs
 	if err := c.Run(); err != nil {
 		w.t.Fatalf("dkimkey %q: %v\n%s", args, err, errs.String())

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"crypto"
-	"crypto/rand"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -34,7 +33,7 @@ func TestEachKeySignsOnce(t *testing.T) {
 	store := keys.Store{State: t.TempDir(), Now: time.Now}
 	store.Dir = filepath.Join(store.State, "keys")
 	for _, algorithm := range []string{"rsa", "ed25519"} {
-		metadata, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", Random: rand.Reader})
+		metadata, err := store.Create(keys.Options{Domain: "example.org", Algorithm: algorithm, Bits: 2048, Publish: "manual", NewRSA: keys.NewRSA})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -153,7 +153,7 @@ func TestFlood(t *testing.T) {
 		n       int
 		maxSize int64
 		message func(int) *decision.Record
-	}{"large answers": {5000, 32 << 20, floodMail}, "small answers": {1000, 22 << 20, smallAnswers}} {
+	}{"large answers": {2000, 22 << 20, floodMail}, "small answers": {1000, 22 << 20, smallAnswers}} {
 		t.Run(name, func(t *testing.T) {
 			n := c.n
 			d := newFixture(t)
