@@ -9,6 +9,7 @@
 # make build  builds bin/signpost, bin/dkimkey and bin/greyskip, statically linked
 # make man    writes the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
+# make apt-repo KEY=FINGERPRINT  bin/apt, an apt repository of the packages in bin/release or PACKAGES=DIRECTORY; docs/install.md
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
 # make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
@@ -23,7 +24,7 @@ PREFIX = /usr/local
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross screenshots machine bare matrix
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb apt-repo install cross screenshots machine bare matrix
 
 build: go
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -38,6 +39,9 @@ man: build
 deb: go
 	@rm -f bin/signpost_*.deb
 	@scripts/deb bin
+
+apt-repo:
+	@scripts/apt-repo "$(KEY)" "$(or $(PACKAGES),bin/release)" "$(or $(REPOSITORY),bin/apt)"
 
 install: build
 	scripts/install bin "$(DESTDIR)" "$(PREFIX)"
