@@ -13,7 +13,8 @@
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
 # make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
-# make matrix  the long checks: make bare and make machine on each supported Debian, and simulated years of dkimkey; hours, as root
+# make released  installs, upgrades and downgrades the package by apt on a new Debian 12, or SUITE=trixie; PACKAGES=bin/release tests those
+# make matrix  the long checks: make bare, make machine and make released on each supported Debian, and simulated years of dkimkey; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
 # make cross  builds bin/OS-ARCH/ for the other supported systems
 
@@ -24,7 +25,7 @@ PREFIX = /usr/local
 export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 GOBUILD = CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w -X signpost/internal/cli.version=$(VERSION)"
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb apt-repo install cross screenshots machine bare matrix
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb apt-repo install cross screenshots machine bare released matrix
 
 build: go
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -56,6 +57,9 @@ machine:
 
 bare:
 	scripts/bare $(SUITE)
+
+released:
+	scripts/released $(or $(SUITE),bookworm) $(PACKAGES)
 
 matrix:
 	scripts/matrix
