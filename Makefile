@@ -13,12 +13,14 @@
 # make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make release  builds bin/release: archives and packages for all supported systems, an SBOM of each, and SHA256SUMS; docs/release.md
 # make image  builds the container images bin/release/signpost-VERSION-image-ARCH.tar, for amd64 and arm64
+# make apt-repo KEY=FINGERPRINT  bin/apt, an apt repository of the packages in bin/release or PACKAGES=DIRECTORY; docs/install.md
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
 # make machine  tests with the Postfix of Debian 12, or SUITE=trixie: the tests of mail and of doctor, and the steps of README.md on an
 #             emulated machine with systemd; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
-# make matrix  the long checks: make bare and make machine on each supported Debian, the release, the container image, simulated years of
-#             dkimkey, make race; hours, as root
+# make released  installs, upgrades and downgrades the package by apt on a new Debian 12, or SUITE=trixie; PACKAGES=bin/release tests those
+# make matrix  the long checks: make bare, make machine and make released on each supported Debian, the release, the container image,
+#             simulated years of dkimkey, make race; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
 # make cross  builds bin/OS-ARCH/ for the other supported systems
 
@@ -36,7 +38,7 @@ AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice
 # detector is to check.
 RACE = -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='crypto/internal/fips140/bigmod=-race=false'
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image race
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image race apt-repo released
 
 build: go
 	scripts/build bin
@@ -56,6 +58,9 @@ image: go
 	@GOARCH=amd64 scripts/image bin/release
 	@GOARCH=arm64 scripts/image bin/release
 
+apt-repo:
+	@scripts/apt-repo "$(KEY)" "$(or $(PACKAGES),bin/release)" "$(or $(REPOSITORY),bin/apt)"
+
 install: build
 	@scripts/stage bin bin/stage
 	DESTDIR="$(DESTDIR)" bin/stage/install "$(PREFIX)"
@@ -73,6 +78,9 @@ machine:
 
 bare:
 	scripts/bare $(SUITE)
+
+released:
+	scripts/released $(or $(SUITE),bookworm) $(PACKAGES)
 
 matrix:
 	scripts/matrix
