@@ -13,7 +13,7 @@
 # make install  installs into PREFIX (/usr/local), below DESTDIR; docs/install.md has the remaining steps
 # make machine  runs the steps of README.md on an emulated Debian 12, or SUITE=trixie, with systemd and Postfix; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
-# make matrix  the long checks: make bare and make machine on each supported Debian, and simulated years of dkimkey; hours, as root
+# make matrix  the long checks: make bare and make machine on each supported Debian, two builds of the release, and simulated years of dkimkey; hours, as root
 # make screenshots  bin/screenshots/: each page of signpost web in mobile and desktop size, light and dark; docs/page.png, the picture in README.md
 # make cross  builds bin/OS-ARCH/ for the other supported systems
 
