@@ -67,7 +67,7 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		rows = append(rows, row{"inline:{ " + strings.Join(inline, " ") + " }", strings.Join(inlineFrom, ", ")})
 	}
 	if len(rows) == 0 {
-		return errors.New("Postfix's configuration names no domain: virtual_mailbox_domains, virtual_alias_domains and mydestination have only this host")
+		return errors.New("no domain is named: virtual_mailbox_domains, virtual_alias_domains and mydestination have only this host")
 	}
 	fmt.Fprintln(w, "[domains]\ntables = [")
 	for _, r := range rows {

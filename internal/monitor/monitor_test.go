@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -82,7 +81,7 @@ func (s *site) serve() {
 
 // key creates a key of example.org. If active is true, the key signs, and its record was seen.
 func (s *site) key(selector string, active bool) {
-	_, err := s.store.Create(keys.Options{Domain: "example.org", Selector: selector, Algorithm: "ed25519", Publish: "rfc2136", Random: rand.Reader})
+	_, err := s.store.Create(keys.Options{Domain: "example.org", Selector: selector, Algorithm: "ed25519", Publish: "rfc2136"})
 	s.must(err)
 	if !active {
 		return
