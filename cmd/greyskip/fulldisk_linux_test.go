@@ -24,7 +24,12 @@ func TestDiskFull(t *testing.T) {
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
+	t.Cleanup(func() {
+		// A process that another test starts at this moment may still have an open file of the disk.
+		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	w.list = filepath.Join(disk, "list")
 	w.quiet(w.cron(0))
 	filler := filepath.Join(disk, "filler")
