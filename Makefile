@@ -34,9 +34,8 @@ export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sb
 CONCURRENT = $(addprefix ./,milter keys internal/allowlist internal/daemon internal/dns internal/doctor/domain internal/e2e internal/filter internal/lookup internal/metrics internal/monitor internal/top internal/web)
 PARTLY = $(addprefix ./,cmd/dkimkey cmd/signpost internal/journal)
 AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice|ContextEnds|Follow|HostileConnections|TestMetrics|TestHealth|TestKept$$|TestHeld|TestBroken|DiskFull|CausesOfLoss
-# SQLite, which is C translated to Go, and the arithmetic of RSA are several times slower with the race detector, and are not what the
-# detector is to check.
-RACE = -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='crypto/internal/fips140/bigmod=-race=false'
+# SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.
+RACE = -race -gcflags='modernc.org/sqlite/lib=-race=false'
 
 .PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image race apt-repo released
 
