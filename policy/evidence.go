@@ -36,9 +36,9 @@ type Evidence struct {
 	// Others are the results that another filter of this host wrote, in observe mode.
 	Others []Other `json:"other_results,omitempty"`
 
-	// Listed states whether the tables of domains.tables have the Author Domain or a domain above it. They are asked about outbound mail
-	// whose Author Domain has no key.
-	Listed   Listed `json:"listed,omitempty"`    // empty: not asked
+	// Listed states whether the tables of domains.tables have the Author Domain or a domain above it. The filter looks it up for
+	// outbound mail whose Author Domain has no key.
+	Listed   Listed `json:"listed,omitempty"`    // empty: not looked up
 	ListedIn string `json:"listed_in,omitempty"` // the table that has the domain, or whose lookup failed
 
 	SPF   *spf.Result    `json:"spf,omitempty"`   // nil for outbound mail

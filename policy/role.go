@@ -66,11 +66,11 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 	return a, rejected
 }
 
-// NeedsTables reports whether the tables of domains.tables must be asked about the Author Domain.
+// NeedsTables reports whether the filter must look up the Author Domain in the tables of domains.tables.
 func NeedsTables(a Assignment) bool { return a.Reason.Code == NotHosted }
 
 // listed returns the role of outbound mail whose Author Domain has no key, but may be in a table. If that is unknown, the domain may be
-// ours and have got a key on another host or a moment ago. So the mail is treated as if its key were missing.
+// ours, and may have got a key on another host or a moment ago. So the mail is treated as if its key were missing.
 func listed(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
 	why := Reason{Domain: a.Reason.Domain, Detail: e.ListedIn}
 	switch e.Listed {

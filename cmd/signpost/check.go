@@ -28,13 +28,14 @@ func checkCommand(load func() (*config.Config, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check the daemon, the keys and the journal, for Icinga and Nagios",
-		Long: "Check the daemon, the keys and the journal, and print one line with performance data, as a plugin of Icinga or Nagios does. Run\n" +
-			"it as user signpost or as root.\n\n" +
+		Long: "Check the daemon, the keys, the last \"dkimkey rotate\" and the journal, and print one line with performance data, as a plugin of\n" +
+			"Icinga or Nagios does. Run it as user signpost or as root.\n\n" +
 			"CRITICAL: a milter socket does not answer, a hosted domain has no signing key, an active key cannot be used, or dkimkey rotate\n" +
 			"has not succeeded for --rotate-critical. WARNING: a key needs an action that \"dkimkey status\" describes, dkimkey rotate has\n" +
 			"not succeeded for --rotate-warning, or the journal cannot be read, was damaged, or lost messages in the last hour (only with\n" +
-			"metrics.listen). UNKNOWN: a permission is missing, or the command line or the configuration has an error.\n\n" +
-			"Exit code 0: OK, 1: WARNING, 2: CRITICAL, 3: UNKNOWN. These are the exit codes of plugins, not those of other commands.",
+			"metrics.listen). UNKNOWN: a permission is missing, a file system does not answer, or the command line or the\n" +
+			"configuration has an error.\n\n" +
+			"Exit code 0: OK, 1: WARNING, 2: CRITICAL, 3: UNKNOWN. These are the exit codes of plugins. Other commands have other exit codes.",
 		Example: "  sudo -u signpost signpost check\n  signpost check --rotate-warning 50h --rotate-critical 0",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
@@ -67,7 +68,7 @@ func checkCommand(load func() (*config.Config, error)) *cobra.Command {
 	return c
 }
 
-// monitored returns the Source of check, without its limits.
+// monitored returns the Source for check, without limits and timeout.
 func monitored(conf *config.Config) monitor.Source {
 	store := setup.KeyStore(conf)
 	s := monitor.Source{

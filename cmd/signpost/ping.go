@@ -20,10 +20,10 @@ func pingCommand(load func() (*config.Config, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ping [SOCKET...]",
 		Short: "Check whether the daemon answers on its milter sockets",
-		Long: "Negotiate the milter protocol as Postfix does, at each SOCKET, or without an argument at each address in listen of the\n" +
+		Long: "Negotiate the milter protocol as Postfix does, at each SOCKET. Without SOCKET, negotiate at each address of listen in the\n" +
 			"configuration. The command prints nothing if Signpost answers. The container image uses it as the health check. With SOCKET,\n" +
 			"the command does not read the configuration, so an error in a file does not make a running daemon unhealthy.\n\n" +
-			"Exit code 0: Signpost answers on all sockets, 1: it does not, 2: usage or configuration error.",
+			"Exit code 0: Signpost answers on all sockets, 1: it does not answer on one of them, 2: usage or configuration error.",
 		Example: "  signpost ping\n  signpost ping inet:127.0.0.1:8891 unix:/run/signpost/relay.sock",
 
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -47,7 +47,7 @@ func pingCommand(load func() (*config.Config, error)) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", timeout, "timeout of all sockets together")
+	c.Flags().DurationVar(&timeout, "timeout", timeout, "end after `TIME`, even if a socket does not answer")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"timeout": cli.Any()})
 	return c
 }

@@ -23,8 +23,8 @@ func tablesCommand(load func() (*config.Config, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tables",
 		Short: "Look up keys in Postfix lookup tables",
-		Long: "Look up keys in Postfix lookup tables of every type that the installed Postfix supports. The daemon asks the tables in\n" +
-			"domains.tables which domains are yours. docs/tables.md describes how to set this up.",
+		Long: "Look up keys in Postfix lookup tables of every type that the installed Postfix supports. With domains.tables, the daemon looks\n" +
+			"up your domains in these tables. docs/tables.md describes the setup.",
 	}
 	c.AddCommand(tablesServeCommand(load), tablesLookupCommand(load), tablesSuggestCommand())
 	return c
@@ -47,10 +47,9 @@ func tablesServeCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "serve",
 		Short: "Run the socketmap server that looks up keys with postmap(1)",
 		Long: "Run the socketmap server (socketmap_table(5)) at domains.server, in the foreground. It looks up keys with postmap(1), and\n" +
-			"keeps the answers. If a database fails, it returns the answer that it had before.\n\n" +
-			"Everyone who can connect to the socket can look up any key in any table that this user can read. Other clients than the\n" +
-			"daemon may use the server, too. Postfix cannot send a colon in the name of a socketmap. So the first = in a name without a\n" +
-			"colon stands for a colon.",
+			"keeps the answers. If a database fails, it returns the last known answer.\n\n" +
+			"A program that can connect to the socket can look up any key in any table that the user of the server can read. If\n" +
+			"Postfix is the client, it cannot send a colon in the name of a socketmap: write mysql=FILE instead of mysql:FILE.",
 		Example: "  signpost tables serve",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
@@ -58,7 +57,7 @@ func tablesServeCommand(load func() (*config.Config, error)) *cobra.Command {
 		}),
 	}
 	c.Flags().StringVar(&postfixDir, "postfix", "", "the `DIRECTORY` of main.cf (default: that of postmap(1))")
-	c.Flags().StringVar(&answers, "answers", "/var/lib/signpost-tables/answers", "the `FILE` in which answers are kept; empty: none")
+	c.Flags().StringVar(&answers, "answers", "/var/lib/signpost-tables/answers", "the `FILE` for saved answers; empty: do not save them")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Any(), "answers": cli.Any()})
 	return c
 }
@@ -107,8 +106,8 @@ func tablesLookupCommand(load func() (*config.Config, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lookup TABLE KEY",
 		Short: "Look up one key in a table, as the daemon does",
-		Long: "Look up one key in a table, as the daemon does, and print the value. With --direct, run postmap(1) instead of asking the\n" +
-			"server. A table of type socketmap is always asked directly.\n\n" +
+		Long: "Query the table server as the daemon does, and print the value. The server may return an answer that it has kept. For a\n" +
+			"table of type socketmap, query the server that the table names. With --direct, run postmap(1) as the present user instead.\n\n" +
 			"Exit code 0: found, 1: not found, or the lookup failed, 2: usage or configuration error.",
 		Example: "  signpost tables lookup mysql:/etc/postfix/sql/domains.cf example.org\n  signpost tables lookup --direct texthash:/etc/postfix/domains example.org",
 		Args:    cobra.ExactArgs(2),
@@ -138,7 +137,7 @@ func tablesLookupCommand(load func() (*config.Config, error)) *cobra.Command {
 			return nil
 		}),
 	}
-	c.Flags().BoolVar(&direct, "direct", false, "run postmap(1) instead of asking the server")
+	c.Flags().BoolVar(&direct, "direct", false, "run postmap(1) instead of querying the server")
 	c.Flags().StringVar(&postfixDir, "postfix", "", "with --direct: the `DIRECTORY` of main.cf (default: that of postmap(1))")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Any()})
 	return c

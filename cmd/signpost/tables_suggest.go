@@ -19,7 +19,7 @@ func tablesSuggestCommand() *cobra.Command {
 	var postfixDir string
 	c := &cobra.Command{
 		Use:   "suggest",
-		Short: "Print the domains.tables that fit Postfix's configuration",
+		Short: "Print the setting domains.tables for Postfix's configuration",
 		Long: "Read Postfix's configuration with postconf(1), and print the lines for /etc/signpost/conf.d/tables.toml: the tables and domains\n" +
 			"of virtual_mailbox_domains, virtual_alias_domains and mydestination, in main.cf and in the -o options of master.cf. Names\n" +
 			"without a dot and the host name are omitted. relay_domains is read only with --relay, because the mail of these domains\n" +
@@ -43,7 +43,7 @@ func tablesSuggestCommand() *cobra.Command {
 	return c
 }
 
-// suggestTables writes the TOML text of domains.tables. Domains that main.cf itself names become one table of type inline.
+// suggestTables writes the TOML text of domains.tables. Domains that main.cf or master.cf itself names become one table of type inline.
 func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 	type row struct{ value, from string }
 	var rows []row
@@ -67,7 +67,7 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		rows = append(rows, row{"inline:{ " + strings.Join(inline, " ") + " }", strings.Join(inlineFrom, ", ")})
 	}
 	if len(rows) == 0 {
-		return errors.New("no domain is named: virtual_mailbox_domains, virtual_alias_domains and mydestination have only this host")
+		return errors.New("no table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination")
 	}
 	fmt.Fprintln(w, "[domains]\ntables = [")
 	for _, r := range rows {

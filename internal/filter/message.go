@@ -176,7 +176,7 @@ func (m *message) EndHeaders(queueID string) {
 	m.fields, m.own = nil, nil
 }
 
-// askTables asks the tables about the Author Domain, and about the domains above it if their keys would sign its mail.
+// askTables looks up the Author Domain in the tables, and the domains above it if their keys would sign its mail.
 func (m *message) askTables(author string) {
 	domains := []string{author}
 	for name := author; m.rules.Subdomains; {

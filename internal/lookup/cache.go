@@ -14,7 +14,7 @@ import (
 
 // CacheOptions are the settings of a Cache.
 type CacheOptions struct {
-	Positive, Negative time.Duration // how long an answer is used without another lookup; default: 60 s
+	Positive, Negative time.Duration // how long an answer is used without another lookup; default: one minute
 	Timeout            time.Duration // of a lookup by the source; default: 2 s
 	Log                *slog.Logger
 	Now                func() time.Time // default: time.Now
@@ -25,13 +25,13 @@ const (
 	defaultTimeout = 2 * time.Second
 	// oldWait limits the wait for the source if there is an old answer.
 	oldWait = 250 * time.Millisecond
-	// pause is the time after a failed lookup during which old answers of the table are returned without another lookup.
-	pause = 5 * time.Second
-	// quiet is the minimum time between two log lines about the same table.
-	quiet = time.Minute
-	// maxLookups limits the lookups at the same time. Each may be a process.
+	// retryInterval is the time after a failed lookup during which old answers of the table are returned without another lookup.
+	retryInterval = 5 * time.Second
+	// logInterval is the minimum time between two log lines about outages of the same table.
+	logInterval = time.Minute
+	// maxLookups limits the number of concurrent lookups. Each may be a process.
 	maxLookups = 16
-	// maxAnswers and maxBytes limit the answers. The least recently used ones are removed first.
+	// maxAnswers and maxBytes limit the answers in the cache. The least recently used ones are removed first.
 	maxAnswers = 100_000
 	maxBytes   = 32 << 20
 )
@@ -122,7 +122,7 @@ func (c *Cache) Lookup(ctx context.Context, table, key string) (Answer, error) {
 	return Answer{}, failed(table, err)
 }
 
-// known returns the answer to q, or nil. fresh reports whether it is to be used without another lookup.
+// known returns the kept answer to q, or nil. fresh reports whether the caller must use it without another lookup.
 func (c *Cache) known(q question) (k *kept, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +137,7 @@ func (c *Cache) known(q question) (k *kept, fresh bool) {
 		ttl = c.options.Positive
 	}
 	now := c.options.Now()
-	// An answer from the future was kept before the clock was set back.
+	// If the clock was set back, the age is negative.
 	if age := now.Sub(k.at); age >= 0 && age < ttl {
 		return k, true
 	}
@@ -145,15 +145,15 @@ func (c *Cache) known(q question) (k *kept, fresh bool) {
 	return k, o != nil && !o.over && now.Before(o.retry)
 }
 
-// ask asks the source, and keeps the answer.
+// ask looks up q in the source, and keeps the answer.
 func (c *Cache) ask(q question) (Answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.options.Timeout) // independent of the callers, who may leave
+	ctx, cancel := context.WithTimeout(context.Background(), c.options.Timeout) // independent of the callers, which may stop waiting
 	defer cancel()
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
-		return Answer{}, &Error{Timeout, q.table, "too many lookups are waiting for an answer"}
+		return Answer{}, &Error{Timeout, q.table, "timeout: too many lookups are waiting"}
 	}
 	answer, err := c.source.Lookup(ctx, q.table, q.key)
 	if err != nil {
@@ -168,6 +168,7 @@ func (c *Cache) ask(q question) (Answer, error) {
 	return answer, nil
 }
 
+// keep stores an answer, and removes the least recently used ones if the limits are exceeded. The caller holds c.mu.
 func (c *Cache) keep(k *kept) {
 	c.changed = true
 	if e := c.answers[k.question]; e != nil {
@@ -185,7 +186,7 @@ func (c *Cache) keep(k *kept) {
 	}
 }
 
-// fail records that a lookup failed, and logs the first one of an outage.
+// fail records that a lookup failed, and logs the first failure of an outage.
 func (c *Cache) fail(e *Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,15 +198,15 @@ func (c *Cache) fail(e *Error) {
 	}
 	if o.over {
 		o.over, o.since = false, now
-		if now.Sub(o.logged) >= quiet {
+		if now.Sub(o.logged) >= logInterval {
 			o.logged = now
 			c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
 		}
 	}
-	o.retry, o.reason = now.Add(pause), e.Reason
+	o.retry, o.reason = now.Add(retryInterval), e.Reason
 }
 
-// recover records that a lookup succeeded.
+// recover records that a lookup succeeded, and logs the end of an outage. The caller holds c.mu.
 func (c *Cache) recover(table string) {
 	if o := c.outages[table]; o != nil && !o.over {
 		o.over = true

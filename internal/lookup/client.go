@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Client asks a socketmap server. It keeps a few connections open.
+// Client is a client of a socketmap server. It keeps a few connections open.
 type Client struct {
 	network, address string
-	name             string // of the table at the server; empty: the name of the table in the configuration
+	name             string // of the table at the server; empty: the table of the lookup
 	idle             chan *link
 }
 
@@ -123,7 +123,7 @@ func (c *Client) keep(l *link) {
 	}
 }
 
-// ask sends a request and returns the reply. It ends when ctx ends.
+// ask sends a request and returns the reply. It returns an error when ctx ends.
 func (l *link) ask(ctx context.Context, request []byte) (string, error) {
 	deadline, _ := ctx.Deadline() // none: zero, so no deadline
 	if err := l.SetDeadline(deadline); err != nil {
@@ -141,12 +141,12 @@ func (l *link) ask(ctx context.Context, request []byte) (string, error) {
 	case err == nil && l.in.Buffered() > 0:
 		return "", errors.New("the table server sent more than one reply")
 	case errors.Is(err, errNetstring):
-		return "", errors.New("the table server sent a reply that is not in socketmap_table(5)")
+		return "", errors.New("the table server sent a reply that does not follow socketmap_table(5)")
 	}
 	return text, noEOF(err)
 }
 
-// describe returns an error that states what the server did, without the terms of Go's library.
+// describe returns the error in the words of an operator instead of those of Go's library.
 func describe(err error) error {
 	switch {
 	case isTimeout(err):

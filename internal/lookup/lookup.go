@@ -1,6 +1,6 @@
-// Package lookup queries Postfix lookup tables through the socketmap protocol (socketmap_table(5)). Server answers queries; it gets the
-// answers from Postmap, which runs postmap(1). Client asks a server. Cache keeps the answers of either, also on disk, so that an outage of
-// a database changes nothing for known keys.
+// Package lookup queries Postfix lookup tables through the socketmap protocol (socketmap_table(5)). Server is the server of the protocol, and
+// Client is its client. Postmap looks up keys with postmap(1), for Server. Cache keeps the answers of Postmap or of Client, also on disk, so
+// that an outage of a database changes nothing for known keys.
 //
 //	tables := lookup.NewCache(lookup.Postmap{}, lookup.CacheOptions{Log: log})
 //	answer, err := tables.Lookup(ctx, "mysql:/etc/postfix/sql/domains.cf", "example.org")
@@ -12,19 +12,20 @@ import (
 	"strings"
 )
 
-// Source answers lookups. Its methods may be called concurrently.
+// Source looks up keys. Its methods may be called concurrently.
 type Source interface {
-	// Lookup looks up the key in a table, which is named as in main.cf: TYPE:NAME. Errors are of type *Error.
+	// Lookup looks up the key in a table, which is named as in main.cf: TYPE:NAME. A key that the table does not have is no error. Errors
+	// are of type *Error.
 	Lookup(ctx context.Context, table, key string) (Answer, error)
 }
 
-// Answer is what a table has for a key.
+// Answer is the result of a successful lookup.
 type Answer struct {
 	Value string
 	Found bool
 }
 
-// Kind states what kind of error a lookup has. The values are the words of socketmap_table(5).
+// Kind is the kind of an Error. The values are those of socketmap_table(5).
 type Kind string
 
 // The kinds of errors.
@@ -34,7 +35,7 @@ const (
 	Permanent Kind = "PERM" // the table or the key is not valid, so a retry has the same result
 )
 
-// Error is a lookup without an answer.
+// Error is the error of a lookup that failed.
 type Error struct {
 	Kind   Kind
 	Table  string
@@ -50,7 +51,7 @@ func failed(table string, err error) *Error {
 	case errors.As(err, &e):
 		return e
 	case isTimeout(err):
-		return &Error{Timeout, table, "no answer within the time limit"}
+		return &Error{Timeout, table, "timeout: no answer"}
 	}
 	return &Error{Temporary, table, err.Error()}
 }
@@ -65,8 +66,8 @@ const (
 	maxKey   = 2 << 10 // bytes; line_length_limit of Postfix is 2048
 )
 
-// check returns an error if the table or the key cannot be looked up. proxy: is removed from the table, because only Postfix's own
-// processes can connect to proxymap(8).
+// check returns the table without the prefix proxy:, because only Postfix's own processes can connect to proxymap(8). It returns an error if
+// the table or the key is not valid.
 func check(table, key string) (string, error) {
 	name := strings.TrimPrefix(table, "proxy:")
 	kind, _, ok := strings.Cut(name, ":")

@@ -81,8 +81,8 @@ func (db *mariaDB) table(name, password, query string) string {
 	return "mysql:" + file
 }
 
-// Domains in MariaDB are found through Debian's postfix-mysql. With each fault of the database, known answers are given, in time, and a key
-// without an answer is an error.
+// Domains in MariaDB are found through Debian's postfix-mysql. With each fault of the database, known answers are returned in time, and the
+// lookup of another key is an error.
 func TestMariaDB(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts MariaDB")

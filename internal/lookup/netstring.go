@@ -77,8 +77,8 @@ func splitRequest(request string) (table, key string, ok bool) {
 	return "", "", false
 }
 
-// tableOf returns the table that a client means by a name. Postfix takes the name of a socketmap from after the last colon, so a client
-// cannot send a colon. If there is none, the first "=" stands for it: mysql=/etc/postfix/sql/domains.cf.
+// tableOf returns the table for the name in a request. In Postfix, the name of a socketmap begins after the last colon, so it has no colon.
+// If a name has none, its first "=" is replaced by a colon: mysql=/etc/postfix/sql/domains.cf.
 func tableOf(name string) string {
 	if strings.Contains(name, ":") {
 		return name
@@ -109,7 +109,7 @@ func parseReply(table, text string) (Answer, error) {
 	case string(Temporary), string(Timeout), string(Permanent):
 		return Answer{}, &Error{Kind(word), table, oneLine(rest)}
 	}
-	return Answer{}, &Error{Temporary, table, "the server sent a reply that is not in socketmap_table(5)"}
+	return Answer{}, &Error{Temporary, table, "the table server sent a reply that does not follow socketmap_table(5)"}
 }
 
 // oneLine returns the first maxReason bytes of a text, without control characters.

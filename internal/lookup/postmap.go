@@ -37,7 +37,7 @@ func (p Postmap) Lookup(ctx context.Context, table, key string) (Answer, error) 
 	if program == "" {
 		program = "postmap"
 	}
-	// postmap is in a directory that may be missing in PATH.
+	// The directory of postmap may be missing in PATH.
 	for _, dir := range []string{"/usr/sbin/", "/usr/local/sbin/"} {
 		if _, err := exec.LookPath(program); err == nil || strings.Contains(program, "/") {
 			break
@@ -72,8 +72,8 @@ func (p Postmap) Lookup(ctx context.Context, table, key string) (Answer, error) 
 	return Answer{strings.TrimSuffix(out.String(), "\n"), true}, nil
 }
 
-// fatal returns the message of postmap that made it stop, or "". postmap also exits with 1 after such a message. Only the marks of
-// severity that Postfix's msg(3) writes are read. Warnings do not count, because another server of the same table may have answered.
+// fatal returns the fatal error in the output of postmap, or "". The exit code is not enough: it is 1 after a fatal error and if the key is
+// not found. Warnings are not errors, because another server of the same table may have answered.
 func fatal(log string) string {
 	for line := range strings.Lines(log) {
 		for _, mark := range []string{": fatal: ", ": panic: "} {

@@ -16,7 +16,7 @@ import (
 
 const (
 	saveEvery   = time.Minute
-	maxSaved    = 4 * maxBytes // bytes of the file; a byte may need four bytes, which is rare
+	maxSaved    = 4 * maxBytes // bytes of the file; a quoted byte may need four
 	savedMode   = 0o600        // answers may contain addresses
 	savedPrefix = "signpost tables 1\n"
 	// savedLine has the Unix time in seconds, whether the key was found, and the table, key and value in the syntax of Go, which keeps
@@ -24,7 +24,8 @@ const (
 	savedLine = "%d %t %q %q %q\n"
 )
 
-// Load reads the answers that Save wrote to the file at path. A line that cannot be read is skipped and counted in the log.
+// Load reads the answers that Save wrote to the file at path. A missing file is no error. Load skips lines that cannot be parsed, and logs
+// their number.
 func (c *Cache) Load(path string) error {
 	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
@@ -88,6 +89,7 @@ func (c *Cache) Save(path string) error {
 	return nil
 }
 
+// export returns the contents of the file, and whether an answer has changed since the last call.
 func (c *Cache) export() (data []byte, changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

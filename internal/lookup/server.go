@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Server is a socketmap server. It answers for each table that its source knows.
+// Server is a socketmap server for all tables of its source.
 type Server struct {
 	Source  Source
 	Timeout time.Duration // of a lookup
@@ -36,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 				return nil
 			}
 			var temporary interface{ Temporary() bool }
-			if errors.As(err, &temporary) && temporary.Temporary() { // no file descriptors
+			if errors.As(err, &temporary) && temporary.Temporary() { // too few file descriptors
 				s.Log.Error("accepting a connection failed, retrying", "error", err)
 				time.Sleep(100 * time.Millisecond)
 				continue
@@ -61,7 +61,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// answer answers the requests of one client, one after the other.
+// answer reads the requests of one client and writes the replies, one after the other.
 func (s *Server) answer(ctx context.Context, c net.Conn) error {
 	in := bufio.NewReader(c)
 	for {

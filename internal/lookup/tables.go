@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Tables are tables that are asked one after the other.
+// Tables looks up keys in several tables, one after the other.
 type Tables struct {
 	Source  Source
 	Names   []string
 	Timeout time.Duration // for all lookups together
 }
 
-// Find returns the first table that has one of the keys. It asks all tables for the first key, then for the second. If a lookup fails and
-// no other table has a key, it returns the error and the table.
+// Find returns the first table that has one of the keys. It looks up the first key in all tables, then the second key. If a lookup fails and
+// no other lookup finds a key, Find returns the error of the first failed lookup and its table.
 func (t Tables) Find(ctx context.Context, keys []string) (table string, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
@@ -34,7 +34,7 @@ func (t Tables) Find(ctx context.Context, keys []string) (table string, found bo
 	return table, false, failure
 }
 
-// Servers is a source that asks signpost tables serve, and other servers for tables of type socketmap.
+// Servers is a Source that queries signpost tables serve, and other servers for tables of type socketmap.
 type Servers struct {
 	own *Client
 
@@ -42,7 +42,7 @@ type Servers struct {
 	others map[string]*Client // by table
 }
 
-// NewServers returns a source. own is a client of signpost tables serve.
+// NewServers returns a Servers. own is a client of signpost tables serve.
 func NewServers(own *Client) *Servers { return &Servers{own: own, others: map[string]*Client{}} }
 
 // Lookup implements Source.

@@ -23,7 +23,7 @@ import (
 	"signpost/keys"
 )
 
-// Source has what Check reads.
+// Source has the functions and settings that Check uses.
 type Source struct {
 	Sockets []Socket
 	Keys    func() (*keys.Set, error)
@@ -34,7 +34,7 @@ type Source struct {
 	Metrics string   // address of the daemon's metrics; empty: there are none
 	Observe bool     // mode = "observe"
 
-	// ActAsOwner, if set, makes a process of root act as the owner of the journal. It is called after the keys are read.
+	// ActAsOwner, if set, makes a process of root act as the owner of the journal. Check calls it after it has read the keys.
 	ActAsOwner func() error
 
 	RotateWarning, RotateCritical time.Duration // limits of the time since the last successful run of rotate; 0: none
@@ -64,7 +64,7 @@ type Report struct {
 type problem struct {
 	state cli.PluginState
 	text  string
-	hint  string // the user to run the check as
+	hint  string // names the user to run the check as
 }
 
 // datum is a value of the performance data.
@@ -80,11 +80,11 @@ type datum struct {
 // part is the result of a part of the check.
 type part struct {
 	problems []problem
-	good     string // what was found if there is no problem
+	good     string // the text if there is no problem
 	data     []datum
 }
 
-// maxProblems limits the problems that the line names.
+// maxProblems limits the number of problems that the line names.
 const maxProblems = 6
 
 // severity orders the states. A known fault is worse than something that could not be checked.
@@ -146,7 +146,8 @@ func run(ctx, within context.Context, checks ...check) (parts []part) {
 	return parts
 }
 
-// String returns the line for the monitoring system: the state, all problems or what was found, and the performance data.
+// String returns the line for the monitoring system: the state, the problems or the texts of the parts without a problem, and the
+// performance data.
 func (r Report) String() string {
 	parts := r.good
 	if len(r.problems) > 0 {
@@ -186,7 +187,8 @@ func (d datum) String() string {
 	return strings.TrimRight(text, ";")
 }
 
-// failure returns the problem of an error. If a permission is missing that the daemon's user has, the state is Unknown.
+// failure returns the problem of an error. If the daemon's user has the missing permission, the state is Unknown, because another user runs
+// the check.
 func failure(state cli.PluginState, what string, err error) problem {
 	p := problem{state: state, text: what + cli.Text(err), hint: cli.Hint(err)}
 	if errors.Is(err, fs.ErrPermission) && p.hint != "" {

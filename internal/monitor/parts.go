@@ -18,18 +18,19 @@ import (
 	"signpost/milter"
 )
 
-// daemon negotiates the milter protocol at each socket, as Postfix does. With metrics.listen, it also reads the losses of the journal.
+// daemon negotiates the milter protocol at each socket, as Postfix does. With metrics.listen, it also reads how many messages the
+// journal lost.
 func (s Source) daemon(ctx context.Context) (p part) {
 	errs, took := make([]error, len(s.Sockets)), make([]time.Duration, len(s.Sockets))
-	var asking sync.WaitGroup
+	var negotiations sync.WaitGroup
 	for i, socket := range s.Sockets {
-		asking.Go(func() {
+		negotiations.Go(func() {
 			start := time.Now()
 			errs[i] = milter.Identify(ctx, socket.Network, socket.Address)
 			took[i] = time.Since(start)
 		})
 	}
-	asking.Wait()
+	negotiations.Wait()
 	slowest := time.Duration(0)
 	for i, socket := range s.Sockets {
 		switch err := errs[i]; {
@@ -154,7 +155,7 @@ func (s Source) rotation(p *part, now, oldest time.Time) {
 	p.data = append(p.data, datum{label: "rotate_age", value: max(0, age.Round(time.Second).Seconds()), unit: "s", warn: s.RotateWarning.Seconds(), critical: s.RotateCritical.Seconds()})
 }
 
-// lossTime is how long a loss of the journal is a problem.
+// lossTime is how long a message that the journal lost is a problem.
 const lossTime = time.Hour
 
 // journal checks that the journal can be read and is not damaged, and reads its size. Faults of the journal do not affect mail, so they are
@@ -194,7 +195,7 @@ func (s Source) journal(ctx context.Context) (p part) {
 	return p
 }
 
-// losses asks the daemon how many messages the journal lost.
+// losses reads the number of messages that the journal lost from the daemon's metrics. A loss is a problem for lossTime.
 func (s Source) losses(ctx context.Context, p *part) {
 	values, err := metrics.Read(ctx, s.Metrics)
 	if err != nil {

@@ -24,17 +24,17 @@ func Filter(conf *config.Config, log *slog.Logger) *filter.Filter {
 	}
 }
 
-// TableServers returns a source that asks the servers of the tables.
+// TableServers returns a source that queries the servers of the tables.
 func TableServers(conf *config.Config) lookup.Source {
 	return lookup.NewServers(lookup.NewClient(conf.Domains.Server.Network, conf.Domains.Server.Address))
 }
 
-// TableAnswers returns a source for the tables of the configuration. It asks the servers of the tables, and keeps their answers.
+// TableAnswers returns a cache for the answers of TableServers.
 func TableAnswers(conf *config.Config, log *slog.Logger) *lookup.Cache {
 	return lookup.NewCache(TableServers(conf), lookup.CacheOptions{Timeout: conf.Domains.Timeout, Log: log})
 }
 
-// Listed returns the function that asks domains.tables, or nil if there are none.
+// Listed returns a function that looks up domains in domains.tables. It returns nil if there are no tables.
 func Listed(conf *config.Config, answers lookup.Source) filter.Listed {
 	if len(conf.Domains.Tables) == 0 {
 		return nil

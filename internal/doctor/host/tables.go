@@ -12,13 +12,13 @@ import (
 // Tables describes domains.tables.
 type Tables struct {
 	Names []string
-	// Ask looks up a key in a table, through the server that the daemon asks. nil: the check is omitted.
+	// Ask looks up a key in a table, through the server that the daemon queries. nil: lookups are not checked.
 	Ask func(ctx context.Context, table string) error
 	// Unkeyed has the domains of the last 7 days that are in a table and have no key. The journal names them.
 	Unkeyed []string
 }
 
-// tablesGroup is the group of the server that reads the tables: signpost-tables.service.
+// tablesGroup is the supplementary group of the table server: signpost-tables.service.
 const tablesGroup = "postfix"
 
 // tables checks that each table answers, and reports listed domains without a key.
@@ -41,7 +41,8 @@ func (m *machine) tables(ctx context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// tableFix returns the command that probably repairs a table. A file of which group postfix cannot read the contents needs other rights.
+// tableFix returns the command that probably makes lookups in a table succeed. If group postfix cannot read the file of the table, the command
+// changes the group and mode of the file.
 func tableFix(table string) string {
 	_, file, _ := strings.Cut(table, ":")
 	if fi, err := os.Stat(file); strings.HasPrefix(file, "/") && err == nil {
