@@ -44,7 +44,10 @@ func (m *machine) tables(ctx context.Context) (found []doctor.Finding) {
 // tableFix returns the command that probably makes lookups in a table succeed. If group postfix cannot read the file of the table, the command
 // changes the group and mode of the file.
 func tableFix(table string) string {
-	_, file, _ := strings.Cut(table, ":")
+	kind, file, _ := strings.Cut(table, ":")
+	if kind == "socketmap" { // another server
+		return "signpost tables lookup " + doctor.Quote(table) + " example.org"
+	}
 	if fi, err := os.Stat(file); strings.HasPrefix(file, "/") && err == nil {
 		if p := doctor.PermissionsOf(fi); p.Mode.Perm()&0o004 == 0 && (doctor.GroupName(p.GID) != tablesGroup || p.Mode.Perm()&0o040 == 0) {
 			return fmt.Sprintf("chgrp %s %s && chmod 0640 %[2]s", tablesGroup, doctor.Quote(file))
