@@ -245,6 +245,46 @@ func TestClientAndServer(t *testing.T) {
 	expect(domains, "a", Answer{"1 2", true}, "")
 }
 
+// failingListener accepts one connection. Then it fails.
+type failingListener struct {
+	net.Listener
+	accepted bool
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if l.accepted {
+		return nil, errors.New("no buffer space")
+	}
+	l.accepted = true
+	return l.Listener.Accept()
+}
+
+// If the listener fails, Serve returns although a client is connected, so that the service manager starts the server again.
+func TestListenerFails(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	done := make(chan error, 1)
+	go func() {
+		done <- (&Server{Source: &table{}, Timeout: time.Second, Log: slog.New(slog.DiscardHandler)}).Serve(t.Context(), &failingListener{Listener: ln})
+	}()
+	client, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Serve did not return")
+	}
+}
+
 func TestParseSocketmap(t *testing.T) {
 	for _, c := range []struct{ table, network, address, name string }{
 		{"socketmap:unix:/run/x/s:domains", "unix", "/run/x/s", "domains"},

@@ -23,12 +23,15 @@ const (
 	writeTimeout   = 10 * time.Second
 )
 
-// Serve answers the clients of ln until ctx ends. Then it closes ln and the connections, and returns nil. It returns the error if ln fails.
+// Serve answers the clients of ln until ctx ends. Then it closes ln and the connections, and returns nil. If ln fails, it closes the
+// connections and returns the error.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	slots := make(chan struct{}, maxConnections)
 	var clients sync.WaitGroup
 	defer clients.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // ends the connections if ln fails
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	slots := make(chan struct{}, maxConnections)
 	for {
 		c, err := ln.Accept()
 		if err != nil {
