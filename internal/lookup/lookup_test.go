@@ -163,6 +163,39 @@ func TestSaved(t *testing.T) {
 	}
 }
 
+// A permanent error, such as a value that is too long, does not stop the lookups of other keys.
+func TestPermanentErrorOfOneKey(t *testing.T) {
+	now := time.Now()
+	source := &table{values: map[string]string{"a": "1"}}
+	c := NewCache(source, CacheOptions{Now: func() time.Time { return now }})
+	expect := func(key, want string, wantErr Kind) {
+		t.Helper()
+		if got, err := c.Lookup(t.Context(), domains, key); got.Value != want || kindOf(err) != wantErr {
+			t.Errorf("%s: %v, error %v", key, got, err)
+		}
+	}
+	expect("a", "1", "")
+	now = now.Add(2 * defaultTTL)
+	source.set(&Error{Permanent, domains, "the value is too long"}, 0)
+	expect("long", "", Permanent)
+	source.set(nil, 0)
+	source.values["a"] = "2"
+	expect("a", "2", "")
+}
+
+// The names of tables that a client invents do not fill the memory.
+func TestOutagesAreBounded(t *testing.T) {
+	c := NewCache(&table{err: errors.New("no such file")}, CacheOptions{})
+	for i := range maxOutages + 10 {
+		if _, err := c.Lookup(t.Context(), fmt.Sprint("hash:/", i), "a"); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if n := len(c.Outages()); n != 10 {
+		t.Errorf("%d outages, want 10", n)
+	}
+}
+
 // The least recently used answers are removed first.
 func TestCacheIsBounded(t *testing.T) {
 	big := strings.Repeat("x", maxReply-10)
