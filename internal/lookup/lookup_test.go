@@ -318,6 +318,19 @@ func TestListenerFails(t *testing.T) {
 	}
 }
 
+// Tables that no lookup can reach are errors of the configuration. Otherwise each lookup would fail, and mail would be deferred.
+func TestValid(t *testing.T) {
+	for table, want := range map[string]string{
+		domains: "", "proxy:" + domains: "", "inline:{ a=b, c=d }": "", "socketmap:unix:/s:a": "",
+		"socketmap:unix:s:a": "socketmap:unix:PATH:NAME", "texthash:/a b": "contains a space", "inline:{ a": "a space or a brace", "hash:/a\nb": "control character",
+		"inline:{" + strings.Repeat("x", MaxTable) + "}": "too long", "hash": "TYPE:NAME",
+	} {
+		if err := Valid(table); err == nil != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40s: %v, want %q", table, err, want)
+		}
+	}
+}
+
 func TestParseSocketmap(t *testing.T) {
 	for _, c := range []struct{ table, network, address, name string }{
 		{"socketmap:unix:/run/x/s:domains", "unix", "/run/x/s", "domains"},
