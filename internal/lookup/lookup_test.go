@@ -278,6 +278,37 @@ func TestClientAndServer(t *testing.T) {
 	expect(domains, "a", Answer{"1 2", true}, "")
 }
 
+// leaver is a source whose client closes the connection during the lookup.
+type leaver struct{ client net.Conn }
+
+func (l leaver) Lookup(context.Context, string, string) (Answer, error) {
+	return Answer{}, l.client.Close()
+}
+
+// A client that does not wait for the reply is not an error. Otherwise each lookup in an outage would be a line in the log.
+func TestClientLeaves(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Write(netstring(domains + " a")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := (&Server{Source: leaver{client}, Timeout: time.Second}).answer(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+}
+
 // failingListener accepts one connection. Then it fails.
 type failingListener struct {
 	net.Listener

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -64,8 +65,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// answer reads the requests of one client and writes the replies, one after the other.
-func (s *Server) answer(ctx context.Context, c net.Conn) error {
+// answer reads the requests of one client and writes the replies, one after the other. A client that does not wait for the reply is not an error: its own time
+// limit may have ended, in an outage at each lookup.
+func (s *Server) answer(ctx context.Context, c net.Conn) (err error) {
+	defer func() {
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+			err = nil
+		}
+	}()
 	in := bufio.NewReader(c)
 	for {
 		request, err := readNetstring(in, maxRequest)
