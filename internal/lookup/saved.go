@@ -32,7 +32,9 @@ func (c *Cache) Load(path string) error {
 		return err
 	}
 	defer dir.Close()
-	data, err := durable.Read(dir, filepath.Base(path), maxSaved)
+	name := filepath.Base(path)
+	removeDrafts(dir, name)
+	data, err := durable.Read(dir, name, maxSaved)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -64,6 +66,16 @@ func (c *Cache) Load(path string) error {
 	}
 	c.changed = false
 	return nil
+}
+
+// removeDrafts deletes the drafts of a file that a killed process left.
+func removeDrafts(dir *os.Root, name string) {
+	files, _ := durable.List(dir) // after an error, they remain until the next start
+	for _, fi := range files {
+		if of, ok := durable.TempOf(fi.Name()); ok && of == name {
+			_ = dir.Remove(fi.Name())
+		}
+	}
 }
 
 // Save writes all answers to the file at path, if an answer has changed since the last call.
