@@ -65,8 +65,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// answer reads the requests of one client and writes the replies, one after the other. A client that does not wait for the reply is not an error: its own time
-// limit may have ended, in an outage at each lookup.
+// answer reads the requests of one client and writes the replies, one after the other. A client that does not wait for the reply is not an
+// error: its own time limit may have ended, in an outage at each lookup.
 func (s *Server) answer(ctx context.Context, c net.Conn) (err error) {
 	defer func() {
 		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
