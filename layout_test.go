@@ -25,7 +25,7 @@ func TestImports(t *testing.T) {
 		"internal/allowlist":      "cli dns durable owner spfset term",
 		"internal/authres":        "domain",
 		"internal/cli":            "doctor man owner term",
-		"internal/config":         "domain durable",
+		"internal/config":         "domain durable lookup",
 		"internal/conformance":    "",
 		"internal/daemon":         "config decision dns filter journal lookup metrics setup keys milter",
 		"internal/decision":       "dns policy",

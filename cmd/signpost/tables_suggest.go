@@ -12,6 +12,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/doctor/postfix"
+	"signpost/internal/lookup"
 )
 
 func tablesSuggestCommand() *cobra.Command {
@@ -43,7 +44,7 @@ func tablesSuggestCommand() *cobra.Command {
 	return c
 }
 
-// suggestTables writes the TOML text of domains.tables. Domains that main.cf or master.cf itself names become one table of type inline.
+// suggestTables writes the TOML text of domains.tables. Domains that main.cf or master.cf itself names become tables of type inline.
 func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 	type row struct{ value, from string }
 	var rows []row
@@ -59,12 +60,21 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 			if !slices.Contains(inlineFrom, e.Where) {
 				inlineFrom = append(inlineFrom, e.Where)
 			}
+		case lookup.Valid(e.Table) != nil:
+			unused = append(unused, fmt.Sprintf("# not usable: %.60s (%s): %v", e.Table, e.Where, lookup.Valid(e.Table)))
 		case !slices.ContainsFunc(rows, func(r row) bool { return r.value == e.Table }):
 			rows = append(rows, row{e.Table, e.Where})
 		}
 	}
-	if len(inline) > 0 {
-		rows = append(rows, row{"inline:{ " + strings.Join(inline, " ") + " }", strings.Join(inlineFrom, ", ")})
+	for len(inline) > 0 {
+		const begin, end = "inline:{ ", " }"
+		n, size := 0, len(begin+end)
+		for n == 0 || n < len(inline) && size+len(inline[n])+len(" ") <= lookup.MaxTable {
+			size += len(inline[n]) + len(" ")
+			n++
+		}
+		rows = append(rows, row{begin + strings.Join(inline[:n], " ") + end, strings.Join(inlineFrom, ", ")})
+		inline = inline[n:]
 	}
 	if len(rows) == 0 {
 		return errors.New("no table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination")

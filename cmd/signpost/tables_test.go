@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,5 +71,19 @@ tables = [
 	}
 	if got := suggest("--relay"); !strings.Contains(got, "relay.example=1") {
 		t.Errorf("--relay: relay_domains is missing:\n%s", got)
+	}
+
+	var many strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&many, " customer-%d.example", i)
+	}
+	write("main.cf", "compatibility_level = 3.6\nmyhostname = mx.example.org\nvirtual_alias_domains = inline:{a.example="+strings.Repeat("x", 5000)+"}"+many.String()+"\n")
+	write("master.cf", "")
+	got = suggest()
+	if conf, err = config.Load(write("signpost.toml", got)); err != nil {
+		t.Fatal(err)
+	}
+	if listed := strings.Join(conf.Domains.Tables, " "); len(conf.Domains.Tables) < 2 || strings.Count(listed, "customer-") != 400 || !strings.Contains(got, "# not usable: inline:{a.example=xxx") {
+		t.Errorf("400 domains: %.200s", got)
 	}
 }

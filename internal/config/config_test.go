@@ -187,3 +187,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A table that no lookup can reach is an error of the configuration.
+func TestTables(t *testing.T) {
+	for table, want := range map[string]string{
+		"mysql:/etc/postfix/a.cf": "", "hash": "TYPE:NAME", "texthash:/a b": "contains a space", "socketmap:unix:a:b": "is not a socketmap",
+	} {
+		file := filepath.Join(t.TempDir(), "signpost.toml")
+		if err := os.WriteFile(file, []byte("[domains]\ntables = [\""+table+"\"]\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(file); err == nil != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", table, err, want)
+		}
+	}
+}

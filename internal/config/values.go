@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"signpost/internal/domain"
+	"signpost/internal/lookup"
 )
 
 func text(to *string, v any) error {
@@ -257,6 +258,9 @@ func tables(to *[]string, v any) error {
 	return list(to, v, func(s string) (string, error) {
 		if kind, name, _ := strings.Cut(s, ":"); kind == "" || name == "" || strings.ContainsAny(kind, "/ ,") {
 			return "", fmt.Errorf("%q must have the form TYPE:NAME, like \"mysql:/etc/postfix/sql/domains.cf\"", s)
+		}
+		if err := lookup.Valid(s); err != nil {
+			return "", fmt.Errorf("%.60q: %w", s, err)
 		}
 		return s, nil
 	})

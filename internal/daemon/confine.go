@@ -27,6 +27,9 @@ const (
 	mayRecord = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile
 )
 
+// resolveUnixABI is the first version of Landlock that restricts connections to unix sockets.
+const resolveUnixABI = 9
+
 // grants maps each directory to its access rights. The key is the path of the directory without symbolic links. It contains no files. A
 // Landlock rule applies to an inode, so a rule for a file would not apply to a file that replaces it.
 type grants map[string]landlock.AccessFSSet
@@ -87,6 +90,10 @@ func (d *service) confine() {
 		return
 	}
 	d.confined = true
+	if abi >= resolveUnixABI {
+		d.granted = g
+		d.warnUnreachable(d.Config)
+	}
 	d.log.Info("confined", "landlock_abi", abi, "reads", g.dirs(ll.AccessFSReadFile), "writes", g.dirs(ll.AccessFSWriteFile))
 }
 
@@ -123,10 +130,7 @@ func (d *service) grants() grants {
 	if strings.HasPrefix(d.notifySocket, "/") {
 		g.addTarget(d.notifySocket, ll.AccessFSResolveUnix)
 	}
-	if server := d.Config.Domains.Server; server.Network == "unix" {
-		g.add(filepath.Dir(server.Address), ll.AccessFSResolveUnix)
-	}
-	for _, path := range lookup.Sockets(d.Config.Domains.Tables) {
+	for _, path := range tableSockets(d.Config) {
 		g.add(filepath.Dir(path), ll.AccessFSResolveUnix)
 	}
 	if d.Config.Log.Syslog != "" {
@@ -135,6 +139,39 @@ func (d *service) grants() grants {
 		}
 	}
 	return g
+}
+
+// tableSockets returns the paths of the unix sockets of table servers.
+func tableSockets(conf *config.Config) []string {
+	all := lookup.Sockets(conf.Domains.Tables)
+	if server := conf.Domains.Server; server.Network == "unix" {
+		all = append(all, server.Address)
+	}
+	return all
+}
+
+// warnUnreachable warns of table servers to whose sockets the confined daemon cannot connect, because their directories did not exist at
+// the start, or are new in the configuration.
+func (d *service) warnUnreachable(conf *config.Config) {
+	if d.granted == nil || len(conf.Domains.Tables) == 0 {
+		return
+	}
+	for _, path := range tableSockets(conf) {
+		if !d.granted.includes(filepath.Dir(path), ll.AccessFSResolveUnix) {
+			d.log.Warn("domains.tables: needs a restart when the directory of the socket exists, because the daemon is confined", "socket", path)
+		}
+	}
+}
+
+// includes reports whether dir exists and g has rights for it or for a directory above it.
+func (g grants) includes(dir string, rights landlock.AccessFSSet) bool {
+	real, err := filepath.EvalSymlinks(dir)
+	for ; err == nil && g[real]&rights != rights; real = filepath.Dir(real) {
+		if real == filepath.Dir(real) {
+			return false
+		}
+	}
+	return err == nil
 }
 
 // addKeys grants access to read the keys and to write the daemon's observations and journal. The keys directory is read-only.

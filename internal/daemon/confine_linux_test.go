@@ -27,23 +27,23 @@ func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
 	}
 	in := func(path string) string { return filepath.Join(dir, path) }
 	return map[string]func() error{
-		"reading /etc/shadow":           read("/etc/shadow"),
-		"reading keys of others":        read(in("other/key.pem")),
-		"writing to /tmp":               write("/tmp/signpost-was-not-confined"),
-		"writing its configuration":     write(in("etc/signpost.toml")),
-		"writing a key":                 write(in("state/keys/example.org/key.pem")),
-		"making a key":                  write(in("state/keys/example.org/new.pem")),
-		"deleting a key":                func() error { return os.Remove(in("state/keys/example.org/key.pem")) },
-		"renaming a key":                func() error { return os.Rename(in("state/keys/example.org/key.pem"), in("state/hosted/key.pem")) },
-		"listing /":                     func() error { _, err := os.ReadDir("/"); return err },
-		"running a program":             func() error { return exec.Command("/bin/true").Run() },
-		"making a socket":               func() error { return unix.Mknod(in("state/hosted/socket"), unix.S_IFSOCK|0o600, 0) },
-		"making a link to what it lost": func() error { return os.Symlink("/etc/shadow", in("state/hosted/link")) },
-	}, map[string]func() error{
-		"reading its configuration": read(in("etc/signpost.toml")),
-		"reading a key":             read(in("state/keys/example.org/key.pem")),
-		"recording":                 write(in("state/hosted/example.org")),
-	}
+			"reading /etc/shadow":           read("/etc/shadow"),
+			"reading keys of others":        read(in("other/key.pem")),
+			"writing to /tmp":               write("/tmp/signpost-was-not-confined"),
+			"writing its configuration":     write(in("etc/signpost.toml")),
+			"writing a key":                 write(in("state/keys/example.org/key.pem")),
+			"making a key":                  write(in("state/keys/example.org/new.pem")),
+			"deleting a key":                func() error { return os.Remove(in("state/keys/example.org/key.pem")) },
+			"renaming a key":                func() error { return os.Rename(in("state/keys/example.org/key.pem"), in("state/hosted/key.pem")) },
+			"listing /":                     func() error { _, err := os.ReadDir("/"); return err },
+			"running a program":             func() error { return exec.Command("/bin/true").Run() },
+			"making a socket":               func() error { return unix.Mknod(in("state/hosted/socket"), unix.S_IFSOCK|0o600, 0) },
+			"making a link to what it lost": func() error { return os.Symlink("/etc/shadow", in("state/hosted/link")) },
+		}, map[string]func() error{
+			"reading its configuration": read(in("etc/signpost.toml")),
+			"reading a key":             read(in("state/keys/example.org/key.pem")),
+			"recording":                 write(in("state/hosted/example.org")),
+		}
 }
 
 // TestConfineHelper runs in the second process of TestConfine. Its attempts run in threads that were started before the process was
@@ -112,4 +112,39 @@ func TestConfine(t *testing.T) {
 	if !strings.Contains(string(out), "--- PASS: TestConfineHelper") || !strings.Contains(string(out), "msg=confined landlock_abi=") {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// A confined daemon warns of a table server that it cannot reach until it is restarted.
+func TestUnreachableTableServer(t *testing.T) {
+	dir := t.TempDir()
+	conf := config.Default()
+	conf.StateDir = filepath.Join(dir, "state")
+	conf.Domains.Server = config.Listener{Network: "unix", Address: filepath.Join(dir, "later", "socket")}
+	var log strings.Builder
+	d := &service{Options: Options{Config: conf}, log: slog.New(slog.NewTextHandler(&log, nil))}
+	expect := func(want ...string) {
+		t.Helper()
+		log.Reset()
+		d.warnUnreachable(conf)
+		for _, path := range want {
+			if !strings.Contains(log.String(), "socket="+path) {
+				t.Errorf("no warning of %s: %s", path, &log)
+			}
+		}
+		if n := strings.Count(log.String(), "\n"); n != len(want) {
+			t.Errorf("%d warnings, want %d: %s", n, len(want), &log)
+		}
+	}
+	conf.Domains.Tables = []string{"static:x"}
+	expect() // not confined
+	d.granted = d.grants()
+	expect(conf.Domains.Server.Address)
+	if err := os.Mkdir(filepath.Join(dir, "later"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	expect(conf.Domains.Server.Address)
+	d.granted = d.grants()
+	expect()
+	conf.Domains.Tables = append(conf.Domains.Tables, "socketmap:unix:"+dir+"/s:a")
+	expect(dir + "/s")
 }

@@ -53,6 +53,7 @@ type service struct {
 	listeners    []net.Listener
 	server       *milter.Server
 	confined     bool
+	granted      grants           // nil: connections to unix sockets are not restricted
 	journal      *journal.Journal // nil: disabled
 	tables       *lookup.Cache
 	messages     atomic.Int64 // since the start

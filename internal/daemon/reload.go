@@ -163,6 +163,7 @@ func (d *service) next() error {
 		}
 	}
 	d.warn(conf)
+	d.warnUnreachable(conf)
 	d.now.Store(g)
 	d.metrics.Observing(conf.Observe)
 	d.level.Set(g.level)

@@ -187,7 +187,7 @@ func (m *message) askTables(author string) {
 		domains = append(domains, name)
 	}
 	table, found, err := m.filter.Listed(m.ctx, domains)
-	m.evidence.ListedIn = table
+	m.evidence.ListedIn = shortTable(table)
 	switch {
 	case found:
 		m.evidence.Listed = policy.ListedYes
@@ -196,6 +196,15 @@ func (m *message) askTables(author string) {
 	default:
 		m.evidence.Listed = policy.ListedNo
 	}
+}
+
+// shortTable returns the name of a table for the log and the journal. An inline: table has its contents in the name.
+func shortTable(table string) string {
+	const most = 100 // bytes
+	if len(table) <= most {
+		return table
+	}
+	return strings.ToValidUTF8(table[:most], "") + "..."
 }
 
 func (m *message) startSigning(keys []dkim.Key) {

@@ -31,6 +31,8 @@ const (
 	logInterval = time.Minute
 	// maxLookups limits the number of concurrent lookups. Each may be a process.
 	maxLookups = 16
+	// maxOutages limits the tables whose last lookup failed.
+	maxOutages = 1000
 	// maxAnswers and maxBytes limit the answers in the cache. The least recently used ones are removed first.
 	maxAnswers = 100_000
 	maxBytes   = 32 << 20
@@ -193,6 +195,9 @@ func (c *Cache) fail(e *Error) {
 	now := c.options.Now()
 	o := c.outages[e.Table]
 	if o == nil {
+		if len(c.outages) == maxOutages { // a client of the server names tables that do not exist
+			clear(c.outages)
+		}
 		o = &outage{over: true}
 		c.outages[e.Table] = o
 	}
@@ -203,7 +208,10 @@ func (c *Cache) fail(e *Error) {
 			c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
 		}
 	}
-	o.retry, o.reason = now.Add(retryInterval), e.Reason
+	o.reason = e.Reason
+	if e.Kind != Permanent { // such an error may be about one key
+		o.retry = now.Add(retryInterval)
+	}
 }
 
 // recover records that a lookup succeeded, and logs the end of an outage. The caller holds c.mu.

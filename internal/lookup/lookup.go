@@ -61,8 +61,9 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
+// MaxTable and maxKey limit the lengths of a name and a key.
 const (
-	maxTable = 4 << 10 // bytes; an inline: or pipemap: table has its contents in the name
+	MaxTable = 4 << 10 // bytes; an inline: or pipemap: table has its contents in the name
 	maxKey   = 2 << 10 // bytes; line_length_limit of Postfix is 2048
 )
 
@@ -74,7 +75,7 @@ func check(table, key string) (string, error) {
 	switch {
 	case !ok || kind == "" || strings.ContainsAny(kind, " \t/{"):
 		return "", &Error{Permanent, table, "the table must have the form TYPE:NAME"}
-	case len(name) > maxTable:
+	case len(name) > MaxTable:
 		return "", &Error{Permanent, table[:40] + "...", "the name of the table is too long"}
 	case strings.ContainsAny(name, "\x00\r\n"):
 		return "", &Error{Permanent, kind + ":", "the name of the table contains a control character"}
@@ -86,4 +87,24 @@ func check(table, key string) (string, error) {
 		return "", &Error{Permanent, table, "the key contains a control character"}
 	}
 	return name, nil
+}
+
+// Valid returns an error if no key can be looked up in a table through signpost tables serve, or through the server of a socketmap.
+func Valid(table string) error {
+	if strings.HasPrefix(table, "socketmap:") {
+		_, err := ParseSocketmap(table)
+		return err
+	}
+	name, err := check(table, "key")
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return errors.New(e.Reason)
+	case err != nil:
+		return err
+	}
+	if sent, _, _ := splitRequest(name + " key"); sent != name {
+		return errors.New("the name of the table contains a space or a brace that socketmap_table(5) cannot send")
+	}
+	return nil
 }

@@ -3,10 +3,12 @@ package lookup
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -151,15 +153,56 @@ func TestSaved(t *testing.T) {
 	if err := c.Save(path); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{path + "~" + rand.Text(), path + "~mine"} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	later := NewCache(&table{err: errors.New("down")}, CacheOptions{Now: func() time.Time { return time.Now().Add(240 * time.Hour) }})
 	if err := later.Load(path); err != nil {
 		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(path + "*"); err != nil || !slices.Equal(left, []string{path, path + "~mine"}) {
+		t.Errorf("a draft of a killed process was not deleted, or another file was: %q, error %v", left, err)
 	}
 	for _, key := range keys {
 		value, found := want[key]
 		if got, err := later.Lookup(t.Context(), domains, key); err != nil || got != (Answer{value, found}) {
 			t.Errorf("%s: %+v, %v", key, got, err)
 		}
+	}
+}
+
+// A permanent error, such as a value that is too long, does not stop the lookups of other keys.
+func TestPermanentErrorOfOneKey(t *testing.T) {
+	now := time.Now()
+	source := &table{values: map[string]string{"a": "1"}}
+	c := NewCache(source, CacheOptions{Now: func() time.Time { return now }})
+	expect := func(key, want string, wantErr Kind) {
+		t.Helper()
+		if got, err := c.Lookup(t.Context(), domains, key); got.Value != want || kindOf(err) != wantErr {
+			t.Errorf("%s: %v, error %v", key, got, err)
+		}
+	}
+	expect("a", "1", "")
+	now = now.Add(2 * defaultTTL)
+	source.set(&Error{Permanent, domains, "the value is too long"}, 0)
+	expect("long", "", Permanent)
+	source.set(nil, 0)
+	source.values["a"] = "2"
+	expect("a", "2", "")
+}
+
+// The names of tables that a client invents do not fill the memory.
+func TestOutagesAreBounded(t *testing.T) {
+	c := NewCache(&table{err: errors.New("no such file")}, CacheOptions{})
+	for i := range maxOutages + 10 {
+		if _, err := c.Lookup(t.Context(), fmt.Sprint("hash:/", i), "a"); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if n := len(c.Outages()); n != 10 {
+		t.Errorf("%d outages, want 10", n)
 	}
 }
 
@@ -243,6 +286,19 @@ func TestClientAndServer(t *testing.T) {
 	expect(domains, "a", Answer{}, Temporary)
 	defer start()()
 	expect(domains, "a", Answer{"1 2", true}, "")
+}
+
+// Tables that no lookup can reach are errors of the configuration. Otherwise each lookup would fail, and mail would be deferred.
+func TestValid(t *testing.T) {
+	for table, want := range map[string]string{
+		domains: "", "proxy:" + domains: "", "inline:{ a=b, c=d }": "", "socketmap:unix:/s:a": "",
+		"socketmap:unix:s:a": "socketmap:unix:PATH:NAME", "texthash:/a b": "contains a space", "inline:{ a": "a space or a brace", "hash:/a\nb": "control character",
+		"inline:{" + strings.Repeat("x", MaxTable) + "}": "too long", "hash": "TYPE:NAME",
+	} {
+		if err := Valid(table); err == nil != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40s: %v, want %q", table, err, want)
+		}
+	}
 }
 
 func TestParseSocketmap(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxRequest = maxTable + 1 + maxKey
+	maxRequest = MaxTable + 1 + maxKey
 	maxReply   = 100_000 // bytes: socketmap_table(5), "REPLY FORMAT"
 	maxDigits  = 6       // of a length
 )

@@ -20,6 +20,9 @@ type Postmap struct {
 // killDelay limits the wait for the output of a process that was killed.
 const killDelay = time.Second
 
+// maxLog limits the messages of postmap, in bytes. If they are longer, the fatal one may be missing, because postmap writes it last.
+const maxLog = 64 << 10
+
 // Lookup implements Source. It kills postmap when ctx ends.
 func (p Postmap) Lookup(ctx context.Context, table, key string) (Answer, error) {
 	name, err := check(table, key)
@@ -29,7 +32,7 @@ func (p Postmap) Lookup(ctx context.Context, table, key string) (Answer, error) 
 	if key == "-" { // postmap would read keys from its standard input
 		return Answer{}, nil
 	}
-	args := []string{"-q", key, name}
+	args := []string{"-q", key, "--", name} // without "--", a table such as -c:x would be an option
 	if p.ConfigDir != "" {
 		args = append([]string{"-c", p.ConfigDir}, args...)
 	}
@@ -52,7 +55,7 @@ func (p Postmap) Lookup(ctx context.Context, table, key string) (Answer, error) 
 		c.Env = append(c.Env, "MAIL_CONFIG="+dir)
 	}
 	c.WaitDelay = killDelay
-	out, log := limited{limit: maxReply + 1}, limited{limit: 4 << 10}
+	out, log := limited{limit: maxReply + 1}, limited{limit: maxLog}
 	c.Stdout, c.Stderr = &out, &log
 	err = c.Run()
 	if ctx.Err() != nil {
@@ -62,7 +65,7 @@ func (p Postmap) Lookup(ctx context.Context, table, key string) (Answer, error) 
 	switch message := fatal(log.String()); {
 	case message != "":
 		return Answer{}, &Error{Temporary, table, message}
-	case errors.As(err, &exit) && exit.ExitCode() == 1 && out.Len() == 0:
+	case errors.As(err, &exit) && exit.ExitCode() == 1 && out.Len() == 0 && log.Len() < maxLog:
 		return Answer{}, nil // postmap(1): "1 if no requested information was found"
 	case err != nil:
 		return Answer{}, &Error{Temporary, table, oneLine("postmap: " + err.Error())}
@@ -85,15 +88,19 @@ func fatal(log string) string {
 	return ""
 }
 
-// limited is a buffer that keeps the first limit bytes and discards the rest.
+// limited keeps the first limit bytes and discards the rest. It does not embed the buffer, because io.Copy would call the buffer's ReadFrom,
+// which has no limit.
 type limited struct {
-	bytes.Buffer
+	kept  bytes.Buffer
 	limit int
 }
 
 var _ io.Writer = (*limited)(nil)
 
 func (l *limited) Write(p []byte) (int, error) {
-	l.Buffer.Write(p[:min(len(p), max(0, l.limit-l.Len()))])
+	l.kept.Write(p[:min(len(p), l.limit-l.kept.Len())])
 	return len(p), nil
 }
+
+func (l *limited) Len() int       { return l.kept.Len() }
+func (l *limited) String() string { return l.kept.String() }

@@ -2,6 +2,8 @@ package lookup
 
 import (
 	"context"
+	"crypto/rand"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +44,7 @@ func TestPostmap(t *testing.T) {
 		{"static:all", "x", Answer{"all", true}, "", ""},
 		{"texthash:" + dir + "/none", "x", Answer{}, Temporary, "No such file"},
 		{"nonsense:x", "x", Answer{}, Temporary, "unsupported dictionary type"},
-		{"-c:x", "x", Answer{}, Temporary, ""},
+		{"-c:x", "x", Answer{}, Temporary, "unsupported dictionary type: -c"},
 		{"static", "x", Answer{}, Permanent, "TYPE:NAME"},
 		{"static:x", "", Answer{}, Permanent, "empty"},
 	} {
@@ -57,11 +59,12 @@ func TestPostmap(t *testing.T) {
 func TestPostmapFaults(t *testing.T) {
 	for script, want := range map[string]Kind{
 		"exec sleep 60": Timeout,
-		"echo x; exec >&-; exec 2>&-; exec sleep 60": Timeout,
-		"head -c 1000000 /dev/zero | tr '\\0' x":     Permanent,
-		"exit 2":                                     Temporary,
-		"kill -9 $$":                                 Temporary,
-		"echo 'postmap: fatal: x' >&2; exit 1":       Temporary,
+		"echo x; exec >&-; exec 2>&-; exec sleep 60":                                      Timeout,
+		"head -c 1000000 /dev/zero | tr '\\0' x":                                          Permanent,
+		"head -c 200000 /dev/zero | tr '\\0' x >&2; echo 'postmap: fatal: x' >&2; exit 1": Temporary,
+		"exit 2":                               Temporary,
+		"kill -9 $$":                           Temporary,
+		"echo 'postmap: fatal: x' >&2; exit 1": Temporary,
 		"echo 'postmap: warning: connect to host a failed' >&2; echo found": "",
 		"echo 'postmap: warning: connect to host a failed' >&2; exit 1":     "",
 	} {
@@ -82,6 +85,15 @@ func TestPostmapFaults(t *testing.T) {
 		}
 		if took := time.Since(begin); took > limit+5*time.Second {
 			t.Errorf("%q took %v", script, took)
+		}
+	}
+}
+
+// Output that is too long is not kept in memory.
+func TestPostmapOutputIsBounded(t *testing.T) {
+	for _, w := range []*limited{{limit: 10}, {limit: 0}} {
+		if n, err := io.Copy(w, io.LimitReader(rand.Reader, 1000)); n != 1000 || err != nil || w.Len() != w.limit {
+			t.Errorf("limit %d: %d bytes are kept of %d, error %v", w.limit, w.Len(), n, err)
 		}
 	}
 }

@@ -32,7 +32,9 @@ func (c *Cache) Load(path string) error {
 		return err
 	}
 	defer dir.Close()
-	data, err := durable.Read(dir, filepath.Base(path), maxSaved)
+	name := filepath.Base(path)
+	removeDrafts(dir, name)
+	data, err := durable.Read(dir, name, maxSaved)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -66,6 +68,16 @@ func (c *Cache) Load(path string) error {
 	return nil
 }
 
+// removeDrafts deletes the drafts of a file that a killed process left.
+func removeDrafts(dir *os.Root, name string) {
+	files, _ := durable.List(dir) // after an error, they remain until the next start
+	for _, fi := range files {
+		if of, ok := durable.TempOf(fi.Name()); ok && of == name {
+			_ = dir.Remove(fi.Name())
+		}
+	}
+}
+
 // Save writes all answers to the file at path, if an answer has changed since the last call.
 func (c *Cache) Save(path string) error {
 	data, changed := c.export()
@@ -91,19 +103,32 @@ func (c *Cache) Save(path string) error {
 
 // export returns the contents of the file, and whether an answer has changed since the last call.
 func (c *Cache) export() (data []byte, changed bool) {
+	all, changed := c.oldestFirst()
+	if !changed {
+		return nil, false
+	}
+	var b bytes.Buffer
+	b.WriteString(savedPrefix)
+	for _, k := range all {
+		fmt.Fprintf(&b, savedLine, k.at.Unix(), k.Found, k.table, k.key, k.Value)
+	}
+	return b.Bytes(), true
+}
+
+// oldestFirst returns all answers if one has changed since the last call, the least recently used one first. A kept is never modified, so
+// the caller can format them while mail is processed.
+func (c *Cache) oldestFirst() (all []*kept, changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.changed {
 		return nil, false
 	}
 	c.changed = false
-	var b bytes.Buffer
-	b.WriteString(savedPrefix)
+	all = make([]*kept, 0, c.recent.Len())
 	for e := c.recent.Back(); e != nil; e = e.Prev() {
-		k := e.Value.(*kept)
-		fmt.Fprintf(&b, savedLine, k.at.Unix(), k.Found, k.table, k.key, k.Value)
+		all = append(all, e.Value.(*kept))
 	}
-	return b.Bytes(), true
+	return all, true
 }
 
 // KeepSaved calls Save every minute until ctx ends, and then once more.

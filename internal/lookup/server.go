@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -23,12 +24,15 @@ const (
 	writeTimeout   = 10 * time.Second
 )
 
-// Serve answers the clients of ln until ctx ends. Then it closes ln and the connections, and returns nil. It returns the error if ln fails.
+// Serve answers the clients of ln until ctx ends. Then it closes ln and the connections, and returns nil. If ln fails, it closes the
+// connections and returns the error.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	slots := make(chan struct{}, maxConnections)
 	var clients sync.WaitGroup
 	defer clients.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // ends the connections if ln fails
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	slots := make(chan struct{}, maxConnections)
 	for {
 		c, err := ln.Accept()
 		if err != nil {
@@ -61,8 +65,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// answer reads the requests of one client and writes the replies, one after the other.
-func (s *Server) answer(ctx context.Context, c net.Conn) error {
+// answer reads the requests of one client and writes the replies, one after the other. A client that does not wait for the reply is not an
+// error: its own time limit may have ended, in an outage at each lookup.
+func (s *Server) answer(ctx context.Context, c net.Conn) (err error) {
+	defer func() {
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+			err = nil
+		}
+	}()
 	in := bufio.NewReader(c)
 	for {
 		request, err := readNetstring(in, maxRequest)

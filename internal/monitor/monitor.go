@@ -101,7 +101,7 @@ type check struct {
 func Check(ctx context.Context, s Source) (r Report) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	within, stop := context.WithTimeout(ctx, s.Timeout*9/10) // so that the parts can still report their own timeouts
+	within, stop := context.WithTimeout(ctx, s.Timeout/10*9) // so that the parts can still report their own timeouts
 	defer stop()
 	first := run(ctx, within, check{"keys", s.keys})
 	if s.ActAsOwner != nil {
