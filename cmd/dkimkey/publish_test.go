@@ -241,7 +241,7 @@ func TestPublishFaults(t *testing.T) {
 			rfc2136 + "[keys.selectors]\nrsa = [\"sp1\", \"sp2\", \"sp3\"]\n", "form a loop"},
 		{"a program that fails", "example.org", "[publish]\nmethod = \"command\"\nargv = [\"sh\", \"-c\", \"echo no quota left >&2; exit 3\"]\n", "no quota left"},
 		{"a program that hangs", "example.org", "[publish]\nmethod = \"command\"\ntimeout = \"1s\"\nargv = [\"sh\", \"-c\", \"sleep 100 & wait\"]\n", "timeout after 1s"},
-		{"no directory for the zone file", "example.org", "[publish]\nmethod = \"zonefile\"\npath = \"/nonexistent/x\"\n", "publish.path"},
+		{"no directory for the zone file", "example.org", "[publish]\nmethod = \"zonefile\"\npath = \"/proc/nonexistent/x\"\n", "publish.path"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // check runs the command check and returns its output. standard error must be empty.
@@ -47,6 +48,11 @@ func TestCheck(t *testing.T) {
 	expect(0, `^SIGNPOST OK - `, "-t", "300000h") // nine times as long is not a time.Duration
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); { // the signal may take effect later
+		if code, _ := check(t, "-c", file, "-t", "100ms"); code == 2 {
+			break
+		}
 	}
 	expect(2, `^SIGNPOST CRITICAL - the daemon does not answer at DIR/socket/milter.sock: timeout after \S+ \|`+keys, "-t", "500ms")
 	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {

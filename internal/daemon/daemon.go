@@ -88,11 +88,11 @@ func (d *service) run(ctx context.Context) error {
 		defer d.journal.Close() // after the messages in progress are completed
 	}
 	d.tables = setup.TableAnswers(conf, log)
-	savedAnswers := d.loadAnswers()
 	first, err := d.build(conf, nil)
 	if err != nil {
 		return err
 	}
+	savedAnswers := d.loadAnswers() // now it is known that state_dir exists
 	d.now.Store(first)
 	if d.listeners, err = listen(ctx, conf); err != nil {
 		return err
