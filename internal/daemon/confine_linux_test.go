@@ -26,24 +26,26 @@ func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
 		return func() error { return os.WriteFile(path, []byte("x"), 0o600) }
 	}
 	in := func(path string) string { return filepath.Join(dir, path) }
-	return map[string]func() error{
-			"reading /etc/shadow":           read("/etc/shadow"),
-			"reading keys of others":        read(in("other/key.pem")),
-			"writing to /tmp":               write("/tmp/signpost-was-not-confined"),
-			"writing its configuration":     write(in("etc/signpost.toml")),
-			"writing a key":                 write(in("state/keys/example.org/key.pem")),
-			"making a key":                  write(in("state/keys/example.org/new.pem")),
-			"deleting a key":                func() error { return os.Remove(in("state/keys/example.org/key.pem")) },
-			"renaming a key":                func() error { return os.Rename(in("state/keys/example.org/key.pem"), in("state/hosted/key.pem")) },
-			"listing /":                     func() error { _, err := os.ReadDir("/"); return err },
-			"running a program":             func() error { return exec.Command("/bin/true").Run() },
-			"making a socket":               func() error { return unix.Mknod(in("state/hosted/socket"), unix.S_IFSOCK|0o600, 0) },
-			"making a link to what it lost": func() error { return os.Symlink("/etc/shadow", in("state/hosted/link")) },
-		}, map[string]func() error{
-			"reading its configuration": read(in("etc/signpost.toml")),
-			"reading a key":             read(in("state/keys/example.org/key.pem")),
-			"recording":                 write(in("state/hosted/example.org")),
-		}
+	refused = map[string]func() error{
+		"reading /etc/shadow":           read("/etc/shadow"),
+		"reading keys of others":        read(in("other/key.pem")),
+		"writing to /tmp":               write("/tmp/signpost-was-not-confined"),
+		"writing its configuration":     write(in("etc/signpost.toml")),
+		"writing a key":                 write(in("state/keys/example.org/key.pem")),
+		"making a key":                  write(in("state/keys/example.org/new.pem")),
+		"deleting a key":                func() error { return os.Remove(in("state/keys/example.org/key.pem")) },
+		"renaming a key":                func() error { return os.Rename(in("state/keys/example.org/key.pem"), in("state/hosted/key.pem")) },
+		"listing /":                     func() error { _, err := os.ReadDir("/"); return err },
+		"running a program":             func() error { return exec.Command("/bin/true").Run() },
+		"making a socket":               func() error { return unix.Mknod(in("state/hosted/socket"), unix.S_IFSOCK|0o600, 0) },
+		"making a link to what it lost": func() error { return os.Symlink("/etc/shadow", in("state/hosted/link")) },
+	}
+	allowed = map[string]func() error{
+		"reading its configuration": read(in("etc/signpost.toml")),
+		"reading a key":             read(in("state/keys/example.org/key.pem")),
+		"recording":                 write(in("state/hosted/example.org")),
+	}
+	return refused, allowed
 }
 
 // TestConfineHelper runs in the second process of TestConfine. Its attempts run in threads that were started before the process was
