@@ -191,7 +191,7 @@ func TestKilled(t *testing.T) {
 			d := newFixture(t)
 			for range 3 {
 				cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-				cmd.Env = append(os.Environ(), killedVar+"="+d.Path, smallVar+"="+small)
+				cmd.Env = append(os.Environ(), killedVar+"="+d.Path, smallVar+"="+small, "TMPDIR="+t.TempDir()) // a killed test does not delete its directories
 				cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
