@@ -90,3 +90,13 @@ func socketRights(table map[string]any) (r rights, err error) {
 	}
 	return r, nil
 }
+
+// tableServer reads the socket of signpost tables serve.
+func tableServer(to *Listener, v any) error {
+	var s string
+	err := text(&s, v)
+	if err == nil {
+		*to, err = ParseListener(s)
+	}
+	return err
+}

@@ -256,23 +256,11 @@ func domains(to *[]string, v any) error { return list(to, v, domainName) }
 // tables reads a list of Postfix lookup tables.
 func tables(to *[]string, v any) error {
 	return list(to, v, func(s string) (string, error) {
-		if kind, name, _ := strings.Cut(s, ":"); kind == "" || name == "" || strings.ContainsAny(kind, "/ ,") {
-			return "", fmt.Errorf("%q must have the form TYPE:NAME, like \"mysql:/etc/postfix/sql/domains.cf\"", s)
-		}
 		if err := lookup.Valid(s); err != nil {
 			return "", fmt.Errorf("%.60q: %w", s, err)
 		}
 		return s, nil
 	})
-}
-
-func tableServer(to *Listener, v any) error {
-	var s string
-	err := text(&s, v)
-	if err == nil {
-		*to, err = ParseListener(s)
-	}
-	return err
 }
 
 func logins(to *map[string][]string, v any) error {

@@ -5,7 +5,6 @@ import (
 	"container/list"
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -67,14 +66,7 @@ func (k *kept) size() int { return len(k.table) + len(k.key) + len(k.Value) }
 // outage describes a table whose last lookup failed.
 type outage struct {
 	since, retry, logged time.Time
-	reason               string
 	over                 bool
-}
-
-// Outage is a table whose last lookup failed.
-type Outage struct {
-	Table, Reason string
-	Since         time.Time
 }
 
 // NewCache returns a Cache for source.
@@ -208,7 +200,6 @@ func (c *Cache) fail(e *Error) {
 			c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
 		}
 	}
-	o.reason = e.Reason
 	if e.Kind != Permanent { // such an error may be about one key
 		o.retry = now.Add(retryInterval)
 	}
@@ -222,18 +213,4 @@ func (c *Cache) recover(table string) {
 			c.options.Log.Info("table lookups succeed again", "table", table, "seconds", int(c.options.Now().Sub(o.since).Seconds()))
 		}
 	}
-}
-
-// Outages returns the tables whose last lookup failed, sorted by name.
-func (c *Cache) Outages() []Outage {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []Outage
-	for table, o := range c.outages {
-		if !o.over {
-			all = append(all, Outage{table, o.reason, o.since})
-		}
-	}
-	slices.SortFunc(all, func(a, b Outage) int { return cmp.Compare(a.Table, b.Table) })
-	return all
 }

@@ -71,10 +71,10 @@ const (
 // the table or the key is not valid.
 func check(table, key string) (string, error) {
 	name := strings.TrimPrefix(table, "proxy:")
-	kind, _, ok := strings.Cut(name, ":")
+	kind, rest, _ := strings.Cut(name, ":")
 	switch {
-	case !ok || kind == "" || strings.ContainsAny(kind, " \t/{"):
-		return "", &Error{Permanent, table, "the table must have the form TYPE:NAME"}
+	case kind == "" || rest == "" || strings.ContainsAny(kind, " \t/{"):
+		return "", &Error{Permanent, table, "the table must have the form TYPE:NAME, such as mysql:/etc/postfix/sql/domains.cf"}
 	case len(name) > MaxTable:
 		return "", &Error{Permanent, table[:40] + "...", "the name of the table is too long"}
 	case strings.ContainsAny(name, "\x00\r\n"):
