@@ -61,14 +61,15 @@ func TestGoroutineIsKept(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- server.Serve(ctx, ln) }()
 	// A goroutine takes its slot before it receives, so the slots do not show that it waits.
-	waiting := func(want string) {
+	await := func(state, want string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); goroutines("serveSessions", "[chan receive") != want; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(10 * time.Second); goroutines("serveSessions", state) != want; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%q waits, want %q", goroutines("serveSessions", "[chan receive"), want)
+				t.Fatalf("goroutines %q have state %s, want %q", goroutines("serveSessions", state), state, want)
 			}
 		}
 	}
+	await("[", "") // those of earlier tests have ended
 	var before string
 	for i := range 3 {
 		m := testmilter.Dial(t, "tcp", ln.Addr().String())
@@ -80,14 +81,14 @@ func TestGoroutineIsKept(t *testing.T) {
 		}
 		before = serving
 		m.Close()
-		waiting(serving)
+		await("[chan receive", serving)
 	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	server.Drain(t.Context())
-	waiting("")
+	await("[", "")
 }
 
 // goroutines returns the first words, with the number, of each goroutine that runs the function and whose state begins with state.
