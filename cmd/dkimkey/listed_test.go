@@ -168,3 +168,23 @@ func TestListedDamaged(t *testing.T) {
 		}
 	}
 }
+
+// Several domains share one key. The record is in the zone of the first domain, and the others have a CNAME record that leads to it.
+func TestSharedKey(t *testing.T) {
+	t.Parallel()
+	customer := zoneOf("customer.example") + "shared1._domainkey IN CNAME shared1._domainkey.example.org.\n"
+	h := newHouse(t, map[string]string{"example.org.": exampleZone, "customer.example.": customer}, rfc2136+"[publish.domain.\"customer.example\"]\nmethod = \"manual\"\n[keys]\nalgorithms = [\"ed25519\"]\n")
+	h.must("add", "example.org", "--selector", "shared1")
+	h.write("list", "customer.example\n", 0o644)
+	out := h.must("import", filepath.Join(h.dir, "state/keys/example.org/shared1.pem"), "--selector", "shared1", "--from-file", filepath.Join(h.dir, "list"))
+	if !strings.Contains(out, "customer.example: key shared1: its record is visible at all name servers; it signs from") {
+		t.Errorf("import: %s", out)
+	}
+	h.now = h.now.Add(3 * time.Hour)
+	h.must("rotate")
+	for _, domain := range []string{"example.org", "customer.example"} {
+		if got := h.signing(domain); got != "shared1" {
+			t.Errorf("%s: %q signs\n%s", domain, got, h.must("status"))
+		}
+	}
+}
