@@ -52,7 +52,7 @@ func TestImports(t *testing.T) {
 		"internal/monitor":         "cli journal metrics keys milter",
 		"internal/owner":           "durable",
 		"internal/packaging":       "",
-		"internal/setup":           "cli config dns doctor doctor/domain doctor/host doctor/postfix filter lookup owner keys keys/publish policy",
+		"internal/setup":           "cli config dns doctor doctor/domain doctor/host doctor/postfix domain filter lookup owner keys keys/publish policy",
 		"internal/spf":             "domain",
 		"internal/spfset":          "spf",
 		"internal/term":            "",

@@ -218,7 +218,9 @@ func TestReloadEveryKey(t *testing.T) {
 		"domains.tables": `["static:x"]`, "domains.server": `"unix:/nowhere/s"`, "domains.timeout": `"3s"`,
 		"dns.servers": `["127.0.0.1:2"]`, "dns.timeout": `"3s"`, "dns.message_timeout": `"30s"`,
 		"sign.keys_dir": `"DIR/state"`, "sign.domains": `["a.example"]`, "sign.subdomains": `false`, "sign.expire": `"6d"`,
-		"sign.on_missing_key": `"hold"`, "sign.login_domains": `{ a = ["a.example"] }`,
+		"sign.on_missing_key": `"hold"`, "sign.login_maps": `["static:x"]`, "sign.login_local": `["a.example"]`, "sign.login_unlisted": `"reject"`,
+		"sign.login_sender": `true`, "sign.login_mismatch": `"log"`, "recipient_delimiter": `"+"`,
+		"sign.login_domains":   `{ a = ["a.example"] }`,
 		"verify.skip_networks": `["192.0.2.1"]`, "verify.hostile_from": `"tag"`,
 		"dmarc.reject": `"never"`, "dmarc.quarantine": `"hold"`, "dmarc.quarantine_handled": `true`, "dmarc.temperror": `"tempfail"`, "dmarc.trusted_forwarders": `["192.0.2.1"]`,
 		"dmarc.trusted_sealers": `["a.example"]`, "dmarc.forwarders_file": `"DIR/accepted.toml"`, "dmarc.domain": `{ "a.example" = { reject = "never" } }`, "spf.fail": `"reject"`,
@@ -298,6 +300,6 @@ func someValue(t *testing.T, key string) string {
 // effect returns all values of a generation that affect the behaviour of the daemon.
 func effect(g *generation) []any {
 	f := *g.filter
-	f.Keys, f.Resolver, f.Now, f.Log, f.Finished, f.Listed = nil, nil, nil, nil, nil, nil
-	return []any{f, g.conf.Domains.Tables, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
+	f.Keys, f.Resolver, f.Now, f.Log, f.Finished, f.Listed, f.Owners = nil, nil, nil, nil, nil, nil, nil
+	return []any{f, g.conf.Tables(), g.conf.Sign.LoginLocal, g.conf.RecipientDelimiter, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
 }

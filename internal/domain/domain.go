@@ -49,6 +49,15 @@ func ParseArgument(s string) (string, error) {
 	return name, nil
 }
 
+// Forms returns the forms in which a program may have stored a name that Parse returned: as A-labels and, if it has any, with U-labels.
+func Forms(name string) []string {
+	u, err := idna.Display.ToUnicode(name)
+	if err != nil || u == name {
+		return []string{name}
+	}
+	return []string{name, u}
+}
+
 // notName returns the error of Parse.
 func notName() error { return errors.New("not a domain name") }
 
