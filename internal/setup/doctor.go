@@ -113,12 +113,12 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
 		Tables:  host.Tables{Names: conf.Domains.Tables},
 		Observe: conf.Observe, ModePlace: conf.Place("mode"), SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
-	for _, forwarder := range conf.DMARC.Forwarders {
+	for _, forwarder := range slices.Concat(conf.DMARC.Forwarders, conf.Shared.Forwarders) {
 		if now.Before(forwarder.Expires) {
 			f.Decided = append(f.Decided, forwarder.Network)
 		}
 	}
-	for _, rule := range conf.Deny {
+	for _, rule := range slices.Concat(conf.Deny, conf.Shared.Deny) {
 		if now.Before(rule.Expires) {
 			f.Decided = append(f.Decided, rule.Network)
 		}
@@ -158,9 +158,9 @@ func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 }
 
 // configFiles returns the files and directories of a configuration that the daemon must be able to read. They are its files, the
-// directory conf.d, and the file of accepted forwarders.
+// directory conf.d, and the files of accepted forwarders and of shared rules.
 func configFiles(conf *config.Config, file string) []string {
-	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
+	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile, conf.SharedFile())
 }
 
 // Concerns returns the warnings of check-config and doctor about a valid configuration. An empty Where means the configuration file.

@@ -39,8 +39,11 @@ func Expired(conf *config.Config, now time.Time) (all []string) {
 	for _, r := range rules.Deny {
 		add(r.Expires, "[[deny]] "+r.String())
 	}
-	for _, f := range rules.Forwarders {
+	for _, f := range forwarders(conf.DMARC.Forwarders) {
 		add(f.Expires, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
+	}
+	for _, f := range forwarders(conf.Shared.Forwarders) {
+		add(f.Expires, "[[forwarder]] "+f.String()+" in "+conf.SharedFile())
 	}
 	return all
 }
