@@ -54,6 +54,9 @@ func (r *Rotator) change(ctx context.Context, c Change) error {
 	if err := r.Store.Lease.check(); err != nil {
 		return err
 	}
+	if err := r.leads(ctx); err != nil {
+		return err
+	}
 	p, err := r.Publisher(c.Domain)
 	if err != nil {
 		return err

@@ -25,8 +25,10 @@ type Rotator struct {
 	Warn func(what string)
 	// Frozen is set if the clock is not reliable: Run then revokes only compromised keys and removes no record.
 	Frozen bool
-	// Urgent selects Store.TakeOver instead of Store.Lock.
+	// Urgent is set if a key is compromised. It selects Store.TakeOver instead of Store.Lock, and no step waits for Hosts.
 	Urgent bool
+	// Hosts is set if other hosts sign with the same keys.
+	Hosts *Hosts
 
 	unlock func()          // releases the current lock
 	keys   *Set            // the keys of the domain when they were last read
@@ -193,6 +195,9 @@ func (r *Rotator) clean(domain string, keys []*Key) error {
 }
 
 func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error {
+	if wait, err := r.wait(ctx, s); err != nil || wait {
+		return err
+	}
 	rules := r.Rules(domain)
 	switch s.Do {
 	case DoCreate:
@@ -202,7 +207,7 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 	case DoCheck:
 		return r.check(ctx, s.Key, rules)
 	case DoActivate:
-		return r.activate(s.Key)
+		return r.activate(ctx, s.Key)
 	case DoRetire:
 		return r.retire(s.Key)
 	case DoRevoke:
@@ -355,7 +360,10 @@ func (r *Rotator) remindLate(l *Metadata, now time.Time, rules Rules) {
 	r.remind(l, what)
 }
 
-func (r *Rotator) activate(k *Key) error {
+func (r *Rotator) activate(ctx context.Context, k *Key) error {
+	if err := r.leads(ctx); err != nil {
+		return err
+	}
 	l := k.Metadata
 	// The domain is recorded as hosted before the first signature, so that sign.on_missing_key applies as soon as the key is missing.
 	r.Store.step("host " + l.Domain)

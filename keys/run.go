@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -185,7 +186,7 @@ func (r *Rotator) NeedSelectors(domain string) error {
 }
 
 // Waiting returns a text that states what must happen before the next key of a domain signs. It returns "" if no key waits.
-func (r *Rotator) Waiting(domain string) (string, error) {
+func (r *Rotator) Waiting(ctx context.Context, domain string) (string, error) {
 	set, err := r.Store.LoadDomain(domain, nil)
 	if err != nil {
 		return "", err
@@ -202,6 +203,12 @@ func (r *Rotator) Waiting(domain string) (string, error) {
 	}
 	if last == nil {
 		return "", nil
+	}
+	if r.Hosts != nil && !until.After(r.Store.Now()) {
+		behind, err := r.Hosts.Behind(ctx, domain, last.Selector, false)
+		if err != nil || len(behind) > 0 {
+			return fmt.Sprintf("%s: waiting until other hosts have key %s: %s", domain, last.Selector, strings.Join(behind, ", ")), err
+		}
 	}
 	return fmt.Sprintf("%s: the record of key %s is visible in DNS; waiting until %s for caches to expire", domain, last.Selector, until.UTC().Format(timeFormat)), nil
 }

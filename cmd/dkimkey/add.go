@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -91,6 +92,10 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	if err := f.check(); err != nil {
 		return cli.Usage(err)
 	}
+	synced, err := e.lead(c.Context(), d.conf, c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
 	if err := d.store.Make(); err != nil {
 		return err
 	}
@@ -141,7 +146,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	if len(automatic) > 0 {
 		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
 	}
-	return attention(wrong)
+	return errors.Join(attention(wrong), synced())
 }
 
 // addKeys creates the keys of one domain: one key for each algorithm.

@@ -71,7 +71,7 @@ func (e *env) app(stdout, stderr io.Writer) (*app, error) {
 		publisher = func(string) (keys.Publisher, error) { return e.publisher, nil }
 	}
 	d.rotator = &keys.Rotator{
-		Store: store, Rules: d.rules, NewRSA: e.newRSA,
+		Store: store, Rules: d.rules, NewRSA: e.newRSA, Hosts: e.hosts(conf),
 		Checker: checker, Publisher: publisher,
 		Warn: func(what string) { fmt.Fprintf(stderr, "dkimkey: %s\n", what) },
 		Done: func(domain, what string) {

@@ -97,6 +97,10 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 		return err
 	}
 	d.json = e.json
+	synced, err := e.lead(c.Context(), d.conf, c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
 	if err := d.store.Make(); err != nil {
 		return err
 	}
@@ -115,7 +119,7 @@ func (e *env) importKeys(c *cobra.Command, found []opendkim.Key, f importFlags) 
 		}
 		failed = d.importDomain(c, of[domain], f.unsafe) || failed
 	}
-	return errors.Join(attention(failed || d.needed), d.report(c.OutOrStdout()))
+	return errors.Join(attention(failed || d.needed), synced(), d.report(c.OutOrStdout()))
 }
 
 // importDomain imports the keys of one domain. It prints errors and reports whether there were any. After an error it continues with

@@ -49,6 +49,10 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 	if !yes {
 		return cli.Usage(fmt.Errorf("removing %s deletes the private keys, and mail may be sent unsigned\nhint: pass --yes to confirm", strings.Join(domains, ", ")))
 	}
+	synced, err := e.lead(c.Context(), conf, c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
 	failed := false
 	for _, domain := range domains {
 		if err := removeDomain(c, conf, store, domain); err != nil {
@@ -57,7 +61,7 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 			cli.Print(c.ErrOrStderr(), "dkimkey", fmt.Errorf("remove: %w", err))
 		}
 	}
-	return attention(failed)
+	return errors.Join(attention(failed), synced())
 }
 
 func removeDomain(c *cobra.Command, conf *config.Config, store keys.Store, domain string) error {

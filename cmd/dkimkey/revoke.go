@@ -54,6 +54,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 	if err != nil {
 		return err
 	}
+	synced := e.leadForRevocation(c.Context(), d.conf, c.ErrOrStderr())
 	before, err := d.rotator.Leaked(c.Context(), k.Domain, k.Selector)
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (e *env) revoke(c *cobra.Command, args []string, signNothing bool) error {
 	default:
 		fmt.Fprintf(c.ErrOrStderr(), "%s: no standby key: sign.on_missing_key applies to its mail until a key can sign; run dkimkey rotate %s --wait\n", k.Domain, k.Domain)
 	}
-	return errors.Join(attention(failed || d.needed), d.report(c.OutOrStdout()))
+	return errors.Join(attention(failed || d.needed), synced(), d.report(c.OutOrStdout()))
 }
 
 // printOrder prints the steps that the operator must do if publish.method is manual.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -65,8 +66,17 @@ Exit code 0: done. 1: failed or action needed; standard error has one line for e
 			if f.dry {
 				return d.dryRun(c, domains, f.now)
 			}
+			synced := func() error { return nil }
+			if len(args) > 0 {
+				synced, err = e.lead(c.Context(), d.conf, c.ErrOrStderr())
+			} else if leads, err := e.leads(c.Context(), d.conf, c.ErrOrStderr()); err != nil || !leads {
+				return errors.Join(err, d.report(c.OutOrStdout()))
+			}
+			if err != nil {
+				return err
+			}
 			err = d.rotate(c, domains, f, e.after)
-			return errors.Join(err, d.report(c.OutOrStdout()))
+			return errors.Join(err, synced(), d.report(c.OutOrStdout()))
 		},
 	}
 	c.Flags().BoolVar(&f.now, "now", false, "start a rotation of the given domains today")
@@ -147,7 +157,7 @@ func (d *app) rotate(c *cobra.Command, domains []string, f rotateFlags, after fu
 	d.waits = f.wait
 	for printed := ""; ; {
 		failed := d.run(c.Context(), c.ErrOrStderr(), domains)
-		waiting, err := d.waiting(domains)
+		waiting, err := d.waiting(c.Context(), domains)
 		if err != nil {
 			return err
 		}
@@ -191,9 +201,9 @@ func (d *app) rotateNow(c *cobra.Command, domains []string) error {
 }
 
 // waiting returns the condition that must be true before a key can be activated. It returns "" if no key waits for its activation.
-func (d *app) waiting(domains []string) (waiting string, err error) {
+func (d *app) waiting(ctx context.Context, domains []string) (waiting string, err error) {
 	for _, domain := range domains {
-		if waiting, err = d.rotator.Waiting(domain); err != nil || waiting != "" {
+		if waiting, err = d.rotator.Waiting(ctx, domain); err != nil || waiting != "" {
 			break
 		}
 	}
