@@ -18,7 +18,6 @@ type Config struct {
 	TrustedNetworks []netip.Prefix
 	StateDir        string
 
-	Cluster Cluster
 	DNS     DNS
 	Domains Domains
 	Sign    Sign
@@ -63,14 +62,6 @@ type Domains struct {
 	Tables  []string // TYPE:NAME, as in main.cf
 	Server  Listener // of signpost tables serve
 	Timeout time.Duration
-}
-
-// Cluster is [cluster].
-type Cluster struct {
-	Database string // empty: this host is not in a cluster
-	Name     string // of this host
-	KeyFile  string
-	Socket   string // of signpost cluster run
 }
 
 // Sign is [sign].

@@ -70,7 +70,7 @@ expires = 2099-01-01
 	}
 }
 
-// An error in a file of shared rules has its line. Entries that cannot be told apart are an error, because each entry is a row.
+// An error in a file of shared rules has its line. Two entries with the same name are an error, because each entry is a row.
 func TestBrokenShared(t *testing.T) {
 	const end = "comment = \"x\"\nexpires = 2099-01-01\n"
 	deny := "[[deny]]\ndomain = \"a.example\"\n" + end

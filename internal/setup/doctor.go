@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"signpost/internal/cli"
@@ -111,7 +112,7 @@ func (d Doctor) askTable(ctx context.Context, table string) error {
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
-		Tables:  host.Tables{Names: conf.Domains.Tables},
+		Tables: host.Tables{Names: conf.Domains.Tables}, Cluster: clusterFacts(conf),
 		Observe: conf.Observe, ModePlace: conf.Place("mode"), SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
 	for _, forwarder := range slices.Concat(conf.DMARC.Forwarders, conf.Shared.Forwarders) {
 		if now.Before(forwarder.Expires) {
@@ -134,6 +135,18 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 		f.Faults = append(f.Faults, host.Fault{Err: err, File: at.File, Line: at.Line})
 	}
 	return f
+}
+
+func clusterFacts(conf *config.Config) host.Cluster {
+	if !conf.Clustered() {
+		return host.Cluster{}
+	}
+	c := host.Cluster{Status: ClusterStatus(conf), KeyFile: conf.Cluster.KeyFile}
+	if conf.Cluster.Database.Password() {
+		place := conf.Place("cluster.database")
+		c.Secret = place[:max(0, strings.LastIndexByte(place, ':'))]
+	}
+	return c
 }
 
 // PostfixFacts returns the facts that the checks of Postfix take from the configuration. The parameter dir is Postfix's configuration
