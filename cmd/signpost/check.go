@@ -27,13 +27,14 @@ func checkCommand(load func() (*config.Config, error)) *cobra.Command {
 	var warning, critical, timeout time.Duration
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Check the daemon, the keys and the journal, for Icinga and Nagios",
-		Long: "Check the daemon, the keys, the last \"dkimkey rotate\" and the journal, and print one line with performance data, as a plugin of\n" +
-			"Icinga or Nagios does. Run it as user signpost or as root.\n\n" +
+		Short: "Check the daemon, the keys, the journal and the cluster, for Icinga and Nagios",
+		Long: "Check the daemon, the keys, the last \"dkimkey rotate\", the journal and the cluster, and print one line with performance data, as\n" +
+			"a plugin of Icinga or Nagios does. Run it as user signpost or as root.\n\n" +
 			"CRITICAL: a milter socket does not answer, a hosted domain has no signing key, an active key cannot be used, or dkimkey rotate\n" +
 			"has not succeeded for --rotate-critical. WARNING: a key needs an action that \"dkimkey status\" describes, dkimkey rotate has\n" +
 			"not succeeded for --rotate-warning, or the journal cannot be read, was damaged, or lost messages in the last hour (only with\n" +
-			"metrics.listen). UNKNOWN: a permission is missing, a file system does not answer, or the command line or the\n" +
+			"metrics.listen). With cluster.database also: signpost-cluster is not running or does not synchronize, the database is not\n" +
+			"reachable, another host is missing, or a clock is wrong. UNKNOWN: a permission is missing, a file system does not answer, or the command line or the\n" +
 			"configuration has an error.\n\n" +
 			"Exit code 0: OK, 1: WARNING, 2: CRITICAL, 3: UNKNOWN. These are the exit codes of plugins. Other commands have other exit codes.",
 		Example: "  sudo -u signpost signpost check\n  signpost check --rotate-warning 50h --rotate-critical 0",
@@ -81,6 +82,9 @@ func monitored(conf *config.Config) monitor.Source {
 	}
 	for _, ln := range conf.Listen {
 		s.Sockets = append(s.Sockets, monitor.Socket{Network: ln.Network, Address: ln.Address})
+	}
+	if conf.Clustered() {
+		s.Cluster = setup.ClusterStatus(conf)
 	}
 	if conf.Journal.Enabled {
 		s.Journal = &monitor.Journal{File: conf.JournalFile(), MaxSize: conf.Journal.MaxSize, Open: func() (*journal.Reader, error) { return readJournal(conf) }}

@@ -37,6 +37,8 @@ func forwardersCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Search the journal for mailing lists and forwarders whose genuine mail fails DMARC, and print the evidence for each, with an\n" +
 			"entry for the file of accepted forwarders (dmarc.forwarders_file). Nothing is trusted until you accept it: --accept NAME\n" +
 			"writes the entry to the file, with the last day of --until. Then run: systemctl reload signpost\n\n" +
+			"With cluster.database, --accept writes to cluster/rules.toml in state_dir. The entry then applies to all hosts of the\n" +
+			"cluster within seconds, without a reload.\n\n" +
 			fmt.Sprintf("A proposal requires at least %d failing messages of %d organizations on %d days. At least half of the messages must be\n",
 				forwarders.MinMessages, forwarders.MinAuthors, forwarders.MinDays) +
 			"proved genuine: by different signatures that only the organizations of their authors can have made. Fields that anyone\n" +
@@ -150,28 +152,33 @@ func entryFor(p forwarders.Proposal, expires time.Time) config.Forwarder {
 }
 
 func acceptForwarder(conf *config.Config, all []forwarders.Proposal, name string, expires time.Time, stdout io.Writer) error {
+	file := conf.AcceptedFile()
 	var names []string
 	for _, p := range all {
 		if names = append(names, p.Name); p.Name != name {
 			continue
 		}
-		if conf.DMARC.ForwardersFile == "" {
+		if file == "" {
 			return errors.New("no configuration file: forwarders.toml must be in the directory of that file\nhint: pass --config FILE")
 		}
-		back, err := owner.Act(conf.DMARC.ForwardersFile) // it may be in state_dir
+		back, err := owner.Act(file) // it may be in state_dir
 		if err != nil {
 			return err
 		}
 		entry := entryFor(p, expires)
-		err = config.AddForwarder(conf.DMARC.ForwardersFile, entry, p.Evidence())
+		err = conf.AddForwarder(entry, p.Evidence())
 		if err = errors.Join(err, back()); err != nil {
 			return fmt.Errorf("accepting %s: %w", name, err)
 		}
-		fmt.Fprintf(stdout, "added to %s:\n%sTo put it into effect: systemctl reload signpost\n", conf.DMARC.ForwardersFile, entry)
+		effect := "To put it into effect: systemctl reload signpost"
+		if conf.Clustered() {
+			effect = "It takes effect within seconds, on all hosts of the cluster."
+		}
+		fmt.Fprintf(stdout, "added to %s:\n%s%s\n", file, entry, effect)
 		return nil
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("%q is not proposed: there are no proposals\nhint: to accept it nevertheless, write the entry to %s", name, conf.DMARC.ForwardersFile)
+		return fmt.Errorf("%q is not proposed: there are no proposals\nhint: to accept it nevertheless, write the entry to %s", name, file)
 	}
-	return fmt.Errorf("%q is not proposed; the proposals are %s\nhint: to accept it nevertheless, write the entry to %s", name, strings.Join(names, ", "), conf.DMARC.ForwardersFile)
+	return fmt.Errorf("%q is not proposed; the proposals are %s\nhint: to accept it nevertheless, write the entry to %s", name, strings.Join(names, ", "), file)
 }

@@ -51,6 +51,9 @@ forged mail by the policy of its domain. Each message has one line in the log.
 	cli.Complete(root, map[string]cobra.CompletionFunc{"config": cli.ConfigFile()})
 	open := func(named bool) (*config.Config, error) {
 		c, err := setup.Load(file, named)
+		if err == nil {
+			err = c.ReadShared()
+		}
 		if err != nil {
 			return nil, cli.Usage(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/config"
 	"signpost/internal/daemon"
 	"signpost/internal/testmilter"
@@ -41,7 +43,11 @@ func get(t *testing.T, url string) (status int, body string) {
 // measured starts a daemon that signs for example.org and exports metrics. It returns the URL of the metrics.
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
-	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
+	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n[cluster]\ndatabase = \"mysql://signpost@db.example.org/signpost\"\n")
+	status := filepath.Join(filepath.Dir(d.socket), "cluster", control.StatusName)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(status), 0o700), os.WriteFile(status, []byte(`{"host": "a", "hosts": [{"name": "a"}]}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(d.log.String())
 	if at == nil {
 		t.Fatal(d.log)

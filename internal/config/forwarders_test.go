@@ -43,7 +43,7 @@ func TestAddForwarder(t *testing.T) {
 	path := filepath.Join(dir, "forwarders.toml")
 	f := Forwarder{Signer: "a.example", Comment: `he said "yes"`, Expires: time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)}
 	for range 2 {
-		if err := AddForwarder(path, f, []string{"why"}); err != nil {
+		if err := (&Config{DMARC: DMARC{ForwardersFile: path}}).AddForwarder(f, []string{"why"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chmod(path, 0o640); err != nil {
@@ -65,7 +65,7 @@ func TestAddForwarder(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mode = 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := AddForwarder(path, f, nil); err == nil || !strings.Contains(err.Error(), "forwarders.toml:1: mode: unknown key") {
+	if err := (&Config{DMARC: DMARC{ForwardersFile: path}}).AddForwarder(f, nil); err == nil || !strings.Contains(err.Error(), "forwarders.toml:1: mode: unknown key") {
 		t.Errorf("%v", err)
 	}
 }

@@ -13,6 +13,14 @@ import (
 	"signpost/internal/durable"
 )
 
+// AcceptedFile returns the path of the file to which AddForwarder adds an entry.
+func (c *Config) AcceptedFile() string {
+	if c.Clustered() {
+		return c.SharedFile()
+	}
+	return c.DMARC.ForwardersFile
+}
+
 // String returns the entry in TOML, as in the file.
 func (f Forwarder) String() string {
 	var b strings.Builder
@@ -32,9 +40,10 @@ func (f Forwarder) String() string {
 	return b.String()
 }
 
-// AddForwarder appends an entry to the file of accepted forwarders, with the lines of why as comments. It creates the file if necessary. The
-// change is atomic. It returns an error if the file is not valid.
-func AddForwarder(path string, f Forwarder, why []string) error {
+// AddForwarder appends an entry to the file of accepted forwarders, or to the file of shared rules if this host belongs to a cluster. The
+// lines of why become comments. It creates the file if necessary. The change is atomic. It returns an error if the file is not valid.
+func (c *Config) AddForwarder(f Forwarder, why []string) error {
+	path := c.AcceptedFile()
 	before, err := readFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -50,7 +59,12 @@ func AddForwarder(path string, f Forwarder, why []string) error {
 		text += "# " + line + "\n"
 	}
 	text += f.String()
-	if _, err := ParseForwarders(path, []byte(text)); err != nil {
+	if c.Clustered() {
+		_, err = ParseShared(path, []byte(text))
+	} else {
+		_, err = ParseForwarders(path, []byte(text))
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(path); err == nil {

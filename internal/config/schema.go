@@ -20,7 +20,6 @@ type Config struct {
 
 	RecipientDelimiter string
 
-	Cluster Cluster
 	DNS     DNS
 	Domains Domains
 	Sign    Sign
@@ -36,6 +35,8 @@ type Config struct {
 	Journal       Journal
 	MetricsListen string
 	Log           Log
+	Cluster       Cluster
+	Shared        Shared // set by ReadShared
 
 	Files     []string   // the files that Load read, in order
 	Overrides []Override // the keys that more than one file sets
@@ -63,14 +64,6 @@ type Domains struct {
 	Tables  []string // TYPE:NAME, as in main.cf
 	Server  Listener // of signpost tables serve
 	Timeout time.Duration
-}
-
-// Cluster is [cluster].
-type Cluster struct {
-	Database string // empty: this host is not in a cluster
-	Name     string // of this host
-	KeyFile  string
-	Socket   string // of signpost cluster run
 }
 
 // Sign is [sign].
@@ -162,6 +155,7 @@ func Default() *Config {
 		Publish: Publish{Method: "manual", TTL: time.Hour, Timeout: 30 * time.Second},
 		Journal: Journal{Enabled: true, Keep: 14 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: "omit"},
 		Log:     Log{Level: "info", Format: "text"},
+		Cluster: Cluster{KeyFile: "/etc/signpost/cluster.key", Socket: "/run/signpost-cluster/socket"},
 	}
 }
 
@@ -241,6 +235,11 @@ func schema() map[string]setter {
 		"journal.addresses": func(c *Config, v any) error { return word(&c.Journal.Addresses, v, "omit", "hash", "full") },
 
 		"metrics.listen": func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) },
+
+		"cluster.database": func(c *Config, v any) error { return database(&c.Cluster.Database, v) },
+		"cluster.name":     func(c *Config, v any) error { return clusterName(&c.Cluster.Name, v) },
+		"cluster.key_file": func(c *Config, v any) error { return absolute(&c.Cluster.KeyFile, v, false) },
+		"cluster.socket":   func(c *Config, v any) error { return socketPath(&c.Cluster.Socket, v) },
 
 		"log.level":  func(c *Config, v any) error { return word(&c.Log.Level, v, "debug", "info", "warn", "error") },
 		"log.format": func(c *Config, v any) error { return word(&c.Log.Format, v, "text", "json") },

@@ -196,7 +196,8 @@ func (g grants) addKeys(conf *config.Config) {
 	}
 	names := []string{"hosted", "observed", "locks", "journal", "tables"}
 	// If a directory cannot be created, a later write fails, and the error is logged.
-	_ = setup.KeyStore(conf).MakeState(names...)
+	_ = setup.KeyStore(conf).MakeState(append(names, filepath.Base(conf.ClusterDir()))...)
+	g.add(conf.ClusterDir(), ll.AccessFSReadFile)
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}

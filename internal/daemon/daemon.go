@@ -7,6 +7,7 @@ package daemon
 import (
 	"context"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/config"
 	"signpost/internal/journal"
 	"signpost/internal/lookup"
@@ -58,6 +60,7 @@ type service struct {
 	tables       *lookup.Cache
 	messages     atomic.Int64 // since the start
 	now          atomic.Pointer[generation]
+	sharedSeen   fs.FileInfo // the file of shared rules at the last check
 }
 
 func (d *service) run(ctx context.Context) error {
@@ -195,11 +198,19 @@ func startMetrics(conf *config.Config, m *metrics.Metrics, log *slog.Logger) (*m
 	return s, nil
 }
 
-// watchMetrics registers the sources that each scrape reads: the connections, and the keys of the current generation.
+// watchMetrics registers the sources that each scrape reads: the connections, the keys of the current generation, and the state of
+// the cluster.
 func (d *service) watchMetrics() {
 	d.metrics.Watch(metrics.Source{Connections: d.server.Connections, Keys: func() metrics.Keys {
 		g := d.now.Load()
 		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: setup.KeyRules(g.conf), Now: time.Now()}
+	}, Cluster: func() (s control.Status, ok bool, err error) {
+		conf := d.now.Load().conf
+		if !conf.Clustered() {
+			return s, false, nil
+		}
+		s, err = control.ReadStatus(setup.ClusterStatus(conf))
+		return s, true, err
 	}})
 }
 

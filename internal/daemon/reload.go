@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -94,8 +95,11 @@ func (d *service) finished(r *decision.Record) {
 	}
 }
 
-// runGenerations runs the watcher and the guard of the keys of the current generation, and reloads at each SIGHUP, until ctx ends.
+// runGenerations runs the watcher and the guard of the keys of the current generation, and reloads at each SIGHUP and when the shared
+// rules have changed, until ctx ends.
 func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
+	poll := time.NewTicker(sharedInterval)
+	defer poll.Stop()
 	for ctx.Err() == nil {
 		g := d.now.Load()
 		d.level.Set(g.level)
@@ -109,6 +113,8 @@ func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 			case <-ctx.Done():
 			case <-hangup:
 				d.reload()
+			case <-poll.C:
+				d.pollShared()
 			}
 		}
 		stop()
@@ -144,6 +150,9 @@ func (d *service) next() error {
 		return err
 	}
 	conf.StateDir = d.Config.StateDir
+	if err := conf.ReadShared(); err != nil {
+		return err
+	}
 	g, err := d.build(conf, old)
 	if err != nil {
 		return err
@@ -151,12 +160,18 @@ func (d *service) next() error {
 	g.watcher.Reload()
 	var changed []string
 	for _, key := range config.Changed(old.conf, conf) {
+		if strings.HasPrefix(key, "cluster.") {
+			d.log.Warn(key + ": needs a restart of signpost-cluster")
+		}
 		if !slices.Contains(restartKeys(), key) {
 			changed = append(changed, key)
 		}
 	}
 	if key := "dmarc.forwarders_file"; !slices.Equal(old.conf.DMARC.Forwarders, conf.DMARC.Forwarders) && !slices.Contains(changed, key) {
 		changed = append(changed, key)
+	}
+	if !old.conf.Shared.Equal(conf.Shared) {
+		changed = append(changed, filepath.Base(conf.SharedFile()))
 	}
 	for _, key := range config.Changed(d.Config, conf) {
 		if slices.Contains(restartKeys(), key) {

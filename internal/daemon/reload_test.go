@@ -230,7 +230,7 @@ func TestReloadEveryKey(t *testing.T) {
 		"keys.selectors": `{ rsa = ["a", "b", "c"] }`, "keys.resolver": `"127.0.0.1:3"`,
 		"publish.server": `"127.0.0.1:4"`, "publish.domain": `{ "a.example" = { server = "127.0.0.1:5" } }`,
 		"journal.enabled": `false`, "journal.keep": `"2d"`, "journal.max_size": `"64MiB"`, "journal.addresses": `"full"`,
-		"metrics.listen": `"127.0.0.1:0"`, "log.level": `"debug"`, "log.format": `"json"`, "log.syslog": `"mail"`,
+		"metrics.listen": `"127.0.0.1:0"`, "cluster.database": `"mysql://u@h/d"`, "log.level": `"debug"`, "log.format": `"json"`, "log.syslog": `"mail"`,
 	}
 	r := start(t, "")
 	accepted := "[[forwarder]]\nsealer = \"a.example\"\ncomment = \"x\"\nexpires = 2099-01-01\n"
@@ -256,6 +256,10 @@ func TestReloadEveryKey(t *testing.T) {
 		restart := strings.Contains(log, "\""+key+": needs a restart\"")
 		effective := !reflect.DeepEqual(before, effect(r.now.Load()))
 		switch {
+		case strings.HasPrefix(key, "cluster."): // used by signpost-cluster
+			if restart || effective || !strings.Contains(log, "\""+key+": needs a restart of signpost-cluster\"") {
+				t.Errorf("%s is used by signpost-cluster, but the reload logs or changes something else: %s", key, log)
+			}
 		case strings.HasPrefix(key, "keys.") && key != "keys.resolver": // used only by dkimkey
 			if restart || effective || !strings.Contains(log, "changed="+key) {
 				t.Errorf("%s is used only by dkimkey, but the reload logs or changes something else: %s", key, log)
@@ -265,7 +269,7 @@ func TestReloadEveryKey(t *testing.T) {
 		case effective && !strings.Contains(log, "changed="+key):
 			t.Errorf("%s is not logged as changed: %s", key, log)
 		}
-		if log, ok := r.hangup(""); !ok || strings.Contains(log, "restart") || !reflect.DeepEqual(before, effect(r.now.Load())) {
+		if log, ok := r.hangup(""); !ok || strings.Contains(log, "needs a restart\"") || !reflect.DeepEqual(before, effect(r.now.Load())) {
 			t.Errorf("%s: the previous configuration was not restored: %s", key, log)
 		}
 	}

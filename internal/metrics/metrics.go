@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/decision"
 	"signpost/internal/dns"
 	"signpost/policy"
@@ -51,6 +52,8 @@ type Metrics struct {
 type Source struct {
 	Connections func() int
 	Keys        func() Keys
+	// Cluster returns the result of control.ReadStatus. ok is false if this host does not belong to a cluster.
+	Cluster func() (s control.Status, ok bool, err error)
 }
 
 // New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is the version of the program.
@@ -140,7 +143,7 @@ func (m *Metrics) Watch(s Source) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signpost_connections", Help: "Open milter connections."},
 			func() float64 { return float64(s.Connections()) }),
-		newKeysCollector(s.Keys, m.Panicked))
+		newKeysCollector(s.Keys, m.Panicked), newClusterCollector(s.Cluster, m.Panicked))
 }
 
 // Panicked counts an internal error.

@@ -2,7 +2,9 @@ package metrics
 
 import (
 	"io"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/decision"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
@@ -109,12 +112,49 @@ func TestReloaded(t *testing.T) {
 // A panic in the computation of the key metrics does not end the daemon, and does not affect the other metrics.
 func TestKeysPanic(t *testing.T) {
 	m := New(false, "1.2")
-	m.Watch(Source{Connections: func() int { return 3 }, Keys: func() Keys { return Keys{} }}) // without a snapshot
+	m.Watch(Source{Connections: func() int { return 3 }, Keys: func() Keys { return Keys{} }, Cluster: func() (s control.Status, ok bool, err error) { return s, false, nil }}) // without a snapshot
 	if got := sum(t, m, "signpost_connections"); got != 3 {
 		t.Errorf("%v connections", got)
 	}
 	if got := sum(t, m, "signpost_panics_total"); got == 0 {
 		t.Error("the panic is not counted")
+	}
+}
+
+// The metrics of the cluster come from the state that signpost-cluster wrote. If it wrote none, or an old one, the cluster is not up.
+func TestCluster(t *testing.T) {
+	values := func(s control.Status, ok bool, err error) map[string]float64 {
+		c := newClusterCollector(func() (control.Status, bool, error) { return s, ok, err }, func() { t.Error("panic") })
+		ch := make(chan prometheus.Metric, 100)
+		c.Collect(ch)
+		close(ch)
+		all := map[string]float64{}
+		for metric := range ch {
+			var value dto.Metric
+			if err := metric.Write(&value); err != nil {
+				t.Fatal(err)
+			}
+			all[strings.Split(metric.Desc().String(), `"`)[1]] = value.GetGauge().GetValue()
+		}
+		return all
+	}
+	s := control.Status{At: time.Now(), Host: "a", Leader: "a", Version: 5, Database: control.Database{Version: 7, Reachable: true, Since: time.UnixMilli(1500)},
+		Hosts: []control.Host{{Name: "a", ClockMS: -250}, {Name: "b", Missing: true}}, Refused: []control.Refused{{Table: "sp_key"}}}
+	want := map[string]float64{"signpost_cluster_up": 1, "signpost_cluster_version": 5, "signpost_cluster_lag": 2, "signpost_cluster_database_reachable": 1,
+		"signpost_cluster_database_changed_timestamp_seconds": 1.5, "signpost_cluster_leader": 1, "signpost_cluster_hosts_missing": 1, "signpost_cluster_rows_refused": 1,
+		"signpost_cluster_clock_difference_seconds": -0.25}
+	if got := values(s, true, nil); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	s.At = s.At.Add(-time.Hour)
+	if got := values(s, true, nil); got["signpost_cluster_up"] != 0 || len(got) != len(want) {
+		t.Errorf("%v", got)
+	}
+	if got := values(s, true, fs.ErrNotExist); !maps.Equal(got, map[string]float64{"signpost_cluster_up": 0}) {
+		t.Errorf("%v", got)
+	}
+	if got := values(s, false, nil); len(got) != 0 {
+		t.Errorf("metrics of a cluster without a cluster: %v", got)
 	}
 }
 

@@ -1,5 +1,5 @@
 // Package monitor checks a running installation for Icinga, Nagios and other monitoring systems that run plugins: the daemon, the keys, the
-// time since the last rotation, and the journal. Check returns a Report, which String formats as the Monitoring Plugins Development
+// time since the last rotation, the journal and the cluster. Check returns a Report, which String formats as the Monitoring Plugins Development
 // Guidelines require:
 //
 //	report := monitor.Check(ctx, source)
@@ -33,6 +33,7 @@ type Source struct {
 	Journal *Journal // nil: journal.enabled is false
 	Metrics string   // address of the daemon's metrics; empty: there are none
 	Observe bool     // mode = "observe"
+	Cluster string   // the status file of the cluster; empty: this host does not belong to a cluster
 
 	// ActAsOwner, if set, makes a process of root act as the owner of the journal. Check calls it after it has read the keys.
 	ActAsOwner func() error
@@ -96,7 +97,7 @@ type check struct {
 	run  func(context.Context) part
 }
 
-// Check reads the keys, and then checks the daemon and the journal concurrently. It returns within Timeout, even if a file or the daemon does
+// Check reads the keys, and then checks the daemon, the journal and the cluster concurrently. It returns within Timeout, even if a file or the daemon does
 // not answer.
 func Check(ctx context.Context, s Source) (r Report) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
@@ -110,8 +111,8 @@ func Check(ctx context.Context, s Source) (r Report) {
 		}
 	}
 	// The daemon is the most important part, so it is named first.
-	later := run(ctx, within, check{"daemon", s.daemon}, check{"journal", s.journal})
-	for _, p := range []part{later[0], first[0], later[1]} {
+	later := run(ctx, within, check{"daemon", s.daemon}, check{"journal", s.journal}, check{"cluster", s.cluster})
+	for _, p := range []part{later[0], first[0], later[1], later[2]} {
 		r.problems = append(r.problems, p.problems...)
 		r.data = append(r.data, p.data...)
 		if p.good != "" {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"signpost/internal/cli"
+	"signpost/internal/cluster/control"
 	"signpost/internal/decision"
 	"signpost/internal/journal"
 	"signpost/keys"
@@ -154,6 +155,12 @@ func TestStates(t *testing.T) {
 			s.must(os.RemoveAll(s.file("hosted")))
 		},
 			"the daemon answers; no signing key; journal 0 MiB, last message 0 s ago"},
+		{"cluster", cli.OK, func(s *site) { s.cluster(control.Status{At: s.now}) }, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago; 2 hosts in the cluster"},
+		{"cluster stopped", cli.Warning, func(s *site) {
+			s.cluster(control.Status{At: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC).AddDate(-1, 0, 0)})
+		},
+			"signpost-cluster is not running: it last wrote its state at 2025-12-01T00:00:00Z"},
+		{"cluster never ran", cli.Warning, func(s *site) { s.Source.Cluster = s.file("none") }, "signpost-cluster has never run on this host"},
 		{"journal disabled", cli.OK, func(s *site) { s.Journal = nil }, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal disabled"},
 		{"no daemon", cli.Critical, func(s *site) {
 			s.closed()
@@ -207,6 +214,16 @@ func TestStates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cluster writes the state of a cluster of two hosts.
+func (s *site) cluster(state control.Status) {
+	state.Leader, state.Database = "a", control.Database{Reachable: true}
+	state.Hosts = []control.Host{{Name: "a"}, {Name: "b"}}
+	data, err := json.Marshal(state)
+	s.must(err)
+	s.Source.Cluster = s.file("status.json")
+	s.must(os.WriteFile(s.Source.Cluster, data, 0o600))
 }
 
 func (s *site) later(d time.Duration) { s.now = s.now.Add(d) }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"signpost/internal/cli"
@@ -111,14 +112,14 @@ func (d Doctor) askTable(ctx context.Context, table string) error {
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
-		Tables:  host.Tables{Names: conf.Tables()},
+		Tables: host.Tables{Names: conf.Tables()}, Cluster: clusterFacts(conf),
 		Observe: conf.Observe, ModePlace: conf.Place("mode"), SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
-	for _, forwarder := range conf.DMARC.Forwarders {
+	for _, forwarder := range slices.Concat(conf.DMARC.Forwarders, conf.Shared.Forwarders) {
 		if now.Before(forwarder.Expires) {
 			f.Decided = append(f.Decided, forwarder.Network)
 		}
 	}
-	for _, rule := range conf.Deny {
+	for _, rule := range slices.Concat(conf.Deny, conf.Shared.Deny) {
 		if now.Before(rule.Expires) {
 			f.Decided = append(f.Decided, rule.Network)
 		}
@@ -134,6 +135,18 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 		f.Faults = append(f.Faults, host.Fault{Err: err, File: at.File, Line: at.Line})
 	}
 	return f
+}
+
+func clusterFacts(conf *config.Config) host.Cluster {
+	if !conf.Clustered() {
+		return host.Cluster{}
+	}
+	c := host.Cluster{Status: ClusterStatus(conf), KeyFile: conf.Cluster.KeyFile}
+	if conf.Cluster.Database.Password() {
+		place := conf.Place("cluster.database")
+		c.Secret = place[:max(0, strings.LastIndexByte(place, ':'))]
+	}
+	return c
 }
 
 // PostfixFacts returns the facts that the checks of Postfix take from the configuration. The parameter dir is Postfix's configuration
@@ -159,9 +172,9 @@ func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 }
 
 // configFiles returns the files and directories of a configuration that the daemon must be able to read. They are its files, the
-// directory conf.d, and the file of accepted forwarders.
+// directory conf.d, and the files of accepted forwarders and of shared rules.
 func configFiles(conf *config.Config, file string) []string {
-	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile)
+	return append(slices.Clone(conf.Files), config.DropIns(file), conf.DMARC.ForwardersFile, conf.SharedFile())
 }
 
 // Concerns returns the warnings of check-config and doctor about a valid configuration. An empty Where means the configuration file.

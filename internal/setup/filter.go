@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"signpost/internal/config"
@@ -86,9 +87,9 @@ func Rules(conf *config.Config) policy.Rules {
 		TrustedForwarders: conf.DMARC.TrustedForwarders,
 		TrustedSealers:    conf.DMARC.TrustedSealers,
 		SPFFail:           conf.SPF.Fail,
-		Allow:             localRules(conf.Allow),
-		Deny:              localRules(conf.Deny),
-		Forwarders:        forwarders(conf),
+		Allow:             localRules(slices.Concat(conf.Allow, conf.Shared.Allow)),
+		Deny:              localRules(slices.Concat(conf.Deny, conf.Shared.Deny)),
+		Forwarders:        forwarders(slices.Concat(conf.DMARC.Forwarders, conf.Shared.Forwarders)),
 	}
 }
 
@@ -100,9 +101,9 @@ func loginMismatch(conf *config.Config) policy.Action {
 	return policy.Reject
 }
 
-func forwarders(conf *config.Config) []policy.Forwarder {
-	all := make([]policy.Forwarder, len(conf.DMARC.Forwarders))
-	for i, f := range conf.DMARC.Forwarders {
+func forwarders(from []config.Forwarder) []policy.Forwarder {
+	all := make([]policy.Forwarder, len(from))
+	for i, f := range from {
 		all[i] = policy.Forwarder(f)
 	}
 	return all

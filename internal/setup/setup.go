@@ -8,8 +8,10 @@ package setup
 
 import (
 	"errors"
+	"path/filepath"
 	"time"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/config"
 )
 
@@ -39,11 +41,19 @@ func Expired(conf *config.Config, now time.Time) (all []string) {
 	for _, r := range rules.Deny {
 		add(r.Expires, "[[deny]] "+r.String())
 	}
-	for _, f := range rules.Forwarders {
+	for _, f := range forwarders(conf.DMARC.Forwarders) {
 		add(f.Expires, "[[forwarder]] "+f.String()+" in "+conf.DMARC.ForwardersFile)
+	}
+	for _, f := range forwarders(conf.Shared.Forwarders) {
+		add(f.Expires, "[[forwarder]] "+f.String()+" in "+conf.SharedFile())
 	}
 	return all
 }
 
 // OpenMetrics is the warning that the address in metrics.listen is not a loopback address.
 const OpenMetrics = "metrics.listen is not a loopback address: other hosts can read your domains and mail counts; allow only Prometheus in the firewall"
+
+// ClusterStatus returns the path of the file with the state of the cluster: control.Status.
+func ClusterStatus(conf *config.Config) string {
+	return filepath.Join(conf.ClusterDir(), control.StatusName)
+}

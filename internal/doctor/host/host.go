@@ -40,6 +40,7 @@ type Facts struct {
 
 	Inbound      Inbound
 	Tables       Tables
+	Cluster      Cluster
 	SkipNetworks []netip.Prefix // verify.skip_networks
 	Decided      []netip.Prefix // the networks for which the configuration sets an action for failed SPF
 }
@@ -69,6 +70,7 @@ func Checks(f Facts) []doctor.Check {
 		check("clock", "the time, and on Linux whether it is synchronised (adjtimex(2))", "no error of the clock was found", clockNow),
 		check("resolver", "dns.servers, /etc/resolv.conf", "a DNS server is configured", m.resolver),
 		{Name: "tables", Doc: "a lookup in each table of domains.tables; the journal: code listed_no_key", Run: m.tables},
+		{Name: "cluster", Doc: "the state that signpost-cluster writes (cluster/status.json in state_dir), cluster.key_file, and the file that sets cluster.database", Run: m.cluster},
 		check("gateway", "the journal: a sample of inbound mail of the last 7 days, at most 1000 messages of each day", m.goodInbound(), m.gateway),
 	}
 }
