@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// STATE_DIR/listed.json records the domains that `dkimkey add --from-file` has added, and the days on which they were missing in the list.
-// With --retire-missing, a domain that stays missing is removed.
+// STATE_DIR/listed.json records the domains that `dkimkey add --retire-missing` has added, and the days on which they were missing in the
+// list. A domain that stays missing is removed.
 
 const listedFile = "listed.json"
 

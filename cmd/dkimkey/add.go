@@ -47,10 +47,10 @@ publish.method is "manual" or keys.rotate_every is "never", the new key does not
 If a line is invalid, no key is created. To repeat the command after an error, add --missing: it skips domains that have a
 key. --max limits how many domains get keys in one run.
 
---retire-missing removes domains that this command added from a list and that are no longer in it: after three runs, on
+--retire-missing removes domains that runs with this option added and that are no longer in the list: after three runs, on
 three days, in which the list did not have the domain. It works as "dkimkey remove". If this would remove more than three
-domains and more than 2 % of those added from lists, none is removed, and the exit code is 1; --force removes them. An
-empty list is an error and removes nothing.
+domains and more than 2 % of those added, none is removed, and the exit code is 1; --force removes them. An empty list is an
+error and removes nothing.
 
 --unsafe-activate activates the newest pending key immediately, or a new key if none is pending. It is unsafe because the
 record is not checked: verification of the signatures fails until the record is in DNS. The log and the key's metadata
@@ -117,6 +117,14 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	all := []*added{}
 	var automatic []string
 	wrong := false
+	var list *list
+	if f.retire {
+		var unlock func()
+		if list, unlock, err = d.openList(c); err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	if f.missing {
 		if domains, err = d.store.WithoutKeys(domains); err != nil {
 			return err
@@ -126,13 +134,7 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 		wrong, domains = true, domains[:f.most]
 		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %d more domains have no key (--max %d): run the command again\n", more, f.most)
 	}
-	var list *list
-	if f.file != "" {
-		var unlock func()
-		if list, unlock, err = d.openList(c); err != nil {
-			return err
-		}
-		defer unlock()
+	if f.retire {
 		if err := list.add(domains); err != nil {
 			return err
 		}
