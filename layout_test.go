@@ -64,6 +64,7 @@ func TestImports(t *testing.T) {
 		"internal/testmilter":     "",
 		"internal/testmta":        "testport",
 		"internal/testport":       "",
+		"internal/testsql":        "testport",
 		"internal/top":            "journal metrics term keys policy",
 		"internal/trace":          "dkim",
 		"internal/web":            "doctor domain explain hostheader journal keys policy",
