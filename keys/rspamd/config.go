@@ -102,7 +102,9 @@ func (c *config) checkFiles(keysFile, selectorsFile string) error {
 		return fmt.Errorf("%s: the keys are in Vault (use_vault)\nhint: write each key to a file, and run dkimkey import KEYFILE --domain DOMAIN --selector SELECTOR", c.file)
 	case !c.UseRedis && keysFile+selectorsFile != "":
 		return fmt.Errorf("%s: the keys are in files: use_redis is not set\nhint: omit --redis-keys and --redis-selectors", c.file)
-	case c.UseRedis && (keysFile == "" || (c.SelectorPrefix != "") != (selectorsFile != "")):
+	case c.UseRedis && c.SelectorPrefix == "" && selectorsFile != "":
+		return fmt.Errorf("%s: the configuration has no selector_prefix\nhint: omit --redis-selectors", c.file)
+	case c.UseRedis && (keysFile == "" || c.SelectorPrefix != "" && selectorsFile == ""):
 		return fmt.Errorf("%s: the keys are in Redis: %s needed\nhint: run %s", c.file, want, commands)
 	}
 	return nil

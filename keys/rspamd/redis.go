@@ -92,7 +92,11 @@ func readHash(path string) (*hash, error) {
 	}
 	text := bytes.TrimSpace(data)
 	if reply, failed := bytes.CutPrefix(text, []byte("error:")); failed { // redis-cli writes it to standard output
-		return nil, fmt.Errorf("%s: redis-cli failed: %s\nhint: set REDISCLI_AUTH to the password of Redis", path, bytes.Trim(reply, `"`))
+		auth := ""
+		if bytes.Contains(reply, []byte("NOAUTH")) {
+			auth = "\nhint: set REDISCLI_AUTH to the password of Redis"
+		}
+		return nil, fmt.Errorf("%s: redis-cli failed: %s%s", path, bytes.Trim(reply, `"`), auth)
 	}
 	const hint = "\nhint: write the file with redis-cli --json HGETALL NAME >FILE"
 	switch {
