@@ -48,7 +48,7 @@ type Metadata struct {
 	Unsafe bool `json:"unsafe_activated,omitempty"`
 	// Requested is the time at which the operator requested a rotation. The successor of the key then takes over as soon as it may sign.
 	Requested   *time.Time `json:"rotate_requested,omitempty"`
-	Imported    string     `json:"imported,omitempty"` // the file of the key if another program created it
+	Imported    string     `json:"imported,omitempty"` // Foreign.Source of the key if another program created it
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`
