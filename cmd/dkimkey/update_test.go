@@ -16,6 +16,7 @@ import (
 
 	signpostdns "signpost/internal/dns"
 	"signpost/internal/setup"
+	"signpost/internal/testbind"
 	"signpost/internal/testdns"
 	"signpost/keys"
 	"signpost/keys/publish"
@@ -207,6 +208,32 @@ func TestHiddenZone(t *testing.T) {
 	t.Cleanup(other.Stop)
 	h := houseAt(t, other.Addr(), netip.MustParseAddrPort(other.Addr()).Port(), strings.ReplaceAll(rfc2136, "%BIND%", bind.Addr())+"[keys]\nalgorithms = [\"ed25519\"]\n")
 	if out, code := h.run("add", "hidden.example", "--selector", "s1"); code != 1 || !strings.Contains(out, "answer REFUSED: ") || !strings.Contains(out, "allow-query must include this host") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+// Knot DNS: a zone that it does not have is foreign.
+func TestForeignZoneKnot(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs Knot DNS")
+	}
+	knot, err := testbind.StartKnot(t.Context(), "127.0.0.1", map[string]string{"example.org.": exampleZone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := knot.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	other, err := testdns.Start(zoneOf("example.net"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Stop)
+	h := houseAt(t, other.Addr(), netip.MustParseAddrPort(other.Addr()).Port(), strings.ReplaceAll(rfc2136, "%BIND%", knot.Addr())+"[keys]\nalgorithms = [\"ed25519\"]\n")
+	if out, code := h.run("add", "example.net", "--selector", "s1"); code != 0 || !strings.Contains(out, "zone example.net is not on server "+knot.Addr()+", so no update is sent") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }

@@ -70,18 +70,17 @@ func (p Update) Publish(ctx context.Context, c keys.Change) error {
 // returns nil: the UPDATE then has the clearer error.
 func (p Update) foreign(ctx context.Context, zone string) error {
 	reply, err := p.ask(ctx, zone, dns.TypeSOA)
-	if err != nil || reply.IsTsig() == nil {
-		return nil // anyone on the network path could have sent this answer
-	}
 	switch {
+	case err != nil:
+		return nil
 	case reply.Rcode == dns.RcodeRefused:
 		// The server may have the zone, but exclude this host by allow-query. Only a server that does not have the zone answers NOTAUTH to
-		// a zone transfer: RFC 5936 section 2.2.1. The DNS library does not verify the signature of NOTAUTH. Someone who can forge this
-		// answer could suppress the UPDATE as well.
+		// a zone transfer: RFC 5936 section 2.2.1. Knot DNS does not sign these answers. Someone on the network path can forge them, but
+		// could suppress the UPDATE as well.
 		if reply, _ = p.ask(ctx, zone, dns.TypeAXFR); reply == nil || reply.Rcode != dns.RcodeNotAuth {
 			return nil
 		}
-	case reply.Rcode != dns.RcodeSuccess || reply.Authoritative:
+	case reply.Rcode != dns.RcodeSuccess || reply.Authoritative || reply.IsTsig() == nil:
 		return nil
 	}
 	return &keys.ForeignZone{Zone: strings.TrimSuffix(zone, "."), Server: p.Server}
