@@ -19,11 +19,19 @@ type UsedAddress struct {
 }
 
 // NeedsLogins reports whether the filter must look up the addresses of the From field in the tables of sign.login_maps. a and v are the
-// results of AssignRole. The domain of From must be ours: it is hosted, or a table of domains.tables has it.
+// results of AssignRole. The domain of From must be ours: it or a domain above it is hosted, or sign.domains or a table of domains.tables
+// has it. This is so even if its mail is not signed.
 func NeedsLogins(e Evidence, r Rules, a Assignment, v Verdict) bool {
-	ours := a.Role == RoleSign || a.Reason.Code == ListedNoKey
-	return r.LoginMaps && e.Envelope.Login != "" && ours && v.Action == ""
+	ours := a.Role == RoleSign
+	switch a.Reason.Code {
+	case ListedNoKey, NoActiveKey, NotInSignDomains, SubdomainOfHosted:
+		ours = true
+	}
+	return r.checksLogin(e) && ours && v.Action == ""
 }
+
+// checksLogin reports whether sign.login_maps applies to the client of a message.
+func (r Rules) checksLogin(e Evidence) bool { return r.LoginMaps && e.Envelope.Login != "" }
 
 // MaySender reports whether the filter must also look up the address of the Sender field: the login may not use an address of From, but
 // sign.login_sender is true.

@@ -20,7 +20,7 @@ func tablesSuggestCommand() *cobra.Command {
 	var postfixDir string
 	c := &cobra.Command{
 		Use:   "suggest",
-		Short: "Print the settings of lookup tables for Postfix's configuration",
+		Short: "Print the settings for the lookup tables of Postfix's configuration",
 		Long: "Read Postfix's configuration with postconf(1), and print the lines for /etc/signpost/conf.d/tables.toml: the tables and domains\n" +
 			"of virtual_mailbox_domains, virtual_alias_domains and mydestination, in main.cf and in the -o options of master.cf. Names\n" +
 			"without a dot and the host name are omitted. relay_domains is read only with --relay, because the mail of these domains\n" +
