@@ -143,6 +143,7 @@ func (d *service) next() error {
 		return err
 	}
 	conf.StateDir = d.Config.StateDir
+	conf.Domains.Server, conf.Domains.Timeout = d.Config.Domains.Server, d.Config.Domains.Timeout // the cache and the sandbox use them
 	g, err := d.build(conf, old)
 	if err != nil {
 		return err

@@ -209,6 +209,16 @@ func TestReloadDropIns(t *testing.T) {
 	reload("", "changed=\"authserv_id spf.fail\" mode=enforce", true)
 }
 
+// A new domains.timeout takes effect only at a restart, for all lookups: those of the filter and those of the cache.
+func TestTimeoutOfTablesNeedsRestart(t *testing.T) {
+	r := start(t, "[domains]\ntables = [\"static:x\"]\n")
+	log, ok := r.hangup("[domains]\ntables = [\"static:y\"]\ntimeout = \"9s\"\n")
+	now := r.now.Load().conf.Domains
+	if !ok || !strings.Contains(log, "domains.timeout: needs a restart") || now.Timeout != r.Config.Domains.Timeout || now.Tables[0] != "static:y" {
+		t.Errorf("%+v: %s", now, log)
+	}
+}
+
 // For each key of the configuration, one of three things is true. The key takes effect at a reload, the log states that it needs a
 // restart, or only dkimkey uses it. In the last case no reload is needed, because dkimkey reads the file each time it runs.
 func TestReloadEveryKey(t *testing.T) {

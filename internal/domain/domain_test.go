@@ -20,3 +20,15 @@ func TestDomainIsBounded(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// A name has another form if it has an A-label of a valid U-label, and Parse converts that form back.
+func TestUnicode(t *testing.T) {
+	for name, want := range map[string]string{
+		"xn--zrich-kva.example": "zürich.example", "mail.xn--zrich-kva.example": "mail.zürich.example", "a.example": "",
+		"xn--a.example": "", "xn--.example": "", "_x.example": "",
+	} {
+		if got, ok := Unicode(name); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: %q, %v; want %q", name, got, ok, want)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"signpost/internal/authres"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
+	"signpost/internal/domain"
 	"signpost/milter"
 	"signpost/policy"
 )
@@ -176,15 +177,23 @@ func (m *message) EndHeaders(queueID string) {
 	m.fields, m.own = nil, nil
 }
 
-// askTables looks up the Author Domain in the tables, and the domains above it if their keys would sign its mail.
+// askTables looks up the Author Domain in the tables, and the domains above it if their keys would sign its mail. Tables may have the U-labels
+// of a domain.
 func (m *message) askTables(author string) {
-	domains := []string{author}
+	var domains []string
+	add := func(name string) {
+		domains = append(domains, name)
+		if u, ok := domain.Unicode(name); ok {
+			domains = append(domains, u)
+		}
+	}
+	add(author)
 	for name := author; m.rules.Subdomains; {
 		var more bool
 		if _, name, more = strings.Cut(name, "."); !more || !strings.Contains(name, ".") {
 			break
 		}
-		domains = append(domains, name)
+		add(name)
 	}
 	table, found, err := m.filter.Listed(m.ctx, domains)
 	m.evidence.ListedIn = shortTable(table)

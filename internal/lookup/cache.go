@@ -29,7 +29,9 @@ const (
 	// logInterval is the minimum time between two log lines about outages of the same table.
 	logInterval = time.Minute
 	// maxLookups limits the number of concurrent lookups. Each may be a process.
-	maxLookups = 16
+	maxLookups = 32
+	// tableLookups limits those of one table, so that three tables whose databases hang leave slots for the others.
+	tableLookups = 8
 	// maxOutages limits the tables whose last lookup failed.
 	maxOutages = 1000
 	// maxAnswers and maxBytes limit the answers in the cache. The least recently used ones are removed first.
@@ -45,6 +47,7 @@ type Cache struct {
 	slots   chan struct{}
 
 	mu      sync.Mutex
+	lanes   map[string]*lane           // by table
 	answers map[question]*list.Element // of recent
 	recent  *list.List                 // of *kept; the most recently used one is first
 	bytes   int
@@ -63,6 +66,12 @@ type kept struct {
 
 func (k *kept) size() int { return len(k.table) + len(k.key) + len(k.Value) }
 
+// lane has the slots of one table while lookups run or wait.
+type lane struct {
+	slots chan struct{}
+	users int
+}
+
 // outage describes a table whose last lookup failed.
 type outage struct {
 	since, retry, logged time.Time
@@ -79,8 +88,8 @@ func NewCache(source Source, o CacheOptions) *Cache {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Cache{source: source, options: o, slots: make(chan struct{}, maxLookups), answers: map[question]*list.Element{}, recent: list.New(),
-		outages: map[string]*outage{}}
+	return &Cache{source: source, options: o, slots: make(chan struct{}, maxLookups), lanes: map[string]*lane{}, answers: map[question]*list.Element{},
+		recent: list.New(), outages: map[string]*outage{}}
 }
 
 // Lookup implements Source. It returns an error only if there is no answer, not even an old one.
@@ -143,23 +152,59 @@ func (c *Cache) known(q question) (k *kept, fresh bool) {
 func (c *Cache) ask(q question) (Answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.options.Timeout) // independent of the callers, which may stop waiting
 	defer cancel()
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
+	leave, ok := c.enter(ctx, q.table)
+	if !ok {
 		return Answer{}, &Error{Timeout, q.table, "timeout: too many lookups are waiting"}
 	}
 	answer, err := c.source.Lookup(ctx, q.table, q.key)
+	leave()
 	if err != nil {
 		e := failed(q.table, err)
 		c.fail(e)
 		return Answer{}, e
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.keep(&kept{q, answer, c.options.Now()})
+	c.mu.Unlock()
 	c.recover(q.table)
 	return answer, nil
+}
+
+// enter waits for a slot of the table and for one of all slots. If ctx ends first, ok is false. The caller must call leave after the lookup.
+func (c *Cache) enter(ctx context.Context, table string) (leave func(), ok bool) {
+	c.mu.Lock()
+	l := c.lanes[table]
+	if l == nil {
+		l = &lane{slots: make(chan struct{}, tableLookups)}
+		c.lanes[table] = l
+	}
+	l.users++
+	c.mu.Unlock()
+	done := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(c.lanes, table)
+		}
+	}
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		done()
+		return nil, false
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		<-l.slots
+		done()
+		return nil, false
+	}
+	return func() {
+		<-c.slots
+		<-l.slots
+		done()
+	}, true
 }
 
 // keep stores an answer, and removes the least recently used ones if the limits are exceeded. The caller holds c.mu.
@@ -182,6 +227,14 @@ func (c *Cache) keep(k *kept) {
 
 // fail records that a lookup failed, and logs the first failure of an outage.
 func (c *Cache) fail(e *Error) {
+	if c.failedNow(e) {
+		c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
+	}
+}
+
+// failedNow records that a lookup failed, and reports whether the failure must be logged. Log lines are written without c.mu, because a slow
+// log would delay all lookups.
+func (c *Cache) failedNow(e *Error) (log bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.options.Now()
@@ -193,24 +246,32 @@ func (c *Cache) fail(e *Error) {
 		o = &outage{over: true}
 		c.outages[e.Table] = o
 	}
-	if o.over {
-		o.over, o.since = false, now
-		if now.Sub(o.logged) >= logInterval {
-			o.logged = now
-			c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
-		}
-	}
 	if e.Kind != Permanent { // such an error may be about one key
 		o.retry = now.Add(retryInterval)
 	}
+	if !o.over {
+		return false
+	}
+	o.over, o.since = false, now
+	if now.Sub(o.logged) < logInterval {
+		return false
+	}
+	o.logged = now
+	return true
 }
 
-// recover records that a lookup succeeded, and logs the end of an outage. The caller holds c.mu.
+// recover records that a lookup succeeded, and logs the end of an outage whose beginning was logged.
 func (c *Cache) recover(table string) {
-	if o := c.outages[table]; o != nil && !o.over {
-		o.over = true
-		if o.logged.Equal(o.since) {
-			c.options.Log.Info("table lookups succeed again", "table", table, "seconds", int(c.options.Now().Sub(o.since).Seconds()))
-		}
+	c.mu.Lock()
+	o, now := c.outages[table], c.options.Now()
+	over := o != nil && !o.over
+	log := over && o.logged.Equal(o.since)
+	var since time.Time
+	if over {
+		o.over, since = true, o.since
+	}
+	c.mu.Unlock()
+	if log {
+		c.options.Log.Info("table lookups succeed again", "table", table, "seconds", int(now.Sub(since).Seconds()))
 	}
 }
