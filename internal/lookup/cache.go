@@ -17,7 +17,22 @@ type CacheOptions struct {
 	Timeout            time.Duration // of a lookup by the source; default: 2 s
 	Log                *slog.Logger
 	Now                func() time.Time // default: time.Now
+	Observe            func(Outcome)    // if not nil, called for each lookup
 }
+
+// Outcome is the outcome of a lookup in a Cache.
+type Outcome string
+
+// The outcomes.
+const (
+	Cached   Outcome = "cached"   // the known answer was recent
+	Answered Outcome = "answered" // by the source
+	Old      Outcome = "old"      // the known answer was old, and the source failed or was slow
+	Failed   Outcome = "failed"   // no answer was known, and the source failed or was slow
+)
+
+// Outcomes returns all outcomes.
+func Outcomes() []Outcome { return []Outcome{Cached, Answered, Old, Failed} }
 
 const (
 	defaultTTL     = time.Minute
@@ -97,10 +112,17 @@ func (c *Cache) Lookup(ctx context.Context, table, key string) (Answer, error) {
 	if _, err := check(table, key); err != nil {
 		return Answer{}, err
 	}
-	q := question{table, key}
-	old, fresh := c.known(q)
-	if fresh {
-		return old.Answer, nil
+	answer, outcome, err := c.lookup(ctx, question{table, key})
+	if c.options.Observe != nil {
+		c.options.Observe(outcome)
+	}
+	return answer, err
+}
+
+func (c *Cache) lookup(ctx context.Context, q question) (Answer, Outcome, error) {
+	old, use := c.known(q)
+	if use != "" {
+		return old.Answer, use, nil
 	}
 	wait := ctx
 	if old != nil {
@@ -108,30 +130,30 @@ func (c *Cache) Lookup(ctx context.Context, table, key string) (Answer, error) {
 		wait, cancel = context.WithTimeout(ctx, oldWait)
 		defer cancel()
 	}
-	result := c.flights.DoChan(table+"\x00"+key, func() (any, error) { return c.ask(q) })
+	result := c.flights.DoChan(q.table+"\x00"+q.key, func() (any, error) { return c.ask(q) })
 	var err error
 	select {
 	case r := <-result:
 		if r.Err == nil {
-			return r.Val.(Answer), nil
+			return r.Val.(Answer), Answered, nil
 		}
 		err = r.Err
 	case <-wait.Done(): // the lookup continues, and its answer will be used next time
 		err = wait.Err()
 	}
 	if old != nil {
-		return old.Answer, nil
+		return old.Answer, Old, nil
 	}
-	return Answer{}, failed(table, err)
+	return Answer{}, Failed, failed(q.table, err)
 }
 
-// known returns the kept answer to q, or nil. fresh reports whether the caller must use it without another lookup.
-func (c *Cache) known(q question) (k *kept, fresh bool) {
+// known returns the kept answer to q, or nil. use is not empty if the caller must use it without another lookup.
+func (c *Cache) known(q question) (k *kept, use Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.answers[q]
 	if e == nil {
-		return nil, false
+		return nil, ""
 	}
 	c.recent.MoveToFront(e)
 	k = e.Value.(*kept)
@@ -142,10 +164,12 @@ func (c *Cache) known(q question) (k *kept, fresh bool) {
 	now := c.options.Now()
 	// If the clock was set back, the age is negative.
 	if age := now.Sub(k.at); age >= 0 && age < ttl {
-		return k, true
+		return k, Cached
 	}
-	o := c.outages[q.table]
-	return k, o != nil && !o.over && now.Before(o.retry)
+	if o := c.outages[q.table]; o != nil && !o.over && now.Before(o.retry) {
+		return k, Old
+	}
+	return k, ""
 }
 
 // ask looks up q in the source, and keeps the answer.
