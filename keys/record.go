@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -37,7 +38,7 @@ const (
 )
 
 // Publisher publishes records in DNS. Publish returns as soon as the primary has the change. Other name servers may receive the change
-// later.
+// later. It returns a *ForeignZone, and changes nothing, if the record is in a zone that the operator does not publish.
 type Publisher interface {
 	Publish(ctx context.Context, c Change) error
 }
@@ -50,14 +51,34 @@ func newChange(action string, l *Metadata, ttl time.Duration, text string) Chang
 	return c
 }
 
-func (r *Rotator) change(ctx context.Context, c Change) error {
+// ForeignZone is the error of a change in a zone that the server of publish.server does not have, such as the zone of a customer who runs
+// the name servers of his domain.
+type ForeignZone struct {
+	Zone   string // without a final dot
+	Server string
+}
+
+func (e *ForeignZone) Error() string {
+	return "zone " + e.Zone + " is not on server " + e.Server + ", so no update is sent"
+}
+
+// change publishes a change. byHand reports that the operator must make the change in DNS: publish.method is manual, or the zone is
+// foreign. why then states the reason.
+func (r *Rotator) change(ctx context.Context, c Change) (byHand bool, why string, err error) {
 	if err := r.Store.Lease.check(); err != nil {
-		return err
+		return false, "", err
+	}
+	if r.Rules(c.Domain).Manual() {
+		return true, "", nil
 	}
 	p, err := r.Publisher(c.Domain)
 	if err != nil {
-		return err
+		return false, "", err
 	}
 	r.Store.step("publish " + c.Action)
-	return p.Publish(ctx, c)
+	err = p.Publish(ctx, c)
+	if foreign := (*ForeignZone)(nil); errors.As(err, &foreign) {
+		return true, foreign.Error() + ": ", nil
+	}
+	return false, "", err
 }

@@ -42,10 +42,10 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 	l := k.Metadata
 	if l.RecordUnseen() {
 		r.Done(l.Domain, "kept the record at selector "+l.Selector+": it does not belong to this key")
-	} else if rules.Manual() {
-		r.remind(l, fmt.Sprintf("replace its record with %q", revokedRecord(l.Algorithm)))
-	} else if err := r.change(ctx, newChange(Replace, l, rules.TTL, revokedRecord(l.Algorithm))); err != nil {
+	} else if byHand, why, err := r.change(ctx, newChange(Replace, l, rules.TTL, revokedRecord(l.Algorithm))); err != nil {
 		return err
+	} else if byHand {
+		r.remind(l, fmt.Sprintf("%sreplace its record with %q", why, revokedRecord(l.Algorithm)))
 	}
 	now := r.Store.Now().UTC()
 	l.Revoked, l.Reminded = &now, &now
@@ -98,11 +98,11 @@ func (r *Rotator) remove(ctx context.Context, l *Metadata, rules Rules) error {
 	done := "removed the record of key " + l.Selector
 	if l.RecordUnseen() {
 		done = "kept the record at selector " + l.Selector + ": it does not belong to this key"
-	} else if rules.Manual() {
-		done = "the record of key " + l.Selector + " can be removed"
-		r.remind(l, "remove its record from DNS")
-	} else if err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
+	} else if byHand, why, err := r.change(ctx, newChange(Remove, l, rules.TTL, "")); err != nil {
 		return err
+	} else if byHand {
+		done = "the record of key " + l.Selector + " can be removed"
+		r.remind(l, why+"remove its record from DNS")
 	}
 	l.Removed = new(r.Store.Now().UTC())
 	return r.finish(l, done)

@@ -198,7 +198,10 @@ func (r *Rotator) do(ctx context.Context, domain string, s Step, set *Set) error
 	case DoCreate:
 		return r.create(domain, s.Algorithm, rules, set.Of(domain))
 	case DoPublish:
-		return r.Publish(ctx, s.Key.Metadata)
+		if err := r.Publish(ctx, s.Key.Metadata); err != nil || s.Key.Metadata.Published != nil {
+			return err
+		}
+		return r.check(ctx, s.Key, rules) // the operator may have added the record to a foreign zone
 	case DoCheck:
 		return r.check(ctx, s.Key, rules)
 	case DoActivate:
@@ -242,10 +245,20 @@ func (r *Rotator) remind(l *Metadata, what string) {
 	r.Needs(l.Domain, fmt.Sprintf("key %s: %s", l.Selector, what), l)
 }
 
-// Publish publishes the record of a key. publish.method must not be manual.
+// Publish publishes the record of a key. publish.method must not be manual. If the zone is foreign, Publish reminds the operator of the
+// record, and the key stays in its state until the record is found.
 func (r *Rotator) Publish(ctx context.Context, l *Metadata) error {
-	if err := r.change(ctx, newChange(Add, l, r.Rules(l.Domain).TTL, l.Record)); err != nil {
+	byHand, why, err := r.change(ctx, newChange(Add, l, r.Rules(l.Domain).TTL, l.Record))
+	if err != nil {
 		return err
+	}
+	if now := r.Store.Now().UTC(); byHand {
+		if l.Reminded != nil && now.Sub(*l.Reminded) < remindInterval {
+			return nil
+		}
+		r.remind(l, why+"add its record to DNS")
+		l.Reminded = &now
+		return r.Store.writeMetadata(l)
 	}
 	l.Published = new(r.Store.Now().UTC())
 	r.Done(l.Domain, "published key "+l.Selector)

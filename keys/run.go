@@ -121,7 +121,11 @@ func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int
 	}
 	_ = workers.Wait() // each error was passed to failed
 	known, err := r.Store.Known()
-	all := err == nil && !slices.ContainsFunc(known, func(d string) bool { return !slices.Contains(domains, d) })
+	ran := map[string]bool{}
+	for _, d := range domains {
+		ran[d] = true
+	}
+	all := err == nil && !slices.ContainsFunc(known, func(d string) bool { return !ran[d] })
 	if err := r.recordRun(now, all, anyFailed.Load()); err != nil {
 		failed(err)
 	}

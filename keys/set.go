@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -92,16 +93,41 @@ func (s Store) LoadDomain(name string, before *Set) (*Set, error) {
 		return set, nil
 	}
 	// The name of the directory may be in another form, such as upper case.
-	entries, err := fs.ReadDir(dir.FS(), ".")
+	others, err := s.misnamed(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the keys directory: %w", durable.PathError(s.Dir, err))
 	}
-	for _, e := range entries {
-		if d, err := domain.Parse(e.Name()); err == nil && d == name && e.Name() != name {
-			s.addDomain(set, dir, e.Name(), before)
-		}
+	for _, other := range others[name] {
+		s.addDomain(set, dir, other, before)
 	}
 	return set, nil
+}
+
+// Misnamed keeps the names of directories that are not in the form of a domain, so that a command about thousands of domains reads the keys
+// directory once.
+type Misnamed struct {
+	once  sync.Once
+	names map[string][]string // by domain
+	err   error
+}
+
+// misnamed returns the names of the directories whose name is another form of a domain, by domain.
+func (s Store) misnamed(dir *os.Root) (map[string][]string, error) {
+	m := s.Misnamed
+	if m == nil {
+		m = new(Misnamed)
+	}
+	m.once.Do(func() {
+		m.names = map[string][]string{}
+		var entries []fs.DirEntry
+		entries, m.err = fs.ReadDir(dir.FS(), ".")
+		for _, e := range entries {
+			if d, err := domain.Parse(e.Name()); err == nil && e.Name() != d {
+				m.names[d] = append(m.names[d], e.Name())
+			}
+		}
+	})
+	return m.names, m.err
 }
 
 // Known returns the sorted names of all domains that have a directory. It reads no keys.

@@ -36,6 +36,8 @@ type Store struct {
 	Hook func(step string)
 	// Lease, if set, is the lock that this process holds. Copies of the Store share it.
 	Lease *Lease
+	// Misnamed, if set, is used by all calls of LoadDomain. A short command sets it.
+	Misnamed *Misnamed
 	// LockTimeout is the timeout of Lock; 0 means the default.
 	LockTimeout time.Duration
 

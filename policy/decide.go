@@ -30,6 +30,10 @@ type Rules struct {
 	SignDomains     []string            // empty: every hosted one
 	Subdomains      bool                // mail from a name below a hosted domain is signed with that domain's key
 	LoginDomains    map[string][]string // maps a login in lower case to the domains that it may use; empty: no restrictions
+	LoginMaps       bool                // sign.login_maps is set
+	LoginSender     bool                // sign.login_sender
+	LoginUnlisted   Action              // sign.login_unlisted: Accept or Reject
+	LoginMismatch   Action              // sign.login_mismatch: Reject, or Accept if it is "log"
 	OnMissingKey    Action              // Tempfail, Hold or Accept
 
 	// Settings for inbound mail. The values are those of the configuration.

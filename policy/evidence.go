@@ -41,6 +41,11 @@ type Evidence struct {
 	Listed   Listed `json:"listed,omitempty"`    // empty: not looked up
 	ListedIn string `json:"listed_in,omitempty"` // the table that has the domain, or whose lookup failed
 
+	// FromUse and SenderUse state whether the login may use the addresses of the From and Sender fields: sign.login_maps. The filter looks
+	// up Sender only if sign.login_sender is true and the login may not use From.
+	FromUse   []UsedAddress `json:"from_use,omitempty"`
+	SenderUse *UsedAddress  `json:"sender_use,omitempty"`
+
 	SPF   *spf.Result    `json:"spf,omitempty"`   // nil for outbound mail
 	DKIM  []dkim.Result  `json:"dkim,omitempty"`  // one for each DKIM-Signature field, from top to bottom
 	DMARC []dmarc.Result `json:"dmarc,omitempty"` // for each Author Domain

@@ -6,6 +6,8 @@ type Reason struct {
 	Domain string `json:"domain,omitempty"` // the domain that the reason is about
 	Detail string `json:"detail,omitempty"` // one value; the comment of each Code describes it; it may come from an untrusted client
 	Cause  string `json:"cause,omitempty"`  // the Cause of a protocol engine
+	// Address is the address of From or Sender about which sign.login_maps decided.
+	Address string `json:"address,omitempty"`
 }
 
 // Code identifies a reason in the log, JSON and metrics. Codes never change, because operators' rules and reports rely on them.
@@ -30,11 +32,11 @@ const (
 
 // The codes of outbound mail that is not signed.
 const (
-	LoginMismatch  Code = "login_mismatch"   // the login may not use Domain in From; Detail: the login
+	LoginMismatch  Code = "login_mismatch"   // the login may not use Address or, if it is empty, Domain in From; Detail: the login
 	SeveralAuthors Code = "several_authors"  // From names several domains
 	TooManyFields  Code = "too_many_fields"  // more header fields than h= can list
 	NoUsableKey    Code = "no_usable_key"    // Domain has no key that signs
-	TableFailed    Code = "table_failed"     // it is unknown whether Domain is ours; Detail: the table whose lookup failed
+	TableFailed    Code = "table_failed"     // it is unknown whether Domain is ours or, if Address is set, whether the login may use it; Detail: the table whose lookup failed
 	SigningFailed  Code = "signing_failed"   // Cause: a dkim.Cause; Detail: its detail
 	OnMissingKey   Code = "on_missing_key"   // sign.on_missing_key; Detail: its value
 	BounceUnsigned Code = "bounce_unsigned"  // a bounce from this host is sent unsigned, so that it is not lost

@@ -61,7 +61,10 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 		return bypass(rejected.Reasons[0]), Verdict{} // in local submission, there is no client that could receive a reply
 	}
 	if NeedsTables(a) && e.Listed != "" {
-		return listed(e, r, a)
+		a, rejected = listed(e, r, a)
+	}
+	if NeedsLogins(e, r, a, rejected) {
+		return useOf(e, r, a)
 	}
 	return a, rejected
 }

@@ -63,6 +63,9 @@ func ownResults(r Reason) string {
 func (r Reason) outbound() string {
 	switch r.Code {
 	case LoginMismatch:
+		if r.Address != "" {
+			return fmt.Sprintf("login %q may not use the address %s (sign.login_maps)", r.Detail, r.Address)
+		}
 		return fmt.Sprintf("login %q may not use Author Domain %s (sign.login_domains)", r.Detail, r.Domain)
 	case SeveralAuthors:
 		return "the From field names several domains"
@@ -71,6 +74,9 @@ func (r Reason) outbound() string {
 	case NoUsableKey:
 		return "no usable key for " + r.Domain
 	case TableFailed:
+		if r.Address != "" {
+			return "it is unknown whether the login may use the address " + r.Address + ": the lookup in " + r.Detail + " failed"
+		}
 		return "it is unknown whether Author Domain " + r.Domain + " is ours: the lookup in " + r.Detail + " failed"
 	case SigningFailed:
 		return because("signing failed", because(phrase(r.Cause), r.Detail))
@@ -250,6 +256,9 @@ func replyTo(r Reason) Reply {
 	case HeaderTooLarge:
 		return Reply{552, "5.3.4", "Message header too large"}
 	case LoginMismatch:
+		if r.Address != "" {
+			return Reply{553, "5.7.1", "<" + r.Address + ">: From address rejected: this login does not own it"}
+		}
 		return Reply{550, "5.7.1", "Sender not allowed: this login may not use " + r.Domain + " in From"}
 	}
 	return Reply{550, "5.6.0", "Message not accepted: " + r.String()}

@@ -21,6 +21,9 @@ type addFlags struct {
 	selector   string
 	file       string
 	missing    bool
+	most       int // 0: no limit
+	retire     bool
+	force      bool
 	unsafe     bool
 }
 
@@ -41,12 +44,17 @@ publish.method is "manual" or keys.rotate_every is "never", the new key does not
 
 --from-file reads domains from a file, or from standard input if it is "-". Write one domain per line; # starts a comment.
 If a line is invalid, no key is created. To repeat the command after an error, add --missing: it skips domains that have a
-key.
+key. --max limits how many domains get keys in one run.
+
+--retire-missing removes domains that runs with this option added and that are no longer in the list: after three runs, on
+three days, in which the list did not have the domain. It works as "dkimkey remove". If this would remove more than three
+domains and more than 2 % of those added, none is removed, and the exit code is 1; --force removes them. An empty list is an
+error and removes nothing.
 
 --unsafe-activate activates the newest pending key immediately, or a new key if none is pending. It is unsafe because the
 record is not checked: verification of the signatures fails until the record is in DNS. The log and the key's metadata
 record the use of this flag.`,
-		Example: "  dkimkey add example.org\n  dkimkey add example.org --algorithm rsa,ed25519\n  dkimkey add --from-file domains.txt\n  dkimkey add example.org --unsafe-activate",
+		Example: "  dkimkey add example.org\n  dkimkey add example.org --algorithm rsa,ed25519\n  dkimkey add --from-file domains.txt\n  mariadb -N -e \"SELECT domain FROM domain WHERE active = 1\" postfix | dkimkey add --missing --retire-missing --from-file -\n  dkimkey add example.org --unsafe-activate",
 		RunE:    func(c *cobra.Command, args []string) error { return e.add(c, args, f) },
 	}
 	c.Flags().StringSliceVar(&f.algorithms, "algorithm", nil, "`ALGORITHMS`: rsa, ed25519 or both (default: keys.algorithms)")
@@ -54,9 +62,12 @@ record the use of this flag.`,
 	c.Flags().StringVar(&f.selector, "selector", "", "`SELECTOR` of the key (default: chosen automatically)")
 	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` with one domain per line; \"-\" is standard input")
 	c.Flags().BoolVar(&f.missing, "missing", false, "create keys only for domains that have none")
+	c.Flags().IntVar(&f.most, "max", 0, "create keys for at most `N` domains")
+	c.Flags().BoolVar(&f.retire, "retire-missing", false, "remove domains that stay missing in the list")
+	c.Flags().BoolVar(&f.force, "force", false, "with --retire-missing: remove them even if they are many")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "activate the key immediately, without checking its record")
 	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
-	cli.Complete(c, map[string]cobra.CompletionFunc{"algorithm": cli.Words("rsa", "ed25519"), "bits": cli.Words("2048", "3072", "4096"), "selector": cli.Any(), "from-file": cli.File()})
+	cli.Complete(c, map[string]cobra.CompletionFunc{"algorithm": cli.Words("rsa", "ed25519"), "bits": cli.Words("2048", "3072", "4096"), "selector": cli.Any(), "max": cli.Any(), "from-file": cli.File()})
 	return c
 }
 
@@ -78,10 +89,14 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.checkList(args); err != nil {
+		return cli.Usage(err)
+	}
 	domains, err := domainList(c, args, f.file)
 	if err != nil {
 		return err
 	}
+	complete := domains
 	if len(f.algorithms) == 0 {
 		f.algorithms = d.conf.Keys.Algorithms
 	}
@@ -97,8 +112,25 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	all := []*added{}
 	var automatic []string
 	wrong := false
+	var list *list
+	if f.retire {
+		var unlock func()
+		if list, unlock, err = d.openList(c); err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	if f.missing {
 		if domains, err = d.store.WithoutKeys(domains); err != nil {
+			return err
+		}
+	}
+	if more := len(domains) - f.most; f.most > 0 && more > 0 {
+		wrong, domains = true, domains[:f.most]
+		fmt.Fprintf(c.ErrOrStderr(), "dkimkey: %d more domains have no key (--max %d): run the command again\n", more, f.most)
+	}
+	if f.retire {
+		if err := list.add(domains); err != nil {
 			return err
 		}
 	}
@@ -140,6 +172,13 @@ func (e *env) add(c *cobra.Command, args []string, f addFlags) error {
 	// Publish the records now, unless publish.method is manual. "dkimkey rotate" does the later steps.
 	if len(automatic) > 0 {
 		wrong = d.run(c.Context(), c.ErrOrStderr(), automatic) || wrong
+	}
+	if f.retire {
+		needed, err := list.retire(c, complete, f.force)
+		if err != nil {
+			return err
+		}
+		wrong = wrong || needed
 	}
 	return attention(wrong)
 }

@@ -146,11 +146,11 @@ func domainList(c *cobra.Command, named []string, file string) ([]string, error)
 	}
 	if file != "" {
 		listed, err := readDomains(c, file)
-		if err == nil && len(named)+len(listed) == 0 {
-			err = fmt.Errorf("%s contains no domain", file)
-		}
 		if err != nil {
 			return nil, cli.Usage(err)
+		}
+		if len(named)+len(listed) == 0 {
+			return nil, fmt.Errorf("%s contains no domain", file) // no usage error: a query may have failed
 		}
 		all = append(all, listed...)
 	}

@@ -81,6 +81,7 @@ func (e *env) open() (*config.Config, keys.Store, error) {
 	}
 	store := setup.KeyStore(conf)
 	store.Now, store.Hook, store.LockTimeout, store.Lease = e.now, e.hook, e.lockTimeout, new(keys.Lease)
+	store.Misnamed = new(keys.Misnamed)
 	return conf, store, nil
 }
 

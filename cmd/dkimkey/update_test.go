@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,13 +25,6 @@ import (
 func TestUpdateErrors(t *testing.T) {
 	t.Parallel()
 	h := newBINDHouse(t, rfc2136)
-	// BIND does not serve example.net.
-	other, err := testdns.Start(zoneOf("example.net"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(other.Stop)
-	at := netip.MustParseAddrPort(other.Addr())
 	closed := fakeServer(t, func(*dns.Msg) []byte { return nil })
 	silent := fakeServer(t, func(*dns.Msg) []byte { <-t.Context().Done(); return nil })
 	// Anyone on the network path could have sent these unsigned answers.
@@ -59,10 +54,6 @@ func TestUpdateErrors(t *testing.T) {
 			`answer NOTAUTH \(BADTIME\): this host's clock is (599|600|601) seconds ahead of the server's\n`},
 		{"update-policy denies", func(u *publish.Update) { u.TSIGName = "stranger" },
 			`answer REFUSED: the server does not allow key "stranger" to update s._domainkey.example.org\nhint: check update-policy or allow-update of zone "example.org" in the server's named.conf`},
-		{"zone not served", func(u *publish.Update) {
-			u.Authority = &signpostdns.Authority{Resolver: signpostdns.New(signpostdns.Options{Servers: []netip.AddrPort{at}, Timeout: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), Port: at.Port(), Timeout: time.Second}
-		},
-			`answer NOTAUTH: the server is not authoritative for the zone\nhint: publish.server must be the primary of the zone: zone "example.net" \{ type primary; \}`},
 		{"unsigned NOTAUTH", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotAuth) }, `answer NOTAUTH: the server does not know the TSIG key, or is not authoritative`},
 		{"NOTZONE", func(u *publish.Update) { u.Server = unsigned(dns.RcodeNotZone) }, `answer NOTZONE: `},
 		{"SERVFAIL", func(u *publish.Update) { u.Server = unsigned(dns.RcodeServerFailure) }, `answer SERVFAIL: the server could not write`},
@@ -90,10 +81,7 @@ func TestUpdateErrors(t *testing.T) {
 			}
 			u := publisher.(publish.Update)
 			c.change(&u)
-			domain := "example.org"
-			if c.name == "zone not served" {
-				domain = "example.net"
-			}
+			const domain = "example.org"
 			err = u.Publish(t.Context(), keys.Change{Action: keys.Add, Name: keys.RecordName(domain, "s"), TTL: 300, Text: "v=DKIM1; p=", Strings: []string{"v=DKIM1; p="}})
 			want := "^updating s\\._domainkey\\." + regexp.QuoteMeta(domain) + ": server " + regexp.QuoteMeta(u.Server) + ", zone " + domain + ": " + c.want
 			if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
@@ -103,6 +91,50 @@ func TestUpdateErrors(t *testing.T) {
 				t.Errorf("DNS has %q %v", txt, err)
 			}
 		})
+	}
+}
+
+// No UPDATE is sent for a zone that publish.server does not have. The operator is told to add the record, and the key signs when it is there.
+func TestForeignZone(t *testing.T) {
+	t.Parallel()
+	bind := sharedBIND(t)
+	other, err := testdns.Start(zoneOf("example.net"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Stop)
+	h := houseAt(t, other.Addr(), netip.MustParseAddrPort(other.Addr()).Port(), strings.ReplaceAll(rfc2136, "%BIND%", bind.Addr())+"[keys]\nalgorithms = [\"ed25519\"]\n")
+	out, code := h.run("add", "example.net", "--selector", "s1")
+	if code != 0 || !strings.Contains(out, "key s1: zone example.net is not on server "+bind.Addr()+", so no update is sent: add its record to DNS") || !strings.Contains(out, "s1._domainkey.example.net") {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	if out := h.must("rotate"); strings.Contains(out, "add its record") { // the reminder is repeated after a week
+		t.Error(out)
+	}
+	record, err := os.ReadFile(filepath.Join(h.dir, "state/keys/example.net/s1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var metadata keys.Metadata
+	if err := json.Unmarshal(record, &metadata); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.SetZone(zoneOf("example.net") + "s1._domainkey IN TXT \"" + metadata.Record + "\"\n"); err != nil {
+		t.Fatal(err)
+	}
+	h.must("rotate")
+	h.now = h.now.Add(3 * time.Hour)
+	h.run("rotate") // exit code 1: the record of the standby key must be added too
+	if got := h.signing("example.net"); got != "s1" {
+		t.Errorf("%q signs:\n%s", got, h.must("status"))
+	}
+	// A compromised key: the operator must empty the record.
+	out, _ = h.run("revoke", "example.net", "s1", "--compromised")
+	if !strings.Contains(out, "key s1: zone example.net is not on server") || !strings.Contains(out, `replace its record with "v=DKIM1; k=ed25519; p="`) {
+		t.Errorf("revoke: %s", out)
+	}
+	if log := bind.Log(); strings.Contains(log, "example.net") && strings.Contains(log, "update") {
+		t.Errorf("the server has received an UPDATE: %s", log)
 	}
 }
 

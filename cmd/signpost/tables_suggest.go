@@ -20,11 +20,12 @@ func tablesSuggestCommand() *cobra.Command {
 	var postfixDir string
 	c := &cobra.Command{
 		Use:   "suggest",
-		Short: "Print the setting domains.tables for Postfix's configuration",
+		Short: "Print the settings of lookup tables for Postfix's configuration",
 		Long: "Read Postfix's configuration with postconf(1), and print the lines for /etc/signpost/conf.d/tables.toml: the tables and domains\n" +
 			"of virtual_mailbox_domains, virtual_alias_domains and mydestination, in main.cf and in the -o options of master.cf. Names\n" +
 			"without a dot and the host name are omitted. relay_domains is read only with --relay, because the mail of these domains\n" +
-			"is often sent by another host.",
+			"is often sent by another host.\n\n" +
+			"If smtpd_sender_login_maps is set, also print the settings that apply it to the From field.",
 		Example: "  signpost tables suggest\n  signpost tables suggest --relay >/etc/signpost/conf.d/tables.toml",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -35,7 +36,18 @@ func tablesSuggestCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return suggestTables(c.OutOrStdout(), entries)
+			logins, err := postfix.ReadLogins(c.Context(), postfixDir)
+			if err != nil {
+				return err
+			}
+			if len(logins.Entries) > 0 && logins.Delimiter != "" {
+				fmt.Fprintf(c.OutOrStdout(), "recipient_delimiter = %q\n\n", logins.Delimiter)
+			}
+			if err := suggestTables(c.OutOrStdout(), entries); err != nil {
+				return err
+			}
+			suggestLogins(c.OutOrStdout(), logins)
+			return nil
 		},
 	}
 	c.Flags().BoolVar(&relay, "relay", false, "include relay_domains")
@@ -76,6 +88,11 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		rows = append(rows, row{begin + strings.Join(inline[:n], " ") + end, strings.Join(inlineFrom, ", ")})
 		inline = inline[n:]
 	}
+	defer func() {
+		for _, line := range unused {
+			fmt.Fprintln(w, line)
+		}
+	}()
 	if len(rows) == 0 {
 		message := "no usable table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination"
 		for _, line := range unused {
@@ -88,8 +105,58 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		fmt.Fprintf(w, "    %s, # %s\n", strconv.Quote(r.value), r.from)
 	}
 	fmt.Fprintln(w, "]")
+	return nil
+}
+
+// suggestLogins writes the TOML text of the settings about logins. It writes nothing if smtpd_sender_login_maps is empty.
+func suggestLogins(w io.Writer, l postfix.Logins) {
+	var tables, unused []string
+	for _, e := range l.Entries {
+		why := e.Why
+		if err := lookup.Valid(e.Table); e.Table != "" && err != nil {
+			why = err.Error()
+		}
+		switch {
+		case why != "":
+			unused = append(unused, fmt.Sprintf("# not usable: %.60s (%s): %s", e.Text+e.Table, e.Where, why))
+		case !slices.Contains(tables, e.Table):
+			tables = append(tables, e.Table)
+		}
+	}
+	if len(tables) > 0 {
+		fmt.Fprintln(w, "\n[sign]\nlogin_maps = [")
+		for _, table := range tables {
+			fmt.Fprintf(w, "    %s, # smtpd_sender_login_maps\n", strconv.Quote(table))
+		}
+		fmt.Fprintln(w, "]")
+		writeList(w, "login_local", l.Local)
+		unlisted, services := "accept", l.Accept
+		if len(l.Reject) > 0 {
+			unlisted, services = "reject", l.Reject
+		}
+		from := "no service has a restriction that uses smtpd_sender_login_maps"
+		if len(services) > 0 {
+			from = strings.Join(services, ", ")
+		}
+		fmt.Fprintf(w, "login_unlisted = %q # %s\n", unlisted, from)
+		if len(l.Reject) > 0 && len(l.Accept) > 0 {
+			fmt.Fprintf(w, "# but %s: accept\n", strings.Join(l.Accept, ", "))
+		}
+		fmt.Fprintln(w, "login_mismatch = \"log\" # for a first week; then \"reject\"")
+	}
 	for _, line := range unused {
 		fmt.Fprintln(w, line)
 	}
-	return nil
+}
+
+// writeList writes a key whose value is a list. It writes nothing if the list is empty.
+func writeList(w io.Writer, key string, values []string) {
+	if len(values) == 0 {
+		return
+	}
+	var quoted []string
+	for _, v := range values {
+		quoted = append(quoted, strconv.Quote(v))
+	}
+	fmt.Fprintf(w, "%s = [%s]\n", key, strings.Join(quoted, ", "))
 }

@@ -76,6 +76,41 @@ tables = [
 		t.Errorf("--relay: relay_domains is missing:\n%s", got)
 	}
 
+	// With smtpd_sender_login_maps, the settings about logins follow.
+	write("main.cf", "compatibility_level = 3.6\nmyhostname = mx.example.org\nmydestination = $myhostname, example.net\nrecipient_delimiter = +-\n"+
+		"smtpd_sender_login_maps = proxy:mysql:/etc/postfix/sql/logins.cf, /etc/postfix/logins\n")
+	write("master.cf", "smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd -o smtpd_sender_restrictions=reject_authenticated_sender_login_mismatch\n"+
+		"smtps inet n - n - - smtpd -o { smtpd_recipient_restrictions = permit_mynetworks, reject_known_sender_login_mismatch }\n")
+	if got := suggest(); got != `recipient_delimiter = "+-"
+
+[domains]
+tables = [
+    "inline:{ example.net=1 }", # main.cf: mydestination
+]
+
+[sign]
+login_maps = [
+    "mysql:/etc/postfix/sql/logins.cf", # smtpd_sender_login_maps
+]
+login_local = ["mx.example.org", "example.net"]
+login_unlisted = "reject" # submission/inet
+# but smtps/inet: accept
+login_mismatch = "log" # for a first week; then "reject"
+# not usable: /etc/postfix/logins (main.cf: smtpd_sender_login_maps): it is a file with patterns, not a table
+` {
+		t.Errorf("logins:\n%s", got)
+	} else if conf, err := config.Load(write("logins.toml", got)); err != nil || len(conf.Sign.LoginMaps) != 1 || conf.Sign.LoginUnlisted != "reject" {
+		t.Errorf("the suggested file: %v", err)
+	}
+
+	// Entries that cannot be used are named even if no other exists.
+	write("main.cf", "compatibility_level = 3.6\nmyhostname = mx.example.org\nmydestination = /etc/postfix/names\n")
+	write("master.cf", "smtp inet n - n - - smtpd\n")
+	var out, complaint bytes.Buffer
+	if code := run(t.Context(), []string{"tables", "suggest", "--postfix", dir}, &out, &complaint); code != 1 || !strings.Contains(out.String(), "# not usable: /etc/postfix/names") {
+		t.Errorf("exit code %d, output %s", code, out.String())
+	}
+
 	var many strings.Builder
 	for i := range 400 {
 		fmt.Fprintf(&many, " customer-%d.example", i)

@@ -25,6 +25,17 @@ func (c *Config) KeysDir() string {
 	return filepath.Join(c.StateDir, "keys")
 }
 
+// Tables returns the lookup tables that the daemon queries: domains.tables and sign.login_maps.
+func (c *Config) Tables() []string {
+	var all []string
+	for _, table := range slices.Concat(c.Domains.Tables, c.Sign.LoginMaps) {
+		if !slices.Contains(all, table) {
+			all = append(all, table)
+		}
+	}
+	return all
+}
+
 // TablesDir returns the directory of the saved answers of lookup tables.
 func (c *Config) TablesDir() string { return filepath.Join(c.StateDir, "tables") }
 

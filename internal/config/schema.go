@@ -18,6 +18,8 @@ type Config struct {
 	TrustedNetworks []netip.Prefix
 	StateDir        string
 
+	RecipientDelimiter string
+
 	DNS     DNS
 	Domains Domains
 	Sign    Sign
@@ -70,6 +72,12 @@ type Sign struct {
 	Expire       time.Duration
 	OnMissingKey string
 	LoginDomains map[string][]string // login, lower case -> domains
+
+	LoginMaps     []string // TYPE:NAME, as in main.cf; empty: not checked
+	LoginLocal    []string // the domains for which the local part alone is a key too
+	LoginUnlisted string   // "accept" or "reject"
+	LoginSender   bool
+	LoginMismatch string // "reject" or "log"
 }
 
 // Verify is [verify].
@@ -136,7 +144,7 @@ func Default() *Config {
 		StateDir:        "/var/lib/signpost",
 		DNS:             DNS{Timeout: 5 * time.Second, MessageTimeout: 20 * time.Second},
 		Domains:         Domains{Server: Listener{"unix", "/run/signpost-tables/socket"}, Timeout: 2 * time.Second},
-		Sign:            Sign{Subdomains: true, Expire: 7 * 24 * time.Hour, OnMissingKey: "tempfail"},
+		Sign:            Sign{Subdomains: true, Expire: 7 * 24 * time.Hour, OnMissingKey: "tempfail", LoginUnlisted: "accept", LoginMismatch: "reject"},
 		Verify:          Verify{HostileFrom: "refuse"},
 		DMARC:           DMARC{Reject: "evidence", Quarantine: "tag", TempError: "accept"},
 		SPF:             SPF{Fail: "dmarc"},
@@ -168,6 +176,8 @@ func schema() map[string]setter {
 		"trusted_networks": func(c *Config, v any) error { return networks(&c.TrustedNetworks, v) },
 		"state_dir":        func(c *Config, v any) error { return absolute(&c.StateDir, v, false) },
 
+		"recipient_delimiter": func(c *Config, v any) error { return delimiter(&c.RecipientDelimiter, v) },
+
 		"dns.servers":         func(c *Config, v any) error { return servers(&c.DNS.Servers, v) },
 		"dns.timeout":         func(c *Config, v any) error { return duration(&c.DNS.Timeout, v, time.Millisecond, time.Minute) },
 		"dns.message_timeout": func(c *Config, v any) error { return duration(&c.DNS.MessageTimeout, v, time.Second, 100*time.Second) },
@@ -184,6 +194,11 @@ func schema() map[string]setter {
 		"sign.expire":         func(c *Config, v any) error { return duration(&c.Sign.Expire, v, time.Hour, 90*day) },
 		"sign.on_missing_key": func(c *Config, v any) error { return word(&c.Sign.OnMissingKey, v, "tempfail", "hold", "accept") },
 		"sign.login_domains":  func(c *Config, v any) error { return logins(&c.Sign.LoginDomains, v) },
+		"sign.login_maps":     func(c *Config, v any) error { return tables(&c.Sign.LoginMaps, v) },
+		"sign.login_local":    func(c *Config, v any) error { return domains(&c.Sign.LoginLocal, v) },
+		"sign.login_unlisted": func(c *Config, v any) error { return word(&c.Sign.LoginUnlisted, v, "accept", "reject") },
+		"sign.login_sender":   func(c *Config, v any) error { return boolean(&c.Sign.LoginSender, v) },
+		"sign.login_mismatch": func(c *Config, v any) error { return word(&c.Sign.LoginMismatch, v, "reject", "log") },
 
 		"verify.skip_networks": func(c *Config, v any) error { return networks(&c.Verify.SkipNetworks, v) },
 		"verify.hostile_from":  func(c *Config, v any) error { return word(&c.Verify.HostileFrom, v, "refuse", "tag") },

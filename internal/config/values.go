@@ -263,6 +263,20 @@ func tables(to *[]string, v any) error {
 	})
 }
 
+// delimiter reads recipient_delimiter: each of its characters separates an address from its extension.
+func delimiter(to *string, v any) error {
+	if err := text(to, v); err != nil {
+		return err
+	}
+	wrong := func(r rune) bool {
+		return r <= ' ' || r > '~' || r == '@' || r == '"' || r == '\\' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	}
+	if strings.ContainsFunc(*to, wrong) {
+		return errors.New("must contain only punctuation, such as \"+\" or \"-+\": see postconf(5)")
+	}
+	return nil
+}
+
 func logins(to *map[string][]string, v any) error {
 	table, ok := v.(map[string]any)
 	if !ok {

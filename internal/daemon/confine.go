@@ -143,7 +143,7 @@ func (d *service) grants() grants {
 
 // tableSockets returns the paths of the unix sockets of table servers.
 func tableSockets(conf *config.Config) []string {
-	all := lookup.Sockets(conf.Domains.Tables)
+	all := lookup.Sockets(conf.Tables())
 	if server := conf.Domains.Server; server.Network == "unix" {
 		all = append(all, server.Address)
 	}
@@ -153,7 +153,7 @@ func tableSockets(conf *config.Config) []string {
 // warnUnreachable warns of table servers to whose sockets the confined daemon cannot connect, because their directories did not exist at
 // the start, or are new in the configuration.
 func (d *service) warnUnreachable(conf *config.Config) {
-	if d.granted == nil || len(conf.Domains.Tables) == 0 {
+	if d.granted == nil || len(conf.Tables()) == 0 {
 		return
 	}
 	for _, path := range tableSockets(conf) {

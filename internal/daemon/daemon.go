@@ -157,7 +157,7 @@ func (d *service) loadAnswers() (file string) {
 	if err == nil {
 		err = d.tables.Load(file)
 	}
-	if err != nil && len(d.Config.Domains.Tables) > 0 {
+	if err != nil && len(d.Config.Tables()) > 0 {
 		d.log.Warn("the saved answers of tables are not used", "error", err)
 	}
 	return file

@@ -37,7 +37,7 @@ type generation struct {
 // restartKeys returns the configuration keys that need a restart, because sockets stay open and the state directory is in use. All
 // other keys take effect at a reload.
 func restartKeys() []string {
-	return []string{"domains.server", "domains.timeout", "journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
+	return []string{"domains.server", "journal.enabled", "listen", "log.format", "log.syslog", "metrics.listen", "socket_group", "socket_mode", "state_dir"}
 }
 
 // build returns a new generation. The parameter old is the current generation, or nil at the start of the daemon. build reuses the resolver
@@ -81,7 +81,8 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	}
 	g.filter = setup.Filter(conf, d.log)
 	g.filter.Keys, g.filter.Resolver, g.filter.Finished = g.watcher.Current, g.resolver, d.finished
-	g.filter.Listed = setup.Listed(conf, d.tables)
+	d.tables.SetTimeout(conf.Domains.Timeout)
+	g.filter.Listed, g.filter.Owners = setup.Listed(conf, d.tables), setup.Owners(conf, d.tables)
 	return g, nil
 }
 
@@ -143,7 +144,6 @@ func (d *service) next() error {
 		return err
 	}
 	conf.StateDir = d.Config.StateDir
-	conf.Domains.Server, conf.Domains.Timeout = d.Config.Domains.Server, d.Config.Domains.Timeout // the cache and the sandbox use them
 	g, err := d.build(conf, old)
 	if err != nil {
 		return err

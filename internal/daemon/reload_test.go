@@ -209,16 +209,6 @@ func TestReloadDropIns(t *testing.T) {
 	reload("", "changed=\"authserv_id spf.fail\" mode=enforce", true)
 }
 
-// A new domains.timeout takes effect only at a restart, for all lookups: those of the filter and those of the cache.
-func TestTimeoutOfTablesNeedsRestart(t *testing.T) {
-	r := start(t, "[domains]\ntables = [\"static:x\"]\n")
-	log, ok := r.hangup("[domains]\ntables = [\"static:y\"]\ntimeout = \"9s\"\n")
-	now := r.now.Load().conf.Domains
-	if !ok || !strings.Contains(log, "domains.timeout: needs a restart") || now.Timeout != r.Config.Domains.Timeout || now.Tables[0] != "static:y" {
-		t.Errorf("%+v: %s", now, log)
-	}
-}
-
 // For each key of the configuration, one of three things is true. The key takes effect at a reload, the log states that it needs a
 // restart, or only dkimkey uses it. In the last case no reload is needed, because dkimkey reads the file each time it runs.
 func TestReloadEveryKey(t *testing.T) {
@@ -228,7 +218,9 @@ func TestReloadEveryKey(t *testing.T) {
 		"domains.tables": `["static:x"]`, "domains.server": `"unix:/nowhere/s"`, "domains.timeout": `"3s"`,
 		"dns.servers": `["127.0.0.1:2"]`, "dns.timeout": `"3s"`, "dns.message_timeout": `"30s"`,
 		"sign.keys_dir": `"DIR/state"`, "sign.domains": `["a.example"]`, "sign.subdomains": `false`, "sign.expire": `"6d"`,
-		"sign.on_missing_key": `"hold"`, "sign.login_domains": `{ a = ["a.example"] }`,
+		"sign.on_missing_key": `"hold"`, "sign.login_maps": `["static:x"]`, "sign.login_local": `["a.example"]`, "sign.login_unlisted": `"reject"`,
+		"sign.login_sender": `true`, "sign.login_mismatch": `"log"`, "recipient_delimiter": `"+"`,
+		"sign.login_domains":   `{ a = ["a.example"] }`,
 		"verify.skip_networks": `["192.0.2.1"]`, "verify.hostile_from": `"tag"`,
 		"dmarc.reject": `"never"`, "dmarc.quarantine": `"hold"`, "dmarc.quarantine_handled": `true`, "dmarc.temperror": `"tempfail"`, "dmarc.trusted_forwarders": `["192.0.2.1"]`,
 		"dmarc.trusted_sealers": `["a.example"]`, "dmarc.forwarders_file": `"DIR/accepted.toml"`, "dmarc.domain": `{ "a.example" = { reject = "never" } }`, "spf.fail": `"reject"`,
@@ -308,6 +300,6 @@ func someValue(t *testing.T, key string) string {
 // effect returns all values of a generation that affect the behaviour of the daemon.
 func effect(g *generation) []any {
 	f := *g.filter
-	f.Keys, f.Resolver, f.Now, f.Log, f.Finished, f.Listed = nil, nil, nil, nil, nil, nil
-	return []any{f, g.conf.Domains.Tables, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
+	f.Keys, f.Resolver, f.Now, f.Log, f.Finished, f.Listed, f.Owners = nil, nil, nil, nil, nil, nil, nil
+	return []any{f, g.conf.Tables(), g.conf.Sign.LoginLocal, g.conf.RecipientDelimiter, g.level, g.servers, g.conf.DNS.Timeout, g.conf.KeysDir(), g.conf.HostedDir(), g.conf.Keys.Resolver, JournalLimits(g.conf), g.checker.Authority.(*dns.Authority).Known, g.conf.TagUnhandled()}
 }

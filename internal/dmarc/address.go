@@ -10,10 +10,10 @@ import (
 // of the obsolete syntax of section 4.4: empty list elements, and misplaced dots in a local part. A source route or a comment inside a
 // domain is an error, because programs read them differently.
 type parser struct {
-	s       string
-	i       int
-	word    int // the end of the last word that the method words has read
-	domains []string
+	s         string
+	i         int
+	word      int // the end of the last word that the method words has read
+	addresses []Address
 }
 
 // maxComment is the maximum nesting depth of comments. No RFC has a limit; honest comments do not nest.
@@ -76,7 +76,7 @@ func (p *parser) address(inGroup bool) error {
 		p.i++ // its ";"
 		return p.space()
 	case '@':
-		domain, err := p.addrSpec(words)
+		address, err := p.addrSpec(words)
 		if err != nil {
 			return err
 		}
@@ -86,9 +86,9 @@ func (p *parser) address(inGroup bool) error {
 		if p.peek() == '<' {
 			// A display name that is an unquoted address, as in ann@example.org <ann@example.org>, is common. It is unambiguous if both
 			// addresses have the same domain.
-			return p.angle(domain)
+			return p.angle(address.Domain)
 		}
-		p.domains = append(p.domains, domain)
+		p.addresses = append(p.addresses, address)
 		return nil
 	case ',':
 		return &Fault{Cause: FromUnquotedComma}
@@ -122,7 +122,7 @@ func (p *parser) angle(alike string) error {
 	if p.peek() != '@' {
 		return &Fault{Cause: FromBracketsWithoutAddress}
 	}
-	domain, err := p.addrSpec(local)
+	address, err := p.addrSpec(local)
 	if err != nil {
 		return err
 	}
@@ -132,42 +132,42 @@ func (p *parser) angle(alike string) error {
 	if p.peek() != '>' {
 		return &Fault{Cause: FromAngleBracketUnclosed}
 	}
-	if alike != "" && alike != domain {
+	if alike != "" && alike != address.Domain {
 		return &Fault{Cause: FromTwoAddresses}
 	}
 	p.i++
-	p.domains = append(p.domains, domain)
+	p.addresses = append(p.addresses, address)
 	return p.space()
 }
 
-// addrSpec reads from the "@" after a local part and returns the domain.
-func (p *parser) addrSpec(local string) (string, error) {
+// addrSpec reads from the "@" after a local part and returns the address.
+func (p *parser) addrSpec(local string) (Address, error) {
 	if err := onlyWords(p.s[p.word:p.i]); err != nil {
-		return "", err
+		return Address{}, err
 	}
 	if !plainLocal(local) {
-		return "", &Fault{Cause: FromMalformedLocalPart}
+		return Address{}, &Fault{Cause: FromMalformedLocalPart}
 	}
 	if !shownAsIs(local) {
-		return "", &Fault{Cause: FromDeceptiveLocalPart}
+		return Address{}, &Fault{Cause: FromDeceptiveLocalPart}
 	}
 	p.i++ // "@"
 	if err := p.blank(); err != nil {
-		return "", err
+		return Address{}, err
 	}
 	if p.peek() == '[' {
-		return "", &Fault{Cause: FromAddressLiteral}
+		return Address{}, &Fault{Cause: FromAddressLiteral}
 	}
 	start := p.i
 	for p.i < len(p.s) && (atext(p.s[p.i]) || p.s[p.i] == '.') {
 		p.i++
 	}
 	// RFC 9989 section 5.3.1: a U-label must be turned into an A-label.
-	domain, err := domain.Parse(p.s[start:p.i])
+	name, err := domain.Parse(p.s[start:p.i])
 	if err != nil {
-		return "", &Fault{Cause: FromInvalidDomain}
+		return Address{}, &Fault{Cause: FromInvalidDomain}
 	}
-	return domain, nil
+	return Address{Local: local, Domain: name}, nil
 }
 
 // blank reads the white space and comments before or after a part of an address: RFC 5322 section 3.4.1.

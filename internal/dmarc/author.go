@@ -42,9 +42,15 @@ func ReadAuthor(values []string) Author {
 	default:
 		return Author{Cause: FromSeveral, Detail: strconv.Itoa(len(values))}
 	}
-	domains, err := fromDomains(values[0])
+	addresses, err := ReadAddresses(values[0])
 	if err != nil {
 		return Author{Cause: causeOf(err)}
+	}
+	var domains []string
+	for _, a := range addresses {
+		if !slices.Contains(domains, a.Domain) {
+			domains = append(domains, a.Domain)
+		}
 	}
 	if len(domains) > MaxAuthorDomains {
 		return Author{Cause: FromTooManyDomains, Detail: strconv.Itoa(len(domains))}
@@ -52,7 +58,15 @@ func ReadAuthor(values []string) Author {
 	return Author{Domains: domains}
 }
 
-func fromDomains(value string) ([]string, error) {
+// Address is a mailbox in a From or Sender field, without its display name.
+type Address struct {
+	Local  string // as in the field: a quoted string keeps its quotes
+	Domain string // in lower-case A-labels
+}
+
+// ReadAddresses parses the value of a From or Sender field. It returns at least one address, or a *Fault if two programs could read
+// different domains.
+func ReadAddresses(value string) ([]Address, error) {
 	text, err := unfold(value)
 	if err != nil {
 		return nil, err
@@ -67,21 +81,15 @@ func fromDomains(value string) ([]string, error) {
 		err = p.list(false)
 	}
 	if err != nil {
-		if domain, ok := looseDomain(text); ok {
-			return []string{domain}, nil
+		if a, ok := loose(text); ok {
+			return []Address{a}, nil
 		}
 		return nil, err
 	}
-	if len(p.domains) == 0 {
+	if len(p.addresses) == 0 {
 		return nil, &Fault{Cause: FromWithoutAddress}
 	}
-	var distinct []string
-	for _, d := range p.domains {
-		if !slices.Contains(distinct, d) {
-			distinct = append(distinct, d)
-		}
-	}
-	return distinct, nil
+	return p.addresses, nil
 }
 
 // unfold removes the line ends of folds. It returns an error for every other control character except escape.

@@ -8,27 +8,27 @@ import (
 // escape begins the shift sequences of ISO-2022-JP: RFC 1468.
 const escape = "\x1b"
 
-// looseDomain reads a field that the grammar rejects because of its display name, such as
+// loose reads a field that the grammar rejects because of its display name, such as
 //
 //	Acme, Inc. <news@example.org>
 //
 // It accepts one address in angle brackets at the end of the field, if there is no other @ anywhere (RFC 7103 section 7). So every program
 // finds the same domain, even if it reads the display name differently.
-func looseDomain(text string) (domain string, ok bool) {
+func loose(text string) (a Address, ok bool) {
 	text = strings.TrimRight(text, " \t")
 	open := strings.LastIndexByte(text, '<')
 	if open < 0 || !strings.HasSuffix(text, ">") || strings.Count(text, "@") != 1 {
-		return "", false
+		return Address{}, false
 	}
 	name, ok := unshift(text[:open])
 	if !ok || strings.ContainsAny(name, "<>") || !balanced(name) || !namesOnly(text[:open]) {
-		return "", false
+		return Address{}, false
 	}
 	p := &parser{s: text, i: open}
 	if p.angle("") != nil || p.i != len(text) {
-		return "", false
+		return Address{}, false
 	}
-	return p.domains[0], true
+	return p.addresses[0], true
 }
 
 // unshift removes the Japanese text of ISO-2022-JP, because its bytes look like ASCII punctuation. ok is false if s contains another

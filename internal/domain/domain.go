@@ -39,16 +39,6 @@ func Parse(s string) (string, error) {
 	return strings.ToLower(s), nil
 }
 
-// Unicode returns a name of A-labels, as Parse returns it, with U-labels instead. ok is false if no label has another form.
-func Unicode(name string) (u string, ok bool) {
-	u, err := idna.Lookup.ToUnicode(name)
-	if err != nil || u == name {
-		return "", false
-	}
-	back, err := Parse(u)
-	return u, err == nil && back == name
-}
-
 // ParseArgument is like Parse, but for a name that a person wrote, for example in a command line, a file of domains or the configuration.
 // It accepts a final dot, and its error quotes the name.
 func ParseArgument(s string) (string, error) {
@@ -57,6 +47,15 @@ func ParseArgument(s string) (string, error) {
 		return "", fmt.Errorf("%q is %w", s, err)
 	}
 	return name, nil
+}
+
+// Forms returns the forms in which a program may have stored a name that Parse returned: as A-labels and, if it has any, with U-labels.
+func Forms(name string) []string {
+	u, err := idna.Display.ToUnicode(name)
+	if err != nil || u == name {
+		return []string{name}
+	}
+	return []string{name, u}
 }
 
 // notName returns the error of Parse.

@@ -22,6 +22,10 @@ func (x *explainer) help() []string {
 		return []string{"Postmaster: the log has a line \"internal error\" at that time; please report it."}
 	case code == policy.HeaderTooLarge || a.Reason.Code == policy.HeaderTooLarge:
 		return []string{"Send the message with a smaller header: at most 1 MiB and 1000 fields. Most messages have a few dozen fields."}
+	case code == policy.LoginMismatch && x.Verdict.Reasons[0].Address != "":
+		return x.helpLogin(x.Verdict.Reasons[0].Address)
+	case a.Reason.Code == policy.LoginMismatch && a.Reason.Address != "":
+		return x.helpLogin(a.Reason.Address)
 	case code == policy.LoginMismatch || a.Reason.Code == policy.LoginMismatch:
 		return []string{"Use a From address of a domain that this login may use; the postmaster sets these domains in sign.login_domains."}
 	case code == policy.HostileFrom || a.Reason.Code == policy.HostileFrom:
@@ -42,6 +46,21 @@ func (x *explainer) help() []string {
 		return []string{"No change to the message or to DNS helps: write to the postmaster here from another address."}
 	}
 	return x.helpByResults()
+}
+
+// helpLogin returns advice about an address that the login may not use.
+func (x *explainer) helpLogin(address string) []string {
+	all := []string{"Use a From address that belongs to this login."}
+	for _, u := range x.e.FromUse {
+		switch {
+		case u.Address != address:
+		case u.Table != "":
+			all = append(all, fmt.Sprintf("Postmaster: the logins that may use %s are in %s.", address, u.Table))
+		case u.Use == policy.UseUnlisted:
+			all = append(all, fmt.Sprintf("Postmaster: no table of sign.login_maps has %s, and sign.login_unlisted = reject.", address))
+		}
+	}
+	return all
 }
 
 // helpBypassed returns advice about unsigned outbound mail, for the postmaster of this site.

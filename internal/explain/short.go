@@ -77,6 +77,9 @@ func (x *explainer) whySigned() string {
 	if absent := policy.Absent(x.e.Absent); absent != "" {
 		text += " It has " + absent + "."
 	}
+	if why := x.Assignment.Reason; why.Address != "" {
+		text += " Warning: " + why.String() + "."
+	}
 	if long := policy.LongLines(x.e.LongLines); long != "" {
 		text += " Warning: " + long + "."
 	}
@@ -86,7 +89,7 @@ func (x *explainer) whySigned() string {
 // submitters returns a phrase about the origin of an outbound message.
 func submitters(r policy.Reason) string {
 	switch r.Code {
-	case policy.Authenticated:
+	case policy.Authenticated, policy.LoginMismatch, policy.TableFailed: // the last two: sign.login_mismatch = "log"
 		return "from an authenticated client"
 	case policy.Originating:
 		return "from the submission service (daemon_name ORIGINATING)"

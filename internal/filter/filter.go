@@ -30,7 +30,9 @@ type Filter struct {
 	AuthservAliases []string
 	Expire          time.Duration // x=
 	Keys            func() *keys.Snapshot
-	Listed          Listed // nil: there are no tables
+	Listed          Listed        // nil: there are no tables
+	Owners          Owners        // nil: sign.login_maps is empty
+	TablesTimeout   time.Duration // the timeout for all table lookups of a message together
 	Resolver        *dns.Resolver
 	MessageTimeout  time.Duration // the timeout for all queries of a message together
 	Now             func() time.Time
@@ -41,6 +43,10 @@ type Filter struct {
 // Listed reports whether the tables of domains.tables have one of the domains, and returns the table that has it. If a lookup failed and no
 // other table has a domain, it returns the error and the table whose lookup failed.
 type Listed func(ctx context.Context, domains []string) (table string, found bool, err error)
+
+// Owners returns the logins that own an address in the tables of sign.login_maps, and the table that has its entry. found is false if no
+// table has one. After an error, table is the one whose lookup failed.
+type Owners func(ctx context.Context, local, domain string) (logins []string, table string, found bool, err error)
 
 // Begin starts a message: milter.Options.Begin.
 func (f *Filter) Begin(ctx context.Context, s milter.Session, e milter.Envelope) milter.Message {

@@ -11,7 +11,6 @@ import (
 	"signpost/internal/authres"
 	"signpost/internal/dkim"
 	"signpost/internal/dmarc"
-	"signpost/internal/domain"
 	"signpost/milter"
 	"signpost/policy"
 )
@@ -43,6 +42,7 @@ type message struct {
 	fields   []dkim.Field
 	header   int               // bytes of the fields
 	froms    []string          // values of From
+	senders  []string          // values of Sender; only if sign.login_sender is true
 	hidden   bool              // a field hides another field; see hidesField
 	traces   traces            // fields of lists and forwarders
 	results  int               // Authentication-Results fields so far
@@ -81,7 +81,7 @@ func (m *message) Header(name, value string) {
 	m.header += len(name) + len(value) + len(": \r\n")
 	if m.header > maxHeader || len(m.fields) == maxFields {
 		m.evidence.Oversize = true
-		m.fields, m.froms, m.forged, m.own, m.unnamed = nil, nil, nil, nil, 0
+		m.fields, m.froms, m.senders, m.forged, m.own, m.unnamed = nil, nil, nil, nil, nil, 0
 		return
 	}
 	m.hidden = m.hidden || hidesField(value)
@@ -108,6 +108,9 @@ func (m *message) Header(name, value string) {
 		m.tags++
 		m.forged = append(m.forged, milter.Deletion{Name: dispositionField, Index: m.tags})
 	default:
+		if m.filter.Rules.LoginSender && named(bare, "sender") {
+			m.senders = append(m.senders, value)
+		}
 		if word := m.traces.note(bare, value); word != "" && !slices.Contains(m.evidence.Relayed, word) {
 			m.evidence.Relayed = append(m.evidence.Relayed, word)
 		}
@@ -161,10 +164,7 @@ func (m *message) EndHeaders(queueID string) {
 	m.rules = m.filter.Rules.At(m.filter.Now())
 	m.rules.Hosted = snapshot.Hosted
 	m.assignment, m.verdict = policy.AssignRole(m.evidence, m.rules)
-	if m.filter.Listed != nil && policy.NeedsTables(m.assignment) {
-		m.askTables(m.assignment.Reason.Domain)
-		m.assignment, m.verdict = policy.AssignRole(m.evidence, m.rules)
-	}
+	m.askTables()
 	switch {
 	case m.verdict.Action != "":
 	case m.assignment.Role == policy.RoleSign:
@@ -174,46 +174,7 @@ func (m *message) EndHeaders(queueID string) {
 	default:
 		m.verdict.Action = policy.Accept
 	}
-	m.fields, m.own = nil, nil
-}
-
-// askTables looks up the Author Domain in the tables, and the domains above it if their keys would sign its mail. Tables may have the U-labels
-// of a domain.
-func (m *message) askTables(author string) {
-	var domains []string
-	add := func(name string) {
-		domains = append(domains, name)
-		if u, ok := domain.Unicode(name); ok {
-			domains = append(domains, u)
-		}
-	}
-	add(author)
-	for name := author; m.rules.Subdomains; {
-		var more bool
-		if _, name, more = strings.Cut(name, "."); !more || !strings.Contains(name, ".") {
-			break
-		}
-		add(name)
-	}
-	table, found, err := m.filter.Listed(m.ctx, domains)
-	m.evidence.ListedIn = shortTable(table)
-	switch {
-	case found:
-		m.evidence.Listed = policy.ListedYes
-	case err != nil:
-		m.evidence.Listed = policy.ListedUnknown
-	default:
-		m.evidence.Listed = policy.ListedNo
-	}
-}
-
-// shortTable returns the name of a table for the log and the journal. An inline: table has its contents in the name.
-func shortTable(table string) string {
-	const most = 100 // bytes
-	if len(table) <= most {
-		return table
-	}
-	return strings.ToValidUTF8(table[:most], "") + "..."
+	m.fields, m.own, m.senders = nil, nil, nil
 }
 
 func (m *message) startSigning(keys []dkim.Key) {

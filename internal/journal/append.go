@@ -77,7 +77,14 @@ func appendReason(b []byte, r *policy.Reason) []byte {
 	b = appendString(b, "code", r.Code)
 	b = appendText(b, "domain", r.Domain)
 	b = appendText(b, "detail", r.Detail)
-	return appendText(b, "cause", r.Cause)
+	b = appendText(b, "cause", r.Cause)
+	return appendText(b, "address", r.Address)
+}
+
+func appendUsed(b []byte, u *policy.UsedAddress) []byte {
+	b = appendText(b, "address", u.Address)
+	b = appendString(b, "use", u.Use)
+	return appendText(b, "table", u.Table)
 }
 
 func appendEvidence(b []byte, e *policy.Evidence) []byte {
@@ -99,6 +106,8 @@ func appendEvidence(b []byte, e *policy.Evidence) []byte {
 	b = appendList(b, "other_results", e.Others, appendOther)
 	b = appendText(b, "listed", e.Listed)
 	b = appendText(b, "listed_in", e.ListedIn)
+	b = appendList(b, "from_use", e.FromUse, appendUsed)
+	b = appendPointer(b, "sender_use", e.SenderUse, appendUsed)
 	b = appendPointer(b, "spf", e.SPF, appendSPF)
 	b = appendList(b, "dkim", e.DKIM, appendDKIM)
 	b = appendList(b, "dmarc", e.DMARC, appendDMARC)

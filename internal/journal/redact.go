@@ -67,6 +67,12 @@ func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 			e.SPF = new(hidden)
 		}
 	}
+	e.FromUse = hideEach(e.FromUse, hide.address, func(u *policy.UsedAddress) *string { return &u.Address })
+	if e.SenderUse != nil {
+		sender := *e.SenderUse
+		sender.Address = hide.address(sender.Address)
+		e.SenderUse = &sender
+	}
 	r.Assignment.Reason = hide.reason(r.Assignment.Reason)
 	r.Verdict.Reasons, r.Verdict.Evidence = hide.reasons(r.Verdict.Reasons), hide.reasons(r.Verdict.Evidence)
 	if slices.ContainsFunc(failed, func(name string) bool { return hide.name(name) == leftOut && strings.Contains(r.Reply.Text, name) }) {
@@ -144,6 +150,7 @@ func containsAny(s string, pieces []string) bool {
 }
 
 func (h hider) reason(r policy.Reason) policy.Reason {
+	r.Address = h.address(r.Address)
 	switch r.Code {
 	case policy.LoginMismatch:
 		r.Detail = h.address(r.Detail)

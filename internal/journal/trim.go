@@ -125,6 +125,15 @@ func shorten(e *Entry, level int) Entry {
 	v.Reasons, v.Evidence = s.reasons(v.Reasons), s.reasons(v.Evidence)
 	s.reason(&short.Assignment.Reason)
 	s.sentences(&ev.Author.Detail, &v.Reply.Text)
+	ev.FromUse = firstOf(s, ev.FromUse, maxResults, func(u *policy.UsedAddress) bool { return u.Use != policy.UseAllowed })
+	for i := range ev.FromUse {
+		s.words(&ev.FromUse[i].Address, &ev.FromUse[i].Table)
+	}
+	if ev.SenderUse != nil {
+		sender := *ev.SenderUse
+		s.words(&sender.Address, &sender.Table)
+		ev.SenderUse = &sender
+	}
 	s.results(ev)
 	ev.ARC = s.chain(ev.ARC)
 	ev.Others = firstOf(s, ev.Others, 2*maxResults, func(*policy.Other) bool { return false })
@@ -148,7 +157,7 @@ func shorten(e *Entry, level int) Entry {
 }
 
 func (s *shortener) reason(r *policy.Reason) {
-	s.words(&r.Domain, &r.Cause)
+	s.words(&r.Domain, &r.Cause, &r.Address)
 	s.sentences(&r.Detail)
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -60,6 +61,7 @@ type Cache struct {
 	options CacheOptions
 	flights singleflight.Group
 	slots   chan struct{}
+	timeout atomic.Int64 // of a lookup by the source: a time.Duration
 
 	mu      sync.Mutex
 	lanes   map[string]*lane           // by table
@@ -103,9 +105,14 @@ func NewCache(source Source, o CacheOptions) *Cache {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Cache{source: source, options: o, slots: make(chan struct{}, maxLookups), lanes: map[string]*lane{}, answers: map[question]*list.Element{},
+	c := &Cache{source: source, options: o, slots: make(chan struct{}, maxLookups), lanes: map[string]*lane{}, answers: map[question]*list.Element{},
 		recent: list.New(), outages: map[string]*outage{}}
+	c.SetTimeout(o.Timeout)
+	return c
 }
+
+// SetTimeout changes the timeout of a lookup by the source.
+func (c *Cache) SetTimeout(d time.Duration) { c.timeout.Store(int64(d)) }
 
 // Lookup implements Source. It returns an error only if there is no answer, not even an old one.
 func (c *Cache) Lookup(ctx context.Context, table, key string) (Answer, error) {
@@ -174,7 +181,7 @@ func (c *Cache) known(q question) (k *kept, use Outcome) {
 
 // ask looks up q in the source, and keeps the answer.
 func (c *Cache) ask(q question) (Answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.options.Timeout) // independent of the callers, which may stop waiting
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.timeout.Load())) // independent of the callers, which may stop waiting
 	defer cancel()
 	leave, ok := c.enter(ctx, q.table)
 	if !ok {

@@ -114,7 +114,7 @@ func (d Doctor) askTable(ctx context.Context, table string) error {
 func HostFacts(conf *config.Config, file string, faulty error, now time.Time) host.Facts {
 	f := host.Facts{File: file, Missing: !config.Exists(file), Concerns: Concerns(conf, now), Files: configFiles(conf, file),
 		StateDir: conf.StateDir, KeysDir: conf.KeysDir(), Written: []string{conf.HostedDir(), conf.ObservedDir(), conf.LocksDir(), filepath.Dir(conf.JournalFile())},
-		Tables:  host.Tables{Names: conf.Domains.Tables},
+		Tables:  host.Tables{Names: conf.Tables()},
 		Observe: conf.Observe, ModePlace: conf.Place("mode"), SkipNetworks: conf.Verify.SkipNetworks, Decided: slices.Clone(conf.DMARC.TrustedForwarders)}
 	for _, forwarder := range conf.DMARC.Forwarders {
 		if now.Before(forwarder.Expires) {
@@ -144,6 +144,7 @@ func HostFacts(conf *config.Config, file string, faulty error, now time.Time) ho
 func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 	f := postfix.Facts{Dir: dir, File: file, Observe: conf.Observe, SocketMode: conf.SocketMode, SocketGroup: conf.SocketGroup,
 		TrustedNetworks: conf.TrustedNetworks, SkipNetworks: conf.Verify.SkipNetworks,
+		LoginMaps: conf.Sign.LoginMaps, LoginUnlisted: conf.Sign.LoginUnlisted, Delimiter: conf.RecipientDelimiter,
 		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}}

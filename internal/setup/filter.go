@@ -1,10 +1,12 @@
 package setup
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/domain"
 	"signpost/internal/filter"
 	"signpost/internal/lookup"
 	"signpost/policy"
@@ -19,6 +21,7 @@ func Filter(conf *config.Config, log *slog.Logger) *filter.Filter {
 		AuthservAliases: conf.AuthservAliases,
 		Expire:          conf.Sign.Expire,
 		MessageTimeout:  conf.DNS.MessageTimeout,
+		TablesTimeout:   conf.Domains.Timeout,
 		Now:             time.Now,
 		Log:             log,
 	}
@@ -39,7 +42,25 @@ func Listed(conf *config.Config, answers lookup.Source) filter.Listed {
 	if len(conf.Domains.Tables) == 0 {
 		return nil
 	}
-	return lookup.Tables{Source: answers, Names: conf.Domains.Tables, Timeout: conf.Domains.Timeout}.Find
+	tables := lookup.Tables{Source: answers, Names: conf.Domains.Tables, Timeout: conf.Domains.Timeout}
+	return func(ctx context.Context, domains []string) (table string, found bool, err error) {
+		var keys []string
+		for _, name := range domains {
+			keys = append(keys, domain.Forms(name)...)
+		}
+		return tables.Find(ctx, keys)
+	}
+}
+
+// Owners returns a function that looks up addresses in sign.login_maps. It returns nil if there are no tables.
+func Owners(conf *config.Config, answers lookup.Source) filter.Owners {
+	if len(conf.Sign.LoginMaps) == 0 {
+		return nil
+	}
+	owners := lookup.Owners{Source: answers, Names: conf.Sign.LoginMaps, Delimiter: conf.RecipientDelimiter, Local: conf.Sign.LoginLocal}
+	return func(ctx context.Context, local, name string) (logins []string, table string, found bool, err error) {
+		return owners.Find(ctx, local, domain.Forms(name))
+	}
 }
 
 // Rules returns the rules of the configuration, without the hosted domains. They include expired local rules and forwarders: see
@@ -51,6 +72,10 @@ func Rules(conf *config.Config) policy.Rules {
 		SignDomains:     conf.Sign.Domains,
 		Subdomains:      conf.Sign.Subdomains,
 		LoginDomains:    conf.Sign.LoginDomains,
+		LoginMaps:       len(conf.Sign.LoginMaps) > 0,
+		LoginSender:     conf.Sign.LoginSender,
+		LoginUnlisted:   policy.Action(conf.Sign.LoginUnlisted),
+		LoginMismatch:   loginMismatch(conf),
 		OnMissingKey:    policy.Action(conf.Sign.OnMissingKey),
 
 		HostileFrom:       conf.Verify.HostileFrom,
@@ -65,6 +90,14 @@ func Rules(conf *config.Config) policy.Rules {
 		Deny:              localRules(conf.Deny),
 		Forwarders:        forwarders(conf),
 	}
+}
+
+// loginMismatch returns the action on mail whose login may not use its From address.
+func loginMismatch(conf *config.Config) policy.Action {
+	if conf.Sign.LoginMismatch == "log" {
+		return policy.Accept
+	}
+	return policy.Reject
 }
 
 func forwarders(conf *config.Config) []policy.Forwarder {

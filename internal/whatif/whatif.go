@@ -36,6 +36,7 @@ const (
 	NeverVerified = "it was signed, bypassed or rejected without SPF, DKIM and DMARC results, which these rules need"
 	EvidenceCut   = "the journal cut its evidence, which was too large"
 	LoginLeftOut  = "sign.login_domains needs the login, which the journal does not have (journal.addresses)"
+	NoLogins      = "its From address was not looked up, because sign.login_maps was not set"
 	OlderVersion  = "an older version recorded it without its relays, the effect of a failed DNS lookup, or the Author Domain of our results"
 )
 
@@ -120,6 +121,8 @@ func Judge(e *journal.Entry, r policy.Rules) Judged {
 		}
 	}
 	switch {
+	case policy.NeedsLogins(ev, r, a, v) && len(ev.FromUse) == 0:
+		return Judged{Unknown: NoLogins}
 	case v.Action != "":
 		return Judged{Fate: fate(a.Role, v)}
 	case a.Role == policy.RoleSign:

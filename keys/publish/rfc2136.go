@@ -40,6 +40,9 @@ func (p Update) Publish(ctx context.Context, c keys.Change) error {
 	if err != nil {
 		return fmt.Errorf("finding the zone of %s: %w", c.Name, err)
 	}
+	if foreign := p.foreign(ctx, place.Zone); foreign != nil {
+		return foreign
+	}
 	m := new(dns.Msg).SetUpdate(place.Zone)
 	rr := &dns.TXT{Hdr: dns.RR_Header{Name: place.Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: uint32(c.TTL)}, Txt: c.Strings}
 	switch c.Action {
@@ -63,12 +66,33 @@ func (p Update) Publish(ctx context.Context, c keys.Change) error {
 	return nil
 }
 
+// foreign returns an error if the server states in a signed answer that it does not have a zone. If it does not answer, or does not know the
+// TSIG key, foreign returns nil: the UPDATE then has the clearer error.
+func (p Update) foreign(ctx context.Context, zone string) error {
+	m := new(dns.Msg).SetQuestion(zone, dns.TypeSOA)
+	m.RecursionDesired = false
+	key := dns.CanonicalName(p.TSIGName)
+	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, p.clock().Unix())
+	reply, err := p.exchange(ctx, m, map[string]string{key: p.Secret})
+	if err != nil || reply.IsTsig() == nil {
+		return nil // anyone on the network path could have sent this answer
+	}
+	if reply.Rcode != dns.RcodeRefused && (reply.Rcode != dns.RcodeSuccess || reply.Authoritative) {
+		return nil
+	}
+	return &keys.ForeignZone{Zone: strings.TrimSuffix(zone, "."), Server: p.Server}
+}
+
+func (p Update) clock() time.Time {
+	if p.Now != nil {
+		return p.Now()
+	}
+	return time.Now()
+}
+
 // send returns nil only if the server reports success in a signed answer: RFC 8945 section 5.4.
 func (p Update) send(ctx context.Context, m *dns.Msg, zone, name string) error {
-	now := time.Now()
-	if p.Now != nil {
-		now = p.Now()
-	}
+	now := p.clock()
 	// The library looks up the secret by the key name in the answer, which is in lower case.
 	key := dns.CanonicalName(p.TSIGName)
 	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, now.Unix())

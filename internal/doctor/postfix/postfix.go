@@ -27,6 +27,10 @@ type Facts struct {
 	TrustedNetworks []netip.Prefix
 	SkipNetworks    []netip.Prefix // verify.skip_networks
 
+	LoginMaps     []string // sign.login_maps
+	LoginUnlisted string   // sign.login_unlisted
+	Delimiter     string   // recipient_delimiter
+
 	Addresses []netip.Addr // of this host, besides loopback
 	// Lookup returns the addresses of a host from the system's resolver, which Postfix uses.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -75,6 +79,7 @@ func Checks(f Facts) []doctor.Check {
 		check("list-managers", "in enforce mode, the tables of transport_maps, mailbox_transport_maps, fallback_transport_maps, alias_maps and alias_database that can be listed, and the pipe(8) services that they name",
 			"no table that doctor can read names a list manager", l.listManagers),
 		check("table-types", "the types of the indexed tables in Postfix's settings: hash, btree, lmdb and cdb", "Postfix supports the types of its tables", l.tableTypes),
+		check("sender-logins", "smtpd_sender_login_maps, the restrictions that use it, and recipient_delimiter, compared with sign.login_maps", "the From addresses of logins match Postfix's settings", l.senderLogins),
 		check("milter-maps", "smtpd_milter_maps", "no client bypasses the milters", l.milterMaps),
 		check("default-action", "milter_default_action, and default_action of our entry", "while the daemon is not running, mail is deferred", l.defaultAction),
 		check("milter-protocol", "milter_protocol, and protocol of our entry", "Postfix uses milter protocol 6", l.milterProtocol),
