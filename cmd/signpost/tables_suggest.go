@@ -94,7 +94,11 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		}
 	}()
 	if len(rows) == 0 {
-		return errors.New("no table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination")
+		message := "no usable table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination"
+		for _, line := range unused {
+			message += "\n" + strings.TrimPrefix(line, "# ")
+		}
+		return errors.New(message)
 	}
 	fmt.Fprintln(w, "[domains]\ntables = [")
 	for _, r := range rows {
