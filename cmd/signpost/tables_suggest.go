@@ -88,11 +88,6 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		rows = append(rows, row{begin + strings.Join(inline[:n], " ") + end, strings.Join(inlineFrom, ", ")})
 		inline = inline[n:]
 	}
-	defer func() {
-		for _, line := range unused {
-			fmt.Fprintln(w, line)
-		}
-	}()
 	if len(rows) == 0 {
 		message := "no usable table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination"
 		for _, line := range unused {
@@ -105,6 +100,9 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		fmt.Fprintf(w, "    %s, # %s\n", strconv.Quote(r.value), r.from)
 	}
 	fmt.Fprintln(w, "]")
+	for _, line := range unused {
+		fmt.Fprintln(w, line)
+	}
 	return nil
 }
 

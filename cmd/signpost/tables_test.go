@@ -103,14 +103,6 @@ login_mismatch = "log" # for a first week; then "reject"
 		t.Errorf("the suggested file: %v", err)
 	}
 
-	// Entries that cannot be used are named even if no other exists.
-	write("main.cf", "compatibility_level = 3.6\nmyhostname = mx.example.org\nmydestination = /etc/postfix/names\n")
-	write("master.cf", "smtp inet n - n - - smtpd\n")
-	var out, complaint bytes.Buffer
-	if code := run(t.Context(), []string{"tables", "suggest", "--postfix", dir}, &out, &complaint); code != 1 || !strings.Contains(out.String(), "# not usable: /etc/postfix/names") {
-		t.Errorf("exit code %d, output %s", code, out.String())
-	}
-
 	var many strings.Builder
 	for i := range 400 {
 		fmt.Fprintf(&many, " customer-%d.example", i)
