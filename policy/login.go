@@ -41,7 +41,7 @@ func MaySender(e Evidence, r Rules) bool {
 }
 
 // useOf returns the role and the verdict of outbound mail whose From addresses were looked up. It returns a and no verdict if the login may
-// use them.
+// use them. If sign.login_mismatch is "log", it only records the reason.
 func useOf(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
 	wrong, failed := wrongUse(e.FromUse, r)
 	if failed && r.LoginSender && e.SenderUse != nil {
@@ -59,7 +59,10 @@ func useOf(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
 	if wrong.Use == UseUnknown {
 		why.Code, why.Detail = TableFailed, wrong.Table
 	}
-	if r.LoginMismatch == Accept {
+	switch {
+	case r.LoginMismatch == Accept && a.Role == RoleBypass:
+		return a, accept(why) // the reason of a states why it is not signed
+	case r.LoginMismatch == Accept:
 		a.Reason = why
 		return a, Verdict{}
 	}

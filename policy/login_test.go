@@ -38,6 +38,7 @@ func TestLoginMaps(t *testing.T) {
 		{"below our domain", "host.example.org", denied, nil, nil, "sign reject login_mismatch"},
 
 		{"in a table, without a key", "example.com", denied, nil, func(_ *Rules, e *Evidence) { e.Listed = ListedYes }, "sign reject login_mismatch"},
+		{"in a table, without a key, log", "example.com", denied, nil, func(r *Rules, e *Evidence) { r.LoginMismatch, e.Listed = Accept, ListedYes }, "bypass accept login_mismatch"},
 		{"in sign.domains, without a key", "example.com", denied, nil, func(r *Rules, _ *Evidence) { r.SignDomains = []string{"example.com"} }, "sign reject login_mismatch"},
 		{"hosted, not in sign.domains", "example.org", denied, nil, func(r *Rules, _ *Evidence) { r.SignDomains = []string{"example.net"} }, "sign reject login_mismatch"},
 		{"below our domain, sign.subdomains = false", "host.example.org", denied, nil, func(r *Rules, _ *Evidence) { r.Subdomains = false }, "sign reject login_mismatch"},

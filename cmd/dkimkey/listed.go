@@ -88,7 +88,10 @@ func (l *list) retire(c *cobra.Command, domains []string, force bool) (needed bo
 	if err != nil {
 		return false, err
 	}
-	known := map[string]bool{}
+	known, err := l.store.Hosted() // a removal that was interrupted may have left a hosted domain without keys
+	if err != nil {
+		return false, err
+	}
 	for _, name := range names {
 		known[name] = true
 	}

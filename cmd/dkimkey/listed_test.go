@@ -248,3 +248,27 @@ func TestListForms(t *testing.T) {
 		}
 	}
 }
+
+// If the removal of a domain is interrupted after its keys are deleted, the next run completes it. Otherwise mail of the domain would get 451.
+func TestRetireMissingInterrupted(t *testing.T) {
+	t.Parallel()
+	h := newListHouse(t)
+	h.add([]string{"a.example", "b.example"})
+	for range 2 {
+		h.now = h.now.Add(24 * time.Hour)
+		h.add([]string{"b.example"})
+	}
+	hosted := filepath.Join(h.dir, "state", "hosted", "a.example")
+	if err := os.MkdirAll(filepath.Dir(hosted), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.write("state/hosted/a.example", "2026-11-24T04:15:00Z\n", 0o600)
+	if err := os.RemoveAll(filepath.Join(h.dir, "state", "keys", "a.example")); err != nil {
+		t.Fatal(err)
+	}
+	h.now = h.now.Add(24 * time.Hour)
+	out, code := h.add([]string{"b.example"})
+	if _, err := os.Stat(hosted); err == nil || code != 0 {
+		t.Errorf("exit code %d, still hosted: %t\n%s", code, err == nil, out)
+	}
+}
