@@ -19,7 +19,7 @@ import (
 // one direction. A new import needs an entry here, and a reason. An entry that no package uses any longer is an error.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
-		"cmd/dkimkey":              "cli cluster/control config domain man setup term keys keys/opendkim policy",
+		"cmd/dkimkey":              "cli cluster/control config domain man setup term keys keys/opendkim keys/rspamd policy",
 		"cmd/greyskip":             "allowlist cli dns domain man setup term",
 		"cmd/signpost":             "cli config daemon decision dkim dmarc dns doctor doctor/host doctor/postfix domain explain filter forwarders journal lookup man monitor owner setup spf term top trace web whatif keys milter policy",
 		"internal/allowlist":       "cli dns durable owner spfset term",
@@ -65,14 +65,16 @@ func TestImports(t *testing.T) {
 		"internal/testmilter":      "",
 		"internal/testmta":         "testport",
 		"internal/testport":        "",
+		"internal/testsql":         "testport",
 		"internal/top":             "journal metrics term keys policy",
 		"internal/trace":           "dkim",
 		"internal/web":             "doctor domain explain hostheader journal keys policy",
 		"internal/whatif":          "dkim dmarc journal spf term policy",
 		"keys":                     "dkim dns domain durable",
 		"keys/keystest":            "dns domain keys",
-		"keys/opendkim":            "domain",
+		"keys/opendkim":            "domain keys",
 		"keys/publish":             "dns durable keys",
+		"keys/rspamd":              "domain keys",
 		"milter":                   "",
 		"policy":                   "dkim dmarc domain spf",
 	}

@@ -95,56 +95,6 @@ func (r *Rotator) SignsUntilRotation(m *Metadata) (*Key, error) {
 	return NewestActive(of, m.Algorithm), nil
 }
 
-// Import calls Store.Import under the lock of the domain. If unsafe is true, it also activates the key.
-func (r *Rotator) Import(ctx context.Context, domain, selector, file string, unsafe bool) (*Metadata, error) {
-	unlock, err := r.Store.Lock(ctx, domain)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	m, err := r.Store.Import(domain, selector, file, r.Rules(domain).Method)
-	if err == nil && unsafe {
-		m, err = r.Store.Activate(domain, selector)
-	}
-	return m, err
-}
-
-// ReportImport calls Done with the time from which an imported key signs. If the key cannot sign, it calls Needs with the reason.
-func (r *Rotator) ReportImport(domain, selector string) error {
-	k, of, err := r.Store.find(domain, selector)
-	if err == nil {
-		err = k.Err
-	}
-	if err != nil {
-		return err
-	}
-	if k.Metadata.Seen == nil {
-		does := "the key does not sign until it is"
-		if k.State == Active {
-			does = "the key signs anyway (--unsafe-activate)"
-		}
-		r.Needs(domain, fmt.Sprintf("key %s: its record is not visible in DNS: %s; %s; see \"dkimkey check %s\"", selector, k.Metadata.Finding, does, domain), nil)
-		return nil
-	}
-	rules, now, what := r.Rules(domain), r.Store.Now(), "it is a standby"
-	for _, s := range Plan(of, rules, now) {
-		if s.Do != DoActivate || s.Key != k {
-			continue
-		}
-		what = "it signs from " + s.Due.UTC().Format(timeFormat) + ": "
-		if slices.Contains(Awaited(of, rules, now), k) {
-			what += fmt.Sprintf("run \"dkimkey rotate %s --wait\", or \"dkimkey add %s --selector %s --algorithm %s --unsafe-activate\"", domain, domain, selector, k.Algorithm)
-		} else {
-			what += fmt.Sprintf("to use it as soon as possible, run \"dkimkey rotate %s --now\"", domain)
-		}
-	}
-	if k.State == Active {
-		what = "it signs"
-	}
-	r.Done(domain, fmt.Sprintf("key %s: its record is visible at all name servers; %s", selector, what))
-	return nil
-}
-
 // find returns a key and all keys of its domain.
 func (s Store) find(domain, selector string) (*Key, []*Key, error) {
 	set, err := s.LoadDomain(domain, nil)

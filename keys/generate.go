@@ -53,16 +53,22 @@ func (s Store) Create(o Options) (*Metadata, error) {
 	return metadata, s.place(metadata, signer)
 }
 
+// setKey sets the algorithm, bits and record of the metadata.
+func (l *Metadata) setKey(signer crypto.Signer) (err error) {
+	l.Algorithm, l.Bits = describe(signer.Public())
+	l.Record, err = dkim.FormatKeyRecord(signer.Public())
+	return err
+}
+
 // place writes the metadata and then the key. It sets the algorithm, bits and record of the metadata.
 func (s Store) place(l *Metadata, signer crypto.Signer) error {
 	der, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {
 		return fmt.Errorf("encoding the key: %w", err)
 	}
-	if l.Record, err = dkim.FormatKeyRecord(signer.Public()); err != nil {
+	if err := l.setKey(signer); err != nil {
 		return err
 	}
-	l.Algorithm, l.Bits = describe(signer.Public())
 	if err := s.writeMetadata(l); err != nil {
 		return err
 	}
@@ -152,24 +158,6 @@ func (s Store) Activate(domain, selector string) (*Metadata, error) {
 	}
 	metadata.Activated, metadata.Unsafe = new(s.Now().UTC()), true
 	return metadata, s.writeMetadata(metadata)
-}
-
-// Import copies a private key with which another program signs. Like every key, it does not sign until its record is visible in DNS. The
-// key counts as published, so rotate never publishes its record. The caller holds the lock.
-func (s Store) Import(domain, selector, file, method string) (*Metadata, error) {
-	signer, err := ReadKeyFile(file)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.tree().MakeDir(s.domainDir(domain)); err != nil {
-		return nil, err
-	}
-	if _, err := s.checkSelector(domain, selector, false); err != nil {
-		return nil, err
-	}
-	now := s.Now().UTC()
-	metadata := &Metadata{Domain: domain, Selector: selector, Publish: method, Created: now, Published: &now, Imported: file}
-	return metadata, s.place(metadata, signer)
 }
 
 // Ed25519Alone explains why a domain with an Ed25519 key also needs an RSA key.

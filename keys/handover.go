@@ -83,11 +83,11 @@ func (l keyring) handover(r Rules, now time.Time) handover {
 // next returns the newest pending key. It skips a key whose record does not appear in time. An import with a wrong selector, or a key that
 // cannot be published, therefore does not stop the rotation.
 func (l keyring) next(r Rules, now time.Time) *Key {
-	grace := publishGrace
-	if r.Manual() {
-		grace = manualGrace
-	}
 	for _, k := range l.pending {
+		grace := publishGrace
+		if k.Metadata.byHand(r) {
+			grace = manualGrace
+		}
 		if k.State == Verified || now.Sub(k.Metadata.Created) <= grace {
 			return k
 		}

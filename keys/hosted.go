@@ -114,7 +114,7 @@ func (s Store) rememberSelectors(domain string) error {
 
 // MayBePublished reports whether the record of a key may be in DNS now, or may have been in DNS before.
 func (k *Key) MayBePublished() bool {
-	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual"
+	return k.Metadata == nil || k.State != Generated || k.Metadata.Publish == "manual" || k.Metadata.ByHand
 }
 
 // WithPast returns the given keys, and the keys that the domain had before it was removed. Rules.FreeSelector needs both.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// STATE_DIR/listed.json records the domains that `dkimkey add --retire-missing` has added, and the days on which they were missing in the
+// STATE_DIR/listed.json records the domains that `dkimkey add --retire-missing` has added, and the days on which they were missing from the
 // list. A domain that stays missing is removed.
 
 const listedFile = "listed.json"
@@ -19,7 +19,7 @@ const listedFile = "listed.json"
 // ListedDomain is a domain that was added from a list.
 type ListedDomain struct {
 	Added   time.Time `json:"added"`
-	Missing []string  `json:"missing_days,omitempty"` // the days, in UTC, since the list last had the domain on which a run did not find it there
+	Missing []string  `json:"missing_days,omitempty"` // the UTC days of the runs that did not find the domain since the list last had it, in order
 }
 
 // Listed has the domains that were added from a list.
@@ -60,8 +60,9 @@ func (s Store) WriteListed(l Listed) error {
 	return s.WriteState(listedFile, append(data, '\n'))
 }
 
-// Compare records which domains are missing in a list. It returns the missing domains, and those of them that are due for removal. It
-// forgets the domains that are not in known, because they were removed in another way.
+// Compare records which domains are missing from a list. It returns the missing domains, and those of them that are due for removal. It
+// forgets the domains that are not in known, because they were removed in another way. If the clock was set back, it counts from the
+// beginning, because a day in the future did not count.
 func (l Listed) Compare(list []string, known map[string]bool, now time.Time) (missing, due []string) {
 	has := map[string]bool{}
 	for _, d := range list {
@@ -77,7 +78,11 @@ func (l Listed) Compare(list []string, known map[string]bool, now time.Time) (mi
 		case has[name]:
 			d.Missing = nil
 			continue
-		case !slices.Contains(d.Missing, today):
+		}
+		switch n := len(d.Missing); {
+		case n > 0 && d.Missing[n-1] > today:
+			d.Missing = []string{today}
+		case n == 0 || d.Missing[n-1] < today:
 			d.Missing = append(d.Missing, today)
 		}
 		missing = append(missing, name)

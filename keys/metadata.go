@@ -39,6 +39,7 @@ type Metadata struct {
 	Silent    *time.Time `json:"silent,omitempty"`    // the time since which a server has not answered, while the others have the record
 	Finding   string     `json:"finding,omitempty"`   // the result of the last check, as text
 	Reminded  *time.Time `json:"reminded,omitempty"`  // the last reminder to publish or empty the record
+	ByHand    bool       `json:"by_hand,omitempty"`   // the operator publishes the record, because its zone is foreign: see ForeignZone
 	TTL       Span       `json:"ttl,omitempty"`       // the TTL of the record at the last check
 	// OldTTL is the longest TTL of an earlier record at the selector: caches may still have it.
 	OldTTL Span `json:"old_ttl,omitempty"`
@@ -48,11 +49,11 @@ type Metadata struct {
 	Unsafe bool `json:"unsafe_activated,omitempty"`
 	// Requested is the time at which the operator requested a rotation. The successor of the key then takes over as soon as it may sign.
 	Requested   *time.Time `json:"rotate_requested,omitempty"`
-	Imported    string     `json:"imported,omitempty"` // the file of the key if another program created it
+	Imported    string     `json:"imported,omitempty"` // Foreign.Source of the key if another program created it
 	Retired     *time.Time `json:"retired,omitempty"`
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`
-	Confirmed   *time.Time `json:"confirmed,omitempty"` // with publish.method manual: when a check first found that DNS no longer has the key
+	Confirmed   *time.Time `json:"confirmed,omitempty"` // if the operator publishes the record: when a check first found that DNS no longer has the key
 	Removed     *time.Time `json:"removed,omitempty"`
 }
 
@@ -96,11 +97,14 @@ func (m *Metadata) unfinished() bool {
 }
 
 // RecordUnseen reports whether the record at the selector may belong to another key. This is so if the record of this key was never found
-// and Signpost has not published it. If publish.method is manual, RecordUnseen is true only for imported keys, because dkimkey has asked
-// the operator to publish the records of all other keys.
+// and Signpost has not published it. If the operator publishes the records, RecordUnseen is true only for imported keys, because dkimkey has
+// asked the operator to publish the records of all other keys.
 func (m *Metadata) RecordUnseen() bool {
-	return m.Seen == nil && (m.Imported != "" || m.Published == nil && m.Publish != "manual")
+	return m.Seen == nil && (m.Imported != "" || m.Published == nil && m.Publish != "manual" && !m.ByHand)
 }
+
+// byHand reports whether the operator publishes the record of a key.
+func (m *Metadata) byHand(r Rules) bool { return r.Manual() || m != nil && m.ByHand }
 
 // revokedRecord returns the record of a revoked key: RFC 6376 section 3.6.1.
 func revokedRecord(algorithm string) string { return "v=DKIM1; k=" + algorithm + "; p=" }

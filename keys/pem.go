@@ -29,11 +29,7 @@ func (d domainDir) readPEM(name string) (crypto.Signer, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readSigner(f, filepath.Join(d.path, name))
-}
-
-// readSigner reads the private key in f. The path is for errors.
-func readSigner(f *os.File, path string) (crypto.Signer, error) {
+	path := filepath.Join(d.path, name)
 	data, err := io.ReadAll(io.LimitReader(f, maxPEM))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
@@ -188,14 +184,4 @@ func (d domainDir) checkPrivate(path string, fi fs.FileInfo) error {
 		return nil
 	}
 	return fmt.Errorf("%s is accessible to group %d, which is not the group of the keys directory (mode %04o): run chmod 0600", path, gid, fi.Mode().Perm())
-}
-
-// ReadKeyFile reads a private key of another program. It does not check the mode of the file.
-func ReadKeyFile(file string) (crypto.Signer, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readSigner(f, file)
 }

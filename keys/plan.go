@@ -35,7 +35,7 @@ const (
 	DoActivate Action = "activate"
 	DoRetire   Action = "retire"
 	DoRevoke   Action = "revoke"
-	DoConfirm  Action = "confirm" // publish.method manual: check whether the record is empty
+	DoConfirm  Action = "confirm" // if the operator publishes the record: check whether it is empty
 	DoRemove   Action = "remove"
 )
 
@@ -127,7 +127,7 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 		case k.State == Retiring && seen:
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
 		case k.State == Revoked:
-			if r.Manual() && k.Metadata.Confirmed == nil {
+			if k.Metadata.byHand(r) && k.Metadata.Confirmed == nil {
 				steps = append(steps, Step{DoConfirm, k.Algorithm, k, now})
 			}
 			steps = append(steps, Step{DoRemove, k.Algorithm, k, k.Since.Add(r.KeepRevoked)})

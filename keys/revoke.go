@@ -46,6 +46,9 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 		return err
 	} else if byHand {
 		r.remind(l, fmt.Sprintf("%sreplace its record with %q", why, revokedRecord(l.Algorithm)))
+		l.ByHand = why != ""
+	} else {
+		l.ByHand = false
 	}
 	now := r.Store.Now().UTC()
 	l.Revoked, l.Reminded = &now, &now
@@ -56,7 +59,7 @@ func (r *Rotator) revoke(ctx context.Context, k *Key, rules Rules) error {
 		return err
 	}
 	done := "revoked key "
-	if rules.Manual() {
+	if l.byHand(rules) {
 		done = "deleted private key "
 	}
 	r.Done(l.Domain, done+l.Selector)

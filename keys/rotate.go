@@ -258,13 +258,18 @@ func (r *Rotator) Publish(ctx context.Context, l *Metadata) error {
 		return err
 	}
 	if now := r.Store.Now().UTC(); byHand {
-		if l.Reminded != nil && now.Sub(*l.Reminded) < remindInterval {
+		reminded := l.Reminded != nil && now.Sub(*l.Reminded) < remindInterval
+		if reminded && l.ByHand {
 			return nil
 		}
-		r.remind(l, why+"add its record to DNS")
-		l.Reminded = &now
+		if !reminded {
+			r.remind(l, why+"add its record to DNS")
+			l.Reminded = &now
+		}
+		l.ByHand = true
 		return r.Store.writeMetadata(l)
 	}
+	l.ByHand = false
 	l.Published = new(r.Store.Now().UTC())
 	r.Done(l.Domain, "published key "+l.Selector)
 	return r.Store.writeMetadata(l)

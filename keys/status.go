@@ -80,7 +80,7 @@ func (s Status) next(plan []Step, rules Rules, now time.Time) string {
 	switch s.State {
 	case Generated:
 		next = "rotate publishes its record"
-		if rules.Manual() {
+		if s.Metadata.byHand(rules) {
 			next = "add its record to DNS (dkimkey show " + s.Domain + " " + s.Selector + "); rotate checks it"
 		}
 	case Published:
@@ -156,7 +156,8 @@ func (s Status) action(rules Rules, now time.Time) string {
 	waited := now.Sub(s.Since)
 	unmanaged := s.Metadata == nil
 	grace := publishGrace
-	if unmanaged || rules.Manual() {
+	byHand := s.Metadata.byHand(rules)
+	if unmanaged || byHand {
 		grace = manualGrace
 	}
 	show := "dkimkey show " + name + " prints the record to publish"
@@ -169,7 +170,7 @@ func (s Status) action(rules Rules, now time.Time) string {
 		return "correct the file, or move it out of the keys directory"
 	case s.Unseen():
 		return "signs, but its record was never found in DNS: publish it (dkimkey show " + name + "), then run dkimkey rotate " + s.Domain
-	case s.State == Generated && !rules.Manual() && waited > grace:
+	case s.State == Generated && !byHand && waited > grace:
 		return "its record has been unpublished since " + s.Since.UTC().Format(dateFormat) + ": dkimkey rotate " + s.Domain + " prints the reason"
 	case (s.State == Generated || s.State == Published) && waited > grace:
 		return fmt.Sprintf("waiting for its record since %s%s: %s; see dkimkey check %s", s.Since.UTC().Format(dateFormat), s.lastSeen(), show, s.Domain)
@@ -179,7 +180,7 @@ func (s Status) action(rules Rules, now time.Time) string {
 		}
 	case s.State == Retiring && s.Metadata.Compromised:
 		return "compromised, but its record is still in DNS: run dkimkey rotate " + s.Domain
-	case s.State == Revoked && rules.Manual() && s.Metadata.Confirmed == nil && (s.Metadata.Compromised || waited > grace):
+	case s.State == Revoked && byHand && s.Metadata.Confirmed == nil && (s.Metadata.Compromised || waited > grace):
 		return fmt.Sprintf("revoked, but its record is not confirmed to be empty: replace it with %q, then run dkimkey rotate %s", revokedRecord(s.Metadata.Algorithm), s.Domain)
 	}
 	return ""

@@ -19,11 +19,19 @@ type UsedAddress struct {
 }
 
 // NeedsLogins reports whether the filter must look up the addresses of the From field in the tables of sign.login_maps. a and v are the
-// results of AssignRole. The domain of From must be ours: it is hosted, or a table of domains.tables has it.
+// results of AssignRole. The domain of From must be ours: it or a domain above it is hosted, or sign.domains or a table of domains.tables
+// has it. This is so even if its mail is not signed.
 func NeedsLogins(e Evidence, r Rules, a Assignment, v Verdict) bool {
-	ours := a.Role == RoleSign || a.Reason.Code == ListedNoKey
-	return r.LoginMaps && e.Envelope.Login != "" && ours && v.Action == ""
+	ours := a.Role == RoleSign
+	switch a.Reason.Code {
+	case ListedNoKey, NoActiveKey, NotInSignDomains, SubdomainOfHosted:
+		ours = true
+	}
+	return r.checksLogin(e) && ours && v.Action == ""
 }
+
+// checksLogin reports whether sign.login_maps applies to the client of a message.
+func (r Rules) checksLogin(e Evidence) bool { return r.LoginMaps && e.Envelope.Login != "" }
 
 // MaySender reports whether the filter must also look up the address of the Sender field: the login may not use an address of From, but
 // sign.login_sender is true.
@@ -33,7 +41,7 @@ func MaySender(e Evidence, r Rules) bool {
 }
 
 // useOf returns the role and the verdict of outbound mail whose From addresses were looked up. It returns a and no verdict if the login may
-// use them.
+// use them. If sign.login_mismatch is "log", it only records the reason.
 func useOf(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
 	wrong, failed := wrongUse(e.FromUse, r)
 	if failed && r.LoginSender && e.SenderUse != nil {
@@ -51,7 +59,10 @@ func useOf(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
 	if wrong.Use == UseUnknown {
 		why.Code, why.Detail = TableFailed, wrong.Table
 	}
-	if r.LoginMismatch == Accept {
+	switch {
+	case r.LoginMismatch == Accept && a.Role == RoleBypass:
+		return a, accept(why) // the reason of a states why it is not signed
+	case r.LoginMismatch == Accept:
 		a.Reason = why
 		return a, Verdict{}
 	}

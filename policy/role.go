@@ -73,7 +73,8 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 func NeedsTables(a Assignment) bool { return a.Reason.Code == NotHosted }
 
 // listed returns the role of outbound mail whose Author Domain has no key, but may be in a table. If that is unknown, the domain may be
-// ours, and may have got a key on another host or a moment ago. So the mail is treated as if its key were missing.
+// ours, and may have got a key on another host or a moment ago. So the mail is treated as if its key were missing. If sign.login_maps
+// applies, it is not accepted: the login may not be allowed to use the address.
 func listed(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
 	why := Reason{Domain: a.Reason.Domain, Detail: e.ListedIn}
 	switch e.Listed {
@@ -82,7 +83,11 @@ func listed(e Evidence, r Rules, a Assignment) (Assignment, Verdict) {
 		return bypass(why), Verdict{}
 	case ListedUnknown:
 		why.Code = TableFailed
-		return Assignment{Role: RoleSign, Reason: Reason{Code: submitter(e, r)}}, MissingKey(e, r, why)
+		outbound := Assignment{Role: RoleSign, Reason: Reason{Code: submitter(e, r)}}
+		if r.checksLogin(e) && r.LoginMismatch != Accept {
+			return outbound, refuse(replyCannotSign(), why)
+		}
+		return outbound, MissingKey(e, r, why)
 	}
 	return a, Verdict{}
 }

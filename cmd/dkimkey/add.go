@@ -47,10 +47,10 @@ publish.method is "manual" or keys.rotate_every is "never", the new key does not
 If a line is invalid, no key is created. To repeat the command after an error, add --missing: it skips domains that have a
 key. --max limits how many domains get keys in one run.
 
---retire-missing removes domains that runs with this option added and that are no longer in the list: after three runs, on
-three days, in which the list did not have the domain. It works as "dkimkey remove". If this would remove more than three
-domains and more than 2 % of those added, none is removed, and the exit code is 1; --force removes them. An empty list is an
-error and removes nothing.
+--retire-missing removes domains that are no longer in the list, as "dkimkey remove" does. It requires --missing. A domain is
+removed if three runs on three days did not find it in the list. Only domains that a run with this option has added are
+removed. One run removes at most three domains or 2 % of them, whichever is more. If more are due, none is removed, and the
+exit code is 1; --force removes them. An empty list is an error and removes nothing.
 
 --unsafe-activate activates the newest pending key immediately, or a new key if none is pending. It is unsafe because the
 record is not checked: verification of the signatures fails until the record is in DNS. The log and the key's metadata
@@ -64,8 +64,8 @@ record the use of this flag.`,
 	c.Flags().StringVar(&f.file, "from-file", "", "`FILE` with one domain per line; \"-\" is standard input")
 	c.Flags().BoolVar(&f.missing, "missing", false, "create keys only for domains that have none")
 	c.Flags().IntVar(&f.most, "max", 0, "create keys for at most `N` domains")
-	c.Flags().BoolVar(&f.retire, "retire-missing", false, "remove domains that stay missing in the list")
-	c.Flags().BoolVar(&f.force, "force", false, "with --retire-missing: remove them even if they are many")
+	c.Flags().BoolVar(&f.retire, "retire-missing", false, "remove domains that are no longer in the list")
+	c.Flags().BoolVar(&f.force, "force", false, "with --retire-missing: remove any number of domains")
 	c.Flags().BoolVar(&f.unsafe, "unsafe-activate", false, "activate the key immediately, without checking its record")
 	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"algorithm": cli.Words("rsa", "ed25519"), "bits": cli.Words("2048", "3072", "4096"), "selector": cli.Any(), "max": cli.Any(), "from-file": cli.File()})

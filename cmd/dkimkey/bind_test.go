@@ -38,6 +38,7 @@ func (s *shared) start() {
 	zones := map[string]string{
 		"example.org.":      exampleZone,
 		"static.example.":   zoneOf("static.example") + "; static\n",
+		"hidden.example.":   zoneOf("hidden.example") + "; hidden\n",
 		"loop.example.":     zoneOf("loop.example") + "sp1._domainkey IN CNAME sp1._domainkey\nsp2._domainkey IN CNAME sp2._domainkey\nsp3._domainkey IN CNAME sp3._domainkey\n",
 		"included.example.": strings.Replace(zoneOf("included.example"), "\n@ IN NS", "\n$INCLUDE "+s.include+" .\n$ORIGIN included.example.\n@ IN NS", 1),
 	}

@@ -2,12 +2,16 @@ package main
 
 import (
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"signpost/internal/dkim"
 	"signpost/keys"
@@ -320,5 +324,70 @@ func TestImportInterrupted(t *testing.T) {
 		if got := h.signing("example.org"); got != "mail" {
 			t.Errorf("step %d: %q signs: %s", step, got, h.must("status"))
 		}
+	}
+}
+
+// A key of mailcow signs after its record, in the form in which mailcow shows it, has been visible for long enough. A receiver verifies the
+// signature with that record. The key of a domain whose record belongs to another key does not sign.
+func TestImportMailcow(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, map[string]string{"example.org.": exampleZone, "example.net.": strings.ReplaceAll(exampleZone, "example.org", "example.net")}, rfc2136)
+	private, record := map[string]string{}, map[string]string{}
+	for _, name := range []string{"dkim.example.org", "a.b.example.net"} {
+		key, err := h.env.newRSA(2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := x509.MarshalPKIXPublicKey(key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		private[name] = strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+		record[name] = "v=DKIM1;k=rsa;t=s;s=email;p=" + base64.StdEncoding.EncodeToString(public)
+	}
+	text, err := json.Marshal(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write("keys.json", string(text), 0o600)
+	h.write("selectors.json", `{"example.org":"dkim","example.net":"a.b"}`, 0o600)
+	h.show("example.org", "dkim", record["dkim.example.org"])
+	h.show("example.net", "a.b", record["dkim.example.org"])
+	args := []string{"import", "mailcow", filepath.Join(h.dir, "selectors.json"), filepath.Join(h.dir, "keys.json")}
+	dry, dryCode := h.run(append(args, "--dry-run")...)
+	out, code := h.run(args...)
+	for _, said := range []string{dry, out} {
+		if !strings.Contains(said, "example.org: key dkim: its record is visible at all name servers") || !strings.Contains(said, "example.net: key a.b: its record is not visible in DNS: ") || !strings.Contains(said, "the record belongs to another key") {
+			t.Error(said)
+		}
+	}
+	if code != 1 || dryCode != 1 {
+		t.Errorf("exit codes %d and %d with --dry-run, want 1", code, dryCode)
+	}
+	h.rotates(30, time.Hour)
+	if org, net := h.signing("example.org"), h.signing("example.net"); org != "dkim" || net != "" || h.hosts("example.net") {
+		t.Fatalf("%q and %q sign", org, net)
+	}
+	set, err := h.store().Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := []dkim.Field{{Name: "From", Value: " ann@example.org"}}
+	s, err := dkim.NewSigner(fields, set.Signing("example.org"), time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signatures, err := s.Sign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mail := signatures[0].Wire() + fields[0].Wire() + "\r\n"
+	results, err := msgauth.VerifyWithOptions(strings.NewReader(mail), &msgauth.VerifyOptions{LookupTXT: h.txt})
+	if err != nil || len(results) != 1 || results[0].Err != nil {
+		t.Errorf("%v %+v", err, results)
 	}
 }

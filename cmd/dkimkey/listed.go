@@ -17,6 +17,8 @@ func (f *addFlags) checkList(args []string) error {
 	switch {
 	case f.retire && (f.file == "" || len(args) > 0):
 		return errors.New("--retire-missing requires a complete list: pass --from-file FILE and no DOMAIN")
+	case f.retire && !f.missing:
+		return errors.New("--retire-missing requires --missing: otherwise the same domains get new keys in each run")
 	case f.force && !f.retire:
 		return errors.New("--force requires --retire-missing")
 	case f.most < 0:
@@ -36,17 +38,34 @@ type list struct {
 
 // openList locks and reads the record of the domains that were added from a list.
 func (d *app) openList(c *cobra.Command) (l *list, unlock func(), err error) {
-	store := d.store
+	listed, unlock, err := lockListed(c, d.store)
+	return &list{d, listed, c.ErrOrStderr()}, unlock, err
+}
+
+func lockListed(c *cobra.Command, store keys.Store) (listed keys.Listed, unlock func(), err error) {
 	store.Lease = nil // it holds the lock of a domain
 	if unlock, err = store.Lock(c.Context(), "list"); err != nil {
 		return nil, nil, err
 	}
-	listed, err := d.store.Listed()
-	if err != nil {
+	if listed, err = store.Listed(); err != nil {
 		unlock()
 		return nil, nil, err
 	}
-	return &list{d, listed, c.ErrOrStderr()}, unlock, nil
+	return listed, unlock, nil
+}
+
+// unlist deletes a domain from the record, because the operator has removed its keys. If the operator adds it again by name, it stays.
+func unlist(c *cobra.Command, store keys.Store, name string) error {
+	if listed, err := store.Listed(); err != nil || listed[name] == nil {
+		return err
+	}
+	listed, unlock, err := lockListed(c, store)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	delete(listed, name)
+	return store.WriteListed(listed)
 }
 
 // add records the domains that get their first keys from the list. It does so before the keys are created: Compare forgets a domain without
@@ -62,14 +81,17 @@ func (l *list) add(domains []string) error {
 	return l.store.WriteListed(l.listed)
 }
 
-// retire removes the domains that have been missing in the list for long enough, and reports whether action is needed. force removes them
-// even if they are suspiciously many.
+// retire removes the domains that have been missing from the list for long enough, and reports whether action is needed. If force is true,
+// it removes any number of domains.
 func (l *list) retire(c *cobra.Command, domains []string, force bool) (needed bool, err error) {
 	names, err := l.store.Known()
 	if err != nil {
 		return false, err
 	}
-	known := map[string]bool{}
+	known, err := l.store.Hosted() // a removal that was interrupted may have left a hosted domain without keys
+	if err != nil {
+		return false, err
+	}
 	for _, name := range names {
 		known[name] = true
 	}
@@ -78,13 +100,13 @@ func (l *list) retire(c *cobra.Command, domains []string, force bool) (needed bo
 		return false, err
 	}
 	if most := l.listed.MayRetire(); len(due) > most && !force {
-		fmt.Fprintf(l.stderr, "dkimkey: %d domains have been missing in the list for %d days, but at most %d are removed at once: none is removed: %s\n"+
+		fmt.Fprintf(l.stderr, "dkimkey: %d domains have been missing from the list for %d days, but one run removes at most %d, so none is removed: %s\n"+
 			"hint: check the list; if it is complete, run the command again with --force\n", len(due), keys.MissingDays, most, strings.Join(some(due), ", "))
 		return true, nil
 	}
 	for _, name := range missing {
 		if n := len(l.listed[name].Missing); n < keys.MissingDays {
-			fmt.Fprintf(l.stderr, "%s: missing in the list on %d of %d days; then its keys are deleted\n", name, n, keys.MissingDays)
+			fmt.Fprintf(l.stderr, "%s: missing from the list on %d of %d days; on the last one, its keys are deleted\n", name, n, keys.MissingDays)
 		}
 	}
 	for _, name := range due {

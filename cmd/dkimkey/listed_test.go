@@ -56,7 +56,7 @@ func TestRetireMissing(t *testing.T) {
 		has   bool
 		says  string
 	}{
-		{time.Hour, rest, true, "a.example: missing in the list on 1 of 3 days"},
+		{time.Hour, rest, true, "a.example: missing from the list on 1 of 3 days"},
 		{time.Hour, rest, true, "on 1 of 3 days"}, // another run on the same day
 		{day, rest, true, "on 2 of 3 days"},
 		{day, []string{"a.example", "b.example"}, true, ""}, // it has returned
@@ -111,7 +111,7 @@ func TestRetireMissingLimit(t *testing.T) {
 		if c.code == 0 {
 			want -= c.missing
 		}
-		if code != c.code || left != want || c.code != 0 && !strings.Contains(out, fmt.Sprintf("%d domains have been missing in the list for 3 days, but at most", c.missing)) {
+		if code != c.code || left != want || c.code != 0 && !strings.Contains(out, fmt.Sprintf("%d domains have been missing from the list for 3 days, but one run removes at most", c.missing)) {
 			t.Errorf("%d of %d missing: exit code %d, %d left, want %d\n%s", c.missing, c.domains, code, left, want, out)
 		}
 		if c.code == 0 {
@@ -150,6 +150,7 @@ func TestListFlags(t *testing.T) {
 	list := filepath.Join(h.dir, "list")
 	for _, args := range [][]string{
 		{"--retire-missing", "a.example"}, {"--retire-missing", "--from-file", list, "b.example"}, {"--force", "a.example"},
+		{"--retire-missing", "--from-file", list},
 		{"--max", "3", "--from-file", list}, {"--max", "-1", "--missing", "--from-file", list},
 	} {
 		if out, code := h.run(append([]string{"add"}, args...)...); code != 2 {
@@ -188,5 +189,86 @@ func TestSharedKey(t *testing.T) {
 		if got := h.signing(domain); got != "shared1" {
 			t.Errorf("%s: %q signs\n%s", domain, got, h.must("status"))
 		}
+	}
+}
+
+// A domain of the list that the operator removes and adds again by name is no longer a domain of the list.
+func TestRemovedAndNamed(t *testing.T) {
+	t.Parallel()
+	h := newListHouse(t)
+	h.add([]string{"a.example", "b.example"})
+	h.must("remove", "a.example", "--yes")
+	h.must("add", "a.example")
+	for range 4 {
+		h.now = h.now.Add(24 * time.Hour)
+		h.add([]string{"b.example"})
+	}
+	if !h.has("a.example") {
+		t.Error("a.example is removed, although it was added by name")
+	}
+}
+
+// A jump of the clock does not replace a day: the count begins again when the clock is set back.
+func TestRetireMissingClock(t *testing.T) {
+	t.Parallel()
+	h := newListHouse(t)
+	const day = 24 * time.Hour
+	h.add([]string{"a.example", "b.example"})
+	for n, step := range []struct {
+		after time.Duration
+		says  string
+	}{{time.Hour, "on 1 of 3 days"}, {100 * day, "on 2 of 3 days"}, {-100 * day, "on 1 of 3 days"}, {day, "on 2 of 3 days"}, {-2 * day, "on 1 of 3 days"}, {time.Hour, "on 1 of 3 days"},
+		{day, "on 2 of 3 days"}, {day, "a.example: no longer hosted"}} {
+		h.now = h.now.Add(step.after)
+		if out, code := h.add([]string{"b.example"}); code != 0 || !strings.Contains(out, step.says) {
+			t.Errorf("step %d: exit code %d\n%s", n, code, out)
+		}
+	}
+}
+
+// The form of a name in the list does not matter. A list with a line that is not a domain changes nothing.
+func TestListForms(t *testing.T) {
+	t.Parallel()
+	h := newListHouse(t)
+	h.add([]string{"a.example", "bücher.example", "c.example"})
+	for range 4 {
+		h.now = h.now.Add(24 * time.Hour)
+		if out, code := h.add([]string{"A.Example.\r", "  XN--BCHER-KVA.example\t", "c.example # old"}); code != 0 || out != "" {
+			t.Errorf("exit code %d\n%s", code, out)
+		}
+		for _, line := range []string{"NULL", "c.example\tactive", "ERROR 2013 (HY000)", "ALL"} {
+			if out, code := h.add([]string{"d.example", line}); code != 2 || h.has("d.example") {
+				t.Errorf("%q: exit code %d\n%s", line, code, out)
+			}
+		}
+	}
+	for _, name := range []string{"a.example", "xn--bcher-kva.example", "c.example"} {
+		if !h.has(name) {
+			t.Errorf("%s is removed", name)
+		}
+	}
+}
+
+// If the removal of a domain is interrupted after its keys are deleted, the next run completes it. Otherwise mail of the domain would get 451.
+func TestRetireMissingInterrupted(t *testing.T) {
+	t.Parallel()
+	h := newListHouse(t)
+	h.add([]string{"a.example", "b.example"})
+	for range 2 {
+		h.now = h.now.Add(24 * time.Hour)
+		h.add([]string{"b.example"})
+	}
+	hosted := filepath.Join(h.dir, "state", "hosted", "a.example")
+	if err := os.MkdirAll(filepath.Dir(hosted), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.write("state/hosted/a.example", "2026-11-24T04:15:00Z\n", 0o600)
+	if err := os.RemoveAll(filepath.Join(h.dir, "state", "keys", "a.example")); err != nil {
+		t.Fatal(err)
+	}
+	h.now = h.now.Add(24 * time.Hour)
+	out, code := h.add([]string{"b.example"})
+	if _, err := os.Stat(hosted); err == nil || code != 0 {
+		t.Errorf("exit code %d, still hosted: %t\n%s", code, err == nil, out)
 	}
 }

@@ -55,7 +55,11 @@ func (e *env) remove(c *cobra.Command, args []string, yes bool) error {
 	}
 	failed := false
 	for _, domain := range domains {
-		if err := removeDomain(c, conf, store, domain); err != nil {
+		err := removeDomain(c, conf, store, domain)
+		if err == nil {
+			err = unlist(c, store, domain)
+		}
+		if err != nil {
 			// Continue with the other domains.
 			failed = true
 			cli.Print(c.ErrOrStderr(), "dkimkey", fmt.Errorf("remove: %w", err))

@@ -16,6 +16,7 @@ import (
 
 	signpostdns "signpost/internal/dns"
 	"signpost/internal/setup"
+	"signpost/internal/testbind"
 	"signpost/internal/testdns"
 	"signpost/keys"
 	"signpost/keys/publish"
@@ -133,7 +134,24 @@ func TestForeignZone(t *testing.T) {
 	if !strings.Contains(out, "key s1: zone example.net is not on server") || !strings.Contains(out, `replace its record with "v=DKIM1; k=ed25519; p="`) {
 		t.Errorf("revoke: %s", out)
 	}
-	if log := bind.Log(); strings.Contains(log, "example.net") && strings.Contains(log, "update") {
+	// Anyone with the key can sign until the record is empty, so each run repeats the reminder.
+	h.now = h.now.Add(time.Hour)
+	if out, code := h.run("rotate"); code != 1 || !strings.Contains(out, `still has its record; replace it with "v=DKIM1; k=ed25519; p="`) {
+		t.Errorf("rotate after revoke: exit code %d\n%s", code, out)
+	}
+	if out, _ := h.run("status", "example.net"); !strings.Contains(out, "its record is not confirmed to be empty") {
+		t.Errorf("status: %s", out)
+	}
+	if err := other.SetZone(zoneOf("example.net") + "s1._domainkey IN TXT \"v=DKIM1; k=ed25519; p=\"\n"); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := h.run("rotate"); strings.Contains(out, "replace it with") {
+		t.Errorf("the record is empty: %s", out)
+	}
+	if out, _ := h.run("status", "example.net"); strings.Contains(out, "not confirmed to be empty") {
+		t.Errorf("the record is empty: %s", out)
+	}
+	if log := bind.Log(); strings.Contains(log, "updating zone 'example.net") {
 		t.Errorf("the server has received an UPDATE: %s", log)
 	}
 }
@@ -177,4 +195,45 @@ func fakeServer(t *testing.T, answer func(*dns.Msg) []byte) string {
 	<-started
 	t.Cleanup(func() { s.Shutdown() })
 	return l.Addr().String()
+}
+
+// A zone is not foreign if the server has it, but allow-query excludes this host. BIND then refuses the UPDATE too.
+func TestHiddenZone(t *testing.T) {
+	t.Parallel()
+	bind := sharedBIND(t)
+	other, err := testdns.Start(zoneOf("hidden.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Stop)
+	h := houseAt(t, other.Addr(), netip.MustParseAddrPort(other.Addr()).Port(), strings.ReplaceAll(rfc2136, "%BIND%", bind.Addr())+"[keys]\nalgorithms = [\"ed25519\"]\n")
+	if out, code := h.run("add", "hidden.example", "--selector", "s1"); code != 1 || !strings.Contains(out, "answer REFUSED: ") || !strings.Contains(out, "allow-query must include this host") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+// Knot DNS: a zone that it does not have is foreign.
+func TestForeignZoneKnot(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs Knot DNS")
+	}
+	knot, err := testbind.StartKnot(t.Context(), "127.0.0.1", map[string]string{"example.org.": exampleZone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := knot.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	other, err := testdns.Start(zoneOf("example.net"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Stop)
+	h := houseAt(t, other.Addr(), netip.MustParseAddrPort(other.Addr()).Port(), strings.ReplaceAll(rfc2136, "%BIND%", knot.Addr())+"[keys]\nalgorithms = [\"ed25519\"]\n")
+	if out, code := h.run("add", "example.net", "--selector", "s1"); code != 0 || !strings.Contains(out, "zone example.net is not on server "+knot.Addr()+", so no update is sent") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
 }

@@ -31,6 +31,7 @@ func TestWrongUsage(t *testing.T) {
 		Arguments: map[string][]string{
 			"add": {"example.org"}, "show": {"example.org", "s1"}, "revoke": {"example.org", "s1"}, "remove": {"example.org"},
 			"import": {filepath.Join(dir, "none")}, "import opendkim": {filepath.Join(dir, "none"), filepath.Join(dir, "none")},
+			"import mailcow": {filepath.Join(dir, "none"), filepath.Join(dir, "none")}, "import rspamd": {filepath.Join(dir, "none")},
 			"rotate": {"example.org"}, "check": {"example.org"}, "status": {"example.org"},
 		},
 		Interrupted: []string{"check", "rotate"},

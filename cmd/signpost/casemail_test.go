@@ -95,7 +95,7 @@ func hosting(t *testing.T, domain string, key ed25519.PrivateKey) func() *keys.S
 	}
 	store := keys.Store{State: t.TempDir(), Now: time.Now}
 	store.Dir = filepath.Join(store.State, "keys")
-	if _, err := store.Import(domain, "key", file, "manual"); err != nil {
+	if _, err := store.Import(keys.Foreign{Domain: domain, Selector: "key", Source: file}, "manual"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.Activate(domain, "key"); err != nil {

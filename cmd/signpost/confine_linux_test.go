@@ -64,7 +64,7 @@ func confinedWorks(t *testing.T, file string) {
 		if err := store.Make(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Import(domain, "key", filepath.Join(dir, "key.pem"), "manual"); err != nil {
+		if _, err := store.Import(keys.Foreign{Domain: domain, Selector: "key", Source: filepath.Join(dir, "key.pem")}, "manual"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := store.Activate(domain, "key"); err != nil {

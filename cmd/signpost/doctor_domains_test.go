@@ -40,7 +40,7 @@ func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Import("example.org", "s1", file, "manual"); err != nil {
+	if _, err := store.Import(keys.Foreign{Domain: "example.org", Selector: "s1", Source: file}, "manual"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.Activate("example.org", "s1"); err != nil {
@@ -203,7 +203,7 @@ func TestDoctorOfSeveralDomains(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, domain := range []string{"a.test", "b.test", "c.test"} {
-		if _, err := store.Import(domain, "s1", key, "manual"); err != nil {
+		if _, err := store.Import(keys.Foreign{Domain: domain, Selector: "s1", Source: key}, "manual"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := store.Activate(domain, "s1"); err != nil {

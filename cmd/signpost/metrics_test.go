@@ -61,7 +61,7 @@ func measured(t *testing.T) (d *testDaemon, url string) {
 		t.Fatal(err)
 	}
 	store := keys.Store{State: filepath.Dir(d.socket), Dir: filepath.Dir(d.socket), Now: time.Now}
-	if _, err := store.Import("example.org", "key", file, "manual"); err != nil {
+	if _, err := store.Import(keys.Foreign{Domain: "example.org", Selector: "key", Source: file}, "manual"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.Activate("example.org", "key"); err != nil {

@@ -34,7 +34,7 @@ func TestSignScripts(t *testing.T) {
 		if err := store.Make(); err != nil {
 			return err
 		}
-		if _, err := store.Import("example.org", "sp", file, "manual"); err != nil {
+		if _, err := store.Import(keys.Foreign{Domain: "example.org", Selector: "sp", Source: file}, "manual"); err != nil {
 			return err
 		}
 		if _, err := store.Activate("example.org", "sp"); err != nil {

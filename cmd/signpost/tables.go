@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/doctor"
 	"signpost/internal/lookup"
 	"signpost/internal/setup"
 	"signpost/internal/term"
@@ -52,14 +54,28 @@ func tablesServeCommand(load func() (*config.Config, error)) *cobra.Command {
 			"Postfix is the client, it cannot send a colon in the name of a socketmap: write mysql=FILE instead of mysql:FILE.",
 		Example: "  signpost tables serve",
 		Args:    cobra.NoArgs,
-		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := load()
+			if err != nil {
+				return permitGroup(err, doctor.GroupName(uint32(os.Getegid())))
+			}
 			return serveTables(c.Context(), conf, postfixDir, answers, c.ErrOrStderr())
-		}),
+		},
 	}
 	c.Flags().StringVar(&postfixDir, "postfix", "", "the `DIRECTORY` of main.cf (default: that of postmap(1))")
 	c.Flags().StringVar(&answers, "answers", "/var/lib/signpost-tables/answers", "the `FILE` for saved answers; empty: do not save them")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"postfix": cli.Any(), "answers": cli.Any()})
 	return c
+}
+
+// permitGroup adds a hint to the error of a configuration file that the user of the server cannot read. The server runs as a user of its own
+// in the daemon's group, so it can read the files that only root and this group can read.
+func permitGroup(err error, group string) error {
+	var denied *fs.PathError
+	if !errors.As(err, &denied) || !errors.Is(denied, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w\nhint: chgrp %s %s && chmod g+rX %[3]s", err, group, doctor.Quote(denied.Path))
 }
 
 // tablesMode is the mode of the socket. Its group is that of the process: signpost-tables.service.

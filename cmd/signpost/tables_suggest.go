@@ -20,7 +20,7 @@ func tablesSuggestCommand() *cobra.Command {
 	var postfixDir string
 	c := &cobra.Command{
 		Use:   "suggest",
-		Short: "Print the settings of lookup tables for Postfix's configuration",
+		Short: "Print the settings for the lookup tables of Postfix's configuration",
 		Long: "Read Postfix's configuration with postconf(1), and print the lines for /etc/signpost/conf.d/tables.toml: the tables and domains\n" +
 			"of virtual_mailbox_domains, virtual_alias_domains and mydestination, in main.cf and in the -o options of master.cf. Names\n" +
 			"without a dot and the host name are omitted. relay_domains is read only with --relay, because the mail of these domains\n" +
@@ -88,19 +88,21 @@ func suggestTables(w io.Writer, entries []postfix.DomainEntry) error {
 		rows = append(rows, row{begin + strings.Join(inline[:n], " ") + end, strings.Join(inlineFrom, ", ")})
 		inline = inline[n:]
 	}
-	defer func() {
-		for _, line := range unused {
-			fmt.Fprintln(w, line)
-		}
-	}()
 	if len(rows) == 0 {
-		return errors.New("no table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination")
+		message := "no usable table or domain found in virtual_mailbox_domains, virtual_alias_domains and mydestination"
+		for _, line := range unused {
+			message += "\n" + strings.TrimPrefix(line, "# ")
+		}
+		return errors.New(message)
 	}
 	fmt.Fprintln(w, "[domains]\ntables = [")
 	for _, r := range rows {
 		fmt.Fprintf(w, "    %s, # %s\n", strconv.Quote(r.value), r.from)
 	}
 	fmt.Fprintln(w, "]")
+	for _, line := range unused {
+		fmt.Fprintln(w, line)
+	}
 	return nil
 }
 

@@ -3,13 +3,16 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"signpost/internal/config"
+	"signpost/internal/doctor/postfix"
 )
 
 // suggest prints the tables and domains of Postfix's configuration as TOML that is valid for domains.tables. It omits this host and names
@@ -100,14 +103,6 @@ login_mismatch = "log" # for a first week; then "reject"
 		t.Errorf("the suggested file: %v", err)
 	}
 
-	// Entries that cannot be used are named even if no other exists.
-	write("main.cf", "compatibility_level = 3.6\nmyhostname = mx.example.org\nmydestination = /etc/postfix/names\n")
-	write("master.cf", "smtp inet n - n - - smtpd\n")
-	var out, complaint bytes.Buffer
-	if code := run(t.Context(), []string{"tables", "suggest", "--postfix", dir}, &out, &complaint); code != 1 || !strings.Contains(out.String(), "# not usable: /etc/postfix/names") {
-		t.Errorf("exit code %d, output %s", code, out.String())
-	}
-
 	var many strings.Builder
 	for i := range 400 {
 		fmt.Fprintf(&many, " customer-%d.example", i)
@@ -120,5 +115,26 @@ login_mismatch = "log" # for a first week; then "reject"
 	}
 	if listed := strings.Join(conf.Domains.Tables, " "); len(conf.Domains.Tables) < 2 || strings.Count(listed, "customer-") != 400 || !strings.Contains(got, "# not usable: inline:{a.example=xxx") {
 		t.Errorf("400 domains: %.200s", got)
+	}
+}
+
+// If no entry can be used, the error names each entry and states why.
+func TestTablesSuggestNothing(t *testing.T) {
+	var out bytes.Buffer
+	err := suggestTables(&out, []postfix.DomainEntry{{Text: "/etc/postfix/names", Where: "main.cf: mydestination", Why: "it is a file with patterns, not a table"}})
+	if err == nil || !strings.Contains(err.Error(), "\nnot usable: /etc/postfix/names (main.cf: mydestination): it is a file with patterns") || out.Len() > 0 {
+		t.Errorf("%v, output %q", err, &out)
+	}
+}
+
+// If the table server cannot read a file of the configuration, the hint has the commands that make it readable for its group.
+func TestTablesServerReadsConfiguration(t *testing.T) {
+	denied := fmt.Errorf("reading the configuration: %w", &fs.PathError{Op: "open", Path: "/etc/signpost/conf.d/a b.toml", Err: syscall.EACCES})
+	want := denied.Error() + "\nhint: chgrp signpost '/etc/signpost/conf.d/a b.toml' && chmod g+rX '/etc/signpost/conf.d/a b.toml'"
+	if got := permitGroup(denied, "signpost"); got.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", got, want)
+	}
+	if wrong := fs.ErrNotExist; permitGroup(wrong, "signpost") != wrong {
+		t.Error("another error was changed")
 	}
 }

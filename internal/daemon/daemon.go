@@ -90,7 +90,7 @@ func (d *service) run(ctx context.Context) error {
 		d.journal = openJournal(conf, d.metrics, log)
 		defer d.journal.Close() // after the messages in progress are completed
 	}
-	d.tables = setup.TableAnswers(conf, log)
+	d.tables = tableAnswers(conf, d.metrics, log)
 	first, err := d.build(conf, nil)
 	if err != nil {
 		return err
@@ -143,6 +143,13 @@ func (d *service) run(ctx context.Context) error {
 	defer cancel()
 	d.server.Drain(draining)
 	return err
+}
+
+func tableAnswers(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *lookup.Cache {
+	for _, outcome := range lookup.Outcomes() {
+		m.TableLookups(string(outcome), 0) // creates the counter with 0, so that Prometheus sees the first failure as an increase
+	}
+	return setup.TableAnswers(conf, log, func(outcome lookup.Outcome) { m.TableLookups(string(outcome), 1) })
 }
 
 // loadAnswers reads the answers of tables from the time before the start, and returns the file. After an error, the daemon starts without

@@ -85,8 +85,13 @@ func (p *parser) address(inGroup bool) error {
 		}
 		if p.peek() == '<' {
 			// A display name that is an unquoted address, as in ann@example.org <ann@example.org>, is common. It is unambiguous if both
-			// addresses have the same domain.
-			return p.angle(address.Domain)
+			// addresses have the same domain. A program may show either address, so both are returned if they differ.
+			if err := p.angle(address.Domain); err != nil {
+				return err
+			}
+			if last := p.addresses[len(p.addresses)-1]; strings.EqualFold(last.Local, address.Local) {
+				return nil
+			}
 		}
 		p.addresses = append(p.addresses, address)
 		return nil

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,5 +19,18 @@ func TestDomainIsBounded(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// A name with A-labels has a second form with U-labels, because tables may have either.
+func TestForms(t *testing.T) {
+	for name, u := range map[string]string{"xn--zrich-kva.example": "zürich.example", "mail.xn--zrich-kva.example": "mail.zürich.example", "a.example": "", "xn--a.example": "", "_x.example": ""} {
+		want := []string{name}
+		if u != "" {
+			want = append(want, u)
+		}
+		if got := Forms(name); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
 }

@@ -310,3 +310,15 @@ func TestIncompleteRecords(t *testing.T) {
 		}
 	}
 }
+
+// With sign.login_mismatch = "log", an unsigned message has two reasons: why it is not signed, and the address that the login may not use.
+func TestUnsignedMismatch(t *testing.T) {
+	r := &decision.Record{Code: policy.LoginMismatch}
+	r.Assignment = policy.Assignment{Role: policy.RoleBypass, Reason: policy.Reason{Code: policy.ListedNoKey, Domain: "example.org", Detail: "hash:/domains"}}
+	r.Verdict = policy.Verdict{Action: policy.Accept, Reasons: []policy.Reason{{Code: policy.LoginMismatch, Detail: "ann", Address: "carl@example.org"}}}
+	for _, want := range []string{"example.org, which is in hash:/domains, but has no key", `Warning: login "ann" may not use the address carl@example.org`} {
+		if got := Message(r).Short; !strings.Contains(got, want) {
+			t.Errorf("without %q: %s", want, got)
+		}
+	}
+}

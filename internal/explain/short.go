@@ -57,7 +57,11 @@ func (x *explainer) why() string {
 	case a.Role == policy.RoleSign:
 		return fmt.Sprintf("It is outbound mail, %s: %s.", submitters(a.Reason), policy.Text(v.Reasons))
 	case a.Role == policy.RoleBypass:
-		return sentence(a.Reason)
+		text := sentence(a.Reason)
+		if r, ok := v.Find(policy.LoginMismatch, policy.TableFailed); ok { // sign.login_mismatch = "log"
+			text += " Warning: " + r.String() + "."
+		}
+		return text
 	case v.Code() == policy.LocalDeny:
 		return "The postmaster here rejects such mail, whatever the checks find: " + v.Reasons[0].String() + "."
 	case v.Code() == policy.HeaderTooLarge:

@@ -73,8 +73,12 @@ func (m *message) askOwners(ctx context.Context) {
 	}
 }
 
-// useOf looks up whether the login may use an address. Postfix compares logins without regard to case.
+// useOf looks up whether the login may use an address. Postfix compares logins without regard to case. No login may use an address that is
+// too long for a lookup.
 func (m *message) useOf(ctx context.Context, a dmarc.Address) policy.UsedAddress {
+	if len(a.Local) > maxAddress {
+		return policy.UsedAddress{Address: text(a), Use: policy.UseDenied}
+	}
 	logins, table, found, err := m.filter.Owners(ctx, a.Local, a.Domain)
 	use := policy.UsedAddress{Address: text(a), Table: shortTable(table)}
 	is := func(login string) bool { return strings.EqualFold(login, m.evidence.Login) }
@@ -91,9 +95,13 @@ func (m *message) useOf(ctx context.Context, a dmarc.Address) policy.UsedAddress
 	return use
 }
 
-// text returns an address for the log and the reply.
+// text returns an address for the log and the reply. It omits a local part that is too long. A part of it could end within a quoted string,
+// and the journal would not recognize the address.
 func text(a dmarc.Address) string {
-	return a.Local[:min(len(a.Local), maxAddress)] + "@" + a.Domain
+	if len(a.Local) > maxAddress {
+		a.Local = cutMark
+	}
+	return a.Local + "@" + a.Domain
 }
 
 // shortTable returns the name of a table for the log and the journal. An inline: table has its contents in the name.

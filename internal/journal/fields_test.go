@@ -86,7 +86,7 @@ const unhidden = `Assignment.Domain Assignment.Reason.Cause Assignment.Reason.Do
 	Evidence.DKIM.Algorithm Evidence.DKIM.Domain Evidence.DKIM.Headers Evidence.DKIM.KeyName Evidence.DKIM.KeyRecord
 	Evidence.DKIM.Selector Evidence.DKIM.Signature Evidence.DMARC.Aligned.Domain Evidence.DMARC.Domain
 	Evidence.DMARC.Fault.Detail Evidence.DMARC.IdentifierDomain Evidence.DMARC.OrgDomain Evidence.DMARC.PolicyDomain
-	Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.FromUse.Table Evidence.SenderUse.Table Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.MessageID
+	Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.MessageID
 	Evidence.ListedIn Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector Evidence.Others.Signature
 	Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain Evidence.Relays.Method Evidence.SPF.Domain
 	Evidence.SPF.Record Evidence.SPF.Term Evidence.SealedDMARC.Domain Evidence.SealedDMARC.Result Lookups.Name Lookups.Records

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"signpost/internal/dns"
+	"signpost/internal/domain"
 )
 
 // forgetChunk is the number of messages that are read at a time. It is also the maximum number that is deleted at a time.
@@ -64,16 +65,27 @@ func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err 
 	return n, errors.Join(err, r.Unread())
 }
 
-// formsOf returns the forms in which the journal may contain an address, in lower case. These are the address itself, and its hash if
-// journal.addresses is hash.
+// formsOf returns the forms in which the journal may contain an address, in lower case. These are the address itself, with A-labels and
+// with U-labels, and the hashes of these forms if journal.addresses is hash.
 func (r *Reader) formsOf(ctx context.Context, address string) ([]string, error) {
+	all := []string{strings.ToLower(address)}
+	if local, name, ok := cutAddress(address); ok {
+		if name, err := domain.Parse(name); err == nil {
+			for _, form := range domain.Forms(name) {
+				all = append(all, strings.ToLower(local)+"@"+form)
+			}
+		}
+	}
+	all = domain.Unique(all)
 	var secret []byte
 	err := r.row(ctx, []any{&secret}, "SELECT value FROM note WHERE name = 'salt'")
 	if errors.Is(err, sql.ErrNoRows) {
-		return []string{strings.ToLower(address)}, nil
+		return all, nil
 	}
-	word := hider{hash: true, secret: secret}.address(address)
-	return []string{strings.ToLower(address), strings.ToLower(word)}, err
+	for _, form := range slices.Clone(all) {
+		all = append(all, strings.ToLower(hider{hash: true, secret: secret}.address(form)))
+	}
+	return all, err
 }
 
 // storedMessage is a row of a chunk.

@@ -332,3 +332,38 @@ func TestForgetCopies(t *testing.T) {
 		t.Errorf("%d messages are left", n)
 	}
 }
+
+// The journal hides the From address that a login may not use, as it hides the address of an envelope sender. Forget finds it with its domain
+// in either form.
+func TestForgetFrom(t *testing.T) {
+	const (
+		address = "qxzvwkj@xn--bcher-kva.example"
+		table   = "inline:{qxzvwkj@xn--bcher-kva.example=ann}"
+	)
+	forged := func(n int) *decision.Record {
+		r := sample(n)
+		use := policy.UsedAddress{Address: address, Use: policy.UseDenied, Table: table}
+		r.FromUse, r.SenderUse = []policy.UsedAddress{use}, &use
+		r.Assignment.Reason = policy.Reason{Code: policy.TableFailed, Detail: table, Address: address}
+		r.Verdict = policy.Verdict{Action: policy.Reject, Reasons: []policy.Reason{{Code: policy.LoginMismatch, Detail: "ann", Address: address}},
+			Reply: policy.Reply{Code: 553, Enhanced: "5.7.1", Text: "<" + address + ">: From address rejected: this login does not own it"}}
+		return r
+	}
+	for _, keep := range []Addresses{Full, Hash, Omit} {
+		for _, wanted := range []string{address, "Qxzvwkj@bücher.example"} {
+			d := newFixture(t)
+			d.Addresses = keep
+			d.keepAll(t, 1, forged)
+			if has := d.bytesIn(t, "qxzvwkj") > 0; has && keep != Full {
+				t.Errorf("%s: the journal has the address", keep)
+			}
+			want := 1
+			if keep == Omit {
+				want = 0 // nothing to forget
+			}
+			if n, err := Forget(t.Context(), d.Path, wanted, false); n != want || err != nil {
+				t.Errorf("%s: %s: %d messages, %v", keep, wanted, n, err)
+			}
+		}
+	}
+}

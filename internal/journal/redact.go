@@ -68,9 +68,10 @@ func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 		}
 	}
 	e.FromUse = hideEach(e.FromUse, hide.address, func(u *policy.UsedAddress) *string { return &u.Address })
+	e.FromUse = hideEach(e.FromUse, hide.text, func(u *policy.UsedAddress) *string { return &u.Table }) // an inline: table has its contents in the name
 	if e.SenderUse != nil {
 		sender := *e.SenderUse
-		sender.Address = hide.address(sender.Address)
+		sender.Address, sender.Table = hide.address(sender.Address), hide.text(sender.Table)
 		e.SenderUse = &sender
 	}
 	r.Assignment.Reason = hide.reason(r.Assignment.Reason)

@@ -18,7 +18,22 @@ type CacheOptions struct {
 	Timeout            time.Duration // of a lookup by the source; default: 2 s
 	Log                *slog.Logger
 	Now                func() time.Time // default: time.Now
+	Observe            func(Outcome)    // if not nil, called for each lookup
 }
+
+// Outcome is the outcome of a lookup in a Cache.
+type Outcome string
+
+// The outcomes.
+const (
+	Cached   Outcome = "cached"   // the known answer was recent
+	Answered Outcome = "answered" // by the source
+	Old      Outcome = "old"      // the known answer was old, and the source failed or was slow
+	Failed   Outcome = "failed"   // no answer was known, and the source failed or was slow
+)
+
+// Outcomes returns all outcomes.
+func Outcomes() []Outcome { return []Outcome{Cached, Answered, Old, Failed} }
 
 const (
 	defaultTTL     = time.Minute
@@ -30,7 +45,9 @@ const (
 	// logInterval is the minimum time between two log lines about outages of the same table.
 	logInterval = time.Minute
 	// maxLookups limits the number of concurrent lookups. Each may be a process.
-	maxLookups = 16
+	maxLookups = 32
+	// tableLookups limits those of one table, so that three tables whose databases hang leave slots for the others.
+	tableLookups = 8
 	// maxOutages limits the tables whose last lookup failed.
 	maxOutages = 1000
 	// maxAnswers and maxBytes limit the answers in the cache. The least recently used ones are removed first.
@@ -47,6 +64,7 @@ type Cache struct {
 	timeout atomic.Int64 // of a lookup by the source: a time.Duration
 
 	mu      sync.Mutex
+	lanes   map[string]*lane           // by table
 	answers map[question]*list.Element // of recent
 	recent  *list.List                 // of *kept; the most recently used one is first
 	bytes   int
@@ -65,6 +83,12 @@ type kept struct {
 
 func (k *kept) size() int { return len(k.table) + len(k.key) + len(k.Value) }
 
+// lane has the slots of one table while lookups run or wait.
+type lane struct {
+	slots chan struct{}
+	users int
+}
+
 // outage describes a table whose last lookup failed.
 type outage struct {
 	since, retry, logged time.Time
@@ -81,8 +105,8 @@ func NewCache(source Source, o CacheOptions) *Cache {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Cache{source: source, options: o, slots: make(chan struct{}, maxLookups), answers: map[question]*list.Element{}, recent: list.New(),
-		outages: map[string]*outage{}}
+	c := &Cache{source: source, options: o, slots: make(chan struct{}, maxLookups), lanes: map[string]*lane{}, answers: map[question]*list.Element{},
+		recent: list.New(), outages: map[string]*outage{}}
 	c.SetTimeout(o.Timeout)
 	return c
 }
@@ -95,10 +119,17 @@ func (c *Cache) Lookup(ctx context.Context, table, key string) (Answer, error) {
 	if _, err := check(table, key); err != nil {
 		return Answer{}, err
 	}
-	q := question{table, key}
-	old, fresh := c.known(q)
-	if fresh {
-		return old.Answer, nil
+	answer, outcome, err := c.lookup(ctx, question{table, key})
+	if c.options.Observe != nil {
+		c.options.Observe(outcome)
+	}
+	return answer, err
+}
+
+func (c *Cache) lookup(ctx context.Context, q question) (Answer, Outcome, error) {
+	old, use := c.known(q)
+	if use != "" {
+		return old.Answer, use, nil
 	}
 	wait := ctx
 	if old != nil {
@@ -106,30 +137,30 @@ func (c *Cache) Lookup(ctx context.Context, table, key string) (Answer, error) {
 		wait, cancel = context.WithTimeout(ctx, oldWait)
 		defer cancel()
 	}
-	result := c.flights.DoChan(table+"\x00"+key, func() (any, error) { return c.ask(q) })
+	result := c.flights.DoChan(q.table+"\x00"+q.key, func() (any, error) { return c.ask(q) })
 	var err error
 	select {
 	case r := <-result:
 		if r.Err == nil {
-			return r.Val.(Answer), nil
+			return r.Val.(Answer), Answered, nil
 		}
 		err = r.Err
 	case <-wait.Done(): // the lookup continues, and its answer will be used next time
 		err = wait.Err()
 	}
 	if old != nil {
-		return old.Answer, nil
+		return old.Answer, Old, nil
 	}
-	return Answer{}, failed(table, err)
+	return Answer{}, Failed, failed(q.table, err)
 }
 
-// known returns the kept answer to q, or nil. fresh reports whether the caller must use it without another lookup.
-func (c *Cache) known(q question) (k *kept, fresh bool) {
+// known returns the kept answer to q, or nil. use is not empty if the caller must use it without another lookup.
+func (c *Cache) known(q question) (k *kept, use Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.answers[q]
 	if e == nil {
-		return nil, false
+		return nil, ""
 	}
 	c.recent.MoveToFront(e)
 	k = e.Value.(*kept)
@@ -140,33 +171,71 @@ func (c *Cache) known(q question) (k *kept, fresh bool) {
 	now := c.options.Now()
 	// If the clock was set back, the age is negative.
 	if age := now.Sub(k.at); age >= 0 && age < ttl {
-		return k, true
+		return k, Cached
 	}
-	o := c.outages[q.table]
-	return k, o != nil && !o.over && now.Before(o.retry)
+	if o := c.outages[q.table]; o != nil && !o.over && now.Before(o.retry) {
+		return k, Old
+	}
+	return k, ""
 }
 
 // ask looks up q in the source, and keeps the answer.
 func (c *Cache) ask(q question) (Answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.timeout.Load())) // independent of the callers, which may stop waiting
 	defer cancel()
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
+	leave, ok := c.enter(ctx, q.table)
+	if !ok {
 		return Answer{}, &Error{Timeout, q.table, "timeout: too many lookups are waiting"}
 	}
 	answer, err := c.source.Lookup(ctx, q.table, q.key)
+	leave()
 	if err != nil {
 		e := failed(q.table, err)
 		c.fail(e)
 		return Answer{}, e
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.keep(&kept{q, answer, c.options.Now()})
+	c.mu.Unlock()
 	c.recover(q.table)
 	return answer, nil
+}
+
+// enter waits for a slot of the table and for one of all slots. If ctx ends first, ok is false. The caller must call leave after the lookup.
+func (c *Cache) enter(ctx context.Context, table string) (leave func(), ok bool) {
+	c.mu.Lock()
+	l := c.lanes[table]
+	if l == nil {
+		l = &lane{slots: make(chan struct{}, tableLookups)}
+		c.lanes[table] = l
+	}
+	l.users++
+	c.mu.Unlock()
+	done := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(c.lanes, table)
+		}
+	}
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		done()
+		return nil, false
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		<-l.slots
+		done()
+		return nil, false
+	}
+	return func() {
+		<-c.slots
+		<-l.slots
+		done()
+	}, true
 }
 
 // keep stores an answer, and removes the least recently used ones if the limits are exceeded. The caller holds c.mu.
@@ -189,6 +258,14 @@ func (c *Cache) keep(k *kept) {
 
 // fail records that a lookup failed, and logs the first failure of an outage.
 func (c *Cache) fail(e *Error) {
+	if c.failedNow(e) {
+		c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
+	}
+}
+
+// failedNow records that a lookup failed, and reports whether the failure must be logged. Log lines are written without c.mu, because a slow
+// log would delay all lookups.
+func (c *Cache) failedNow(e *Error) (log bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.options.Now()
@@ -200,24 +277,32 @@ func (c *Cache) fail(e *Error) {
 		o = &outage{over: true}
 		c.outages[e.Table] = o
 	}
-	if o.over {
-		o.over, o.since = false, now
-		if now.Sub(o.logged) >= logInterval {
-			o.logged = now
-			c.options.Log.Error("table lookups fail, known answers are used", "table", e.Table, "error", e.Reason)
-		}
-	}
 	if e.Kind != Permanent { // such an error may be about one key
 		o.retry = now.Add(retryInterval)
 	}
+	if !o.over {
+		return false
+	}
+	o.over, o.since = false, now
+	if now.Sub(o.logged) < logInterval {
+		return false
+	}
+	o.logged = now
+	return true
 }
 
-// recover records that a lookup succeeded, and logs the end of an outage. The caller holds c.mu.
+// recover records that a lookup succeeded, and logs the end of an outage whose beginning was logged.
 func (c *Cache) recover(table string) {
-	if o := c.outages[table]; o != nil && !o.over {
-		o.over = true
-		if o.logged.Equal(o.since) {
-			c.options.Log.Info("table lookups succeed again", "table", table, "seconds", int(c.options.Now().Sub(o.since).Seconds()))
-		}
+	c.mu.Lock()
+	o, now := c.outages[table], c.options.Now()
+	over := o != nil && !o.over
+	log := over && o.logged.Equal(o.since)
+	var since time.Time
+	if over {
+		o.over, since = true, o.since
+	}
+	c.mu.Unlock()
+	if log {
+		c.options.Log.Info("table lookups succeed again", "table", table, "seconds", int(now.Sub(since).Seconds()))
 	}
 }

@@ -103,16 +103,41 @@ func (c *Client) Lookup(ctx context.Context, table, key string) (Answer, error) 
 
 // open returns an idle connection, or a new one. used reports whether it is not new.
 func (c *Client) open(ctx context.Context) (l *link, used bool, err error) {
-	select {
-	case l := <-c.idle:
-		return l, true, nil
-	default:
+	for {
+		select {
+		case l := <-c.idle:
+			if l.quiet() {
+				return l, true, nil
+			}
+			l.Close()
+			continue
+		default:
+		}
+		break
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, c.network, c.address)
 	if err != nil {
 		return nil, false, err
 	}
 	return &link{conn, bufio.NewReader(conn)}, false, nil
+}
+
+// quiet reports whether the idle connection is open and has no bytes to read. Such bytes would be taken as the reply to the next request.
+func (l *link) quiet() bool {
+	conn, ok := l.Conn.(syscall.Conn)
+	if !ok || l.in.Buffered() > 0 || l.SetDeadline(time.Time{}) != nil {
+		return false
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var reading error
+	err = raw.Read(func(fd uintptr) bool {
+		_, reading = syscall.Read(int(fd), make([]byte, 1)) // the descriptor is non-blocking
+		return true
+	})
+	return err == nil && (errors.Is(reading, syscall.EAGAIN) || errors.Is(reading, syscall.EINTR))
 }
 
 func (c *Client) keep(l *link) {

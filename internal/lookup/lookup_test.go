@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -63,7 +64,8 @@ func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		source := &table{values: map[string]string{"a.example": "1"}}
-		c := NewCache(source, CacheOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		outcomes := map[Outcome]int{}
+		c := NewCache(source, CacheOptions{Log: slog.New(slog.NewTextHandler(&log, nil)), Observe: func(o Outcome) { outcomes[o]++ }})
 		expect := func(key string, want Answer, wantErr Kind, most time.Duration) {
 			t.Helper()
 			begin := time.Now()
@@ -93,6 +95,10 @@ func TestOutage(t *testing.T) {
 
 		source.set(nil, 0)
 		expect("c.example", no, "", 0)
+		expect("c.example", no, "", 0)
+		if want := (map[Outcome]int{Answered: 3, Old: 4, Failed: 2, Cached: 1}); !maps.Equal(outcomes, want) {
+			t.Errorf("outcomes %v, want %v", outcomes, want)
+		}
 		synctest.Wait()
 		if got := strings.Count(log.String(), "\n"); got != 2 {
 			t.Errorf("%d log lines, want 2:\n%s", got, log.String())

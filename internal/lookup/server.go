@@ -33,6 +33,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer stop() // ends the connections if ln fails
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	slots := make(chan struct{}, maxConnections)
+	idle := newIdleClients()
+	var logged time.Time
 	for {
 		c, err := ln.Accept()
 		if err != nil {
@@ -50,15 +52,21 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		select {
 		case slots <- struct{}{}:
 		default:
-			s.Log.Warn("too many connections of table clients, closing one", "limit", maxConnections)
-			c.Close()
-			continue
+			if time.Since(logged) >= logInterval {
+				s.Log.Warn("too many connections of table clients, closing the one that is idle for the longest time", "limit", maxConnections)
+				logged = time.Now()
+			}
+			if !idle.closeOldest() {
+				c.Close()
+				continue
+			}
+			slots <- struct{}{} // the closed connection releases its slot
 		}
 		clients.Go(func() {
 			defer func() { <-slots }()
 			defer c.Close()
 			defer context.AfterFunc(ctx, func() { c.Close() })()
-			if err := s.answer(ctx, c); err != nil && ctx.Err() == nil {
+			if err := s.answer(ctx, c, idle); err != nil && ctx.Err() == nil {
 				s.Log.Warn("a connection of a table client ended", "error", err)
 			}
 		})
@@ -67,7 +75,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // answer reads the requests of one client and writes the replies, one after the other. A client that does not wait for the reply is not an
 // error: its own time limit may have ended, in an outage at each lookup.
-func (s *Server) answer(ctx context.Context, c net.Conn) (err error) {
+func (s *Server) answer(ctx context.Context, c net.Conn, idle *idleClients) (err error) {
 	defer func() {
 		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 			err = nil
@@ -75,7 +83,11 @@ func (s *Server) answer(ctx context.Context, c net.Conn) (err error) {
 	}()
 	in := bufio.NewReader(c)
 	for {
+		idle.add(c)
 		request, err := readNetstring(in, maxRequest)
+		if !idle.remove(c) { // it was closed for a new client
+			return nil
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -36,7 +36,7 @@ func TestClientLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := (&Server{Source: leaver{client}, Timeout: time.Second}).answer(t.Context(), c); err != nil {
+	if err := (&Server{Source: leaver{client}, Timeout: time.Second}).answer(t.Context(), c, newIdleClients()); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,33 +1,72 @@
 package lookup
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"signpost/internal/testsql"
 )
+
+// database is a database mail with a user postfix, who may only read.
+type database struct {
+	*testsql.Server
+	t    *testing.T
+	kind string // the type of Postfix's table: "mysql" or "pgsql"
+	dir  string // of the .cf files
+}
+
+// newDatabase creates the database. It skips the test if Postfix's package for the server is not installed.
+func newDatabase(t *testing.T, kind string, start func(testing.TB) *testsql.Server) *database {
+	t.Helper()
+	if types, err := exec.Command("/usr/sbin/postconf", "-m").Output(); err == nil && !strings.Contains("\n"+string(types), "\n"+kind+"\n") {
+		t.Skip("postfix-" + kind + " is not installed")
+	}
+	db := &database{start(t), t, kind, t.TempDir()}
+	db.Run("", "CREATE DATABASE mail")
+	if kind == "mysql" {
+		db.run("CREATE USER postfix IDENTIFIED BY 'secret'; GRANT SELECT ON mail.* TO postfix")
+	} else {
+		db.run("CREATE USER postfix PASSWORD 'secret'; ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO postfix")
+	}
+	return db
+}
+
+// run runs an SQL statement and returns its output, a line for each row.
+func (db *database) run(sql string) string {
+	db.t.Helper()
+	return db.Run("mail", sql)
+}
+
+// table writes a .cf file, as in mysql_table(5) or pgsql_table(5), and returns the table.
+func (db *database) table(name, password, query string) string {
+	db.t.Helper()
+	file := filepath.Join(db.dir, name+".cf")
+	text := fmt.Sprintf("hosts = inet:%s\nuser = postfix\npassword = %s\ndbname = mail\nquery = %s\n", db.Addr(), password, query)
+	if err := os.WriteFile(file, []byte(text), 0o640); err != nil {
+		db.t.Fatal(err)
+	}
+	return db.kind + ":" + file
+}
 
 // Domains in MariaDB are found through Debian's postfix-mysql.
 func TestMariaDB(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts MariaDB")
-	}
-	db := startMariaDB(t)
+	db := newDatabase(t, "mysql", testsql.MariaDB)
 	db.run("CREATE TABLE domain (name VARCHAR(255), value LONGTEXT)")
 	db.run("INSERT INTO domain VALUES ('umlaut.example',CONVERT(_utf8'Zürich' USING latin1))")
 	testDatabase(t, db, faults{charset: "Zürich", slow: "SLEEP(30) = 0", readOnly: "SET GLOBAL read_only = 1"})
 	testPresets(t, db)
 }
 
-// Domains in PostgreSQL are found through Debian's postfix-pgsql.
+// Domains in PostgreSQL are found through Debian's postfix-pgsql, which scripts/matrix installs.
 func TestPostgreSQL(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts PostgreSQL")
-	}
-	db := startPostgreSQL(t)
+	db := newDatabase(t, "pgsql", testsql.PostgreSQL)
 	db.run("CREATE TABLE domain (name VARCHAR(255), value TEXT)")
 	db.run("INSERT INTO domain VALUES ('umlaut.example','Zürich')")
 	testDatabase(t, db, faults{charset: "Zürich", otherCharset: "Z\xfcrich", slow: "pg_sleep(30) IS NOT NULL",
@@ -98,9 +137,9 @@ func testDatabase(t *testing.T, db *database, f faults) {
 	db.table("domains", "secret", byName)
 	db.run(f.readOnly)
 	again("readonly", "")
-	db.stop()
+	db.Stop()
 	again("stopped", Temporary)
-	db.start()
+	db.Start()
 	if f.writable != "" {
 		db.run(f.writable)
 	}

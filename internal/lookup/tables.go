@@ -14,24 +14,56 @@ type Tables struct {
 	Timeout time.Duration // for all lookups together
 }
 
-// Find returns the first table that has one of the keys. It looks up the first key in all tables, then the second key. If a lookup fails and
-// no other lookup finds a key, Find returns the error of the first failed lookup and its table.
+// step is the time after which Find starts the next lookup although the last one has no result, so that a database that hangs does not use
+// the time of the others.
+const step = 250 * time.Millisecond
+
+// Find returns a table that has one of the keys. It looks up the first key in all tables, then the second key. If a lookup fails and no other
+// lookup finds a key, Find returns the error of the first failed lookup and its table.
 func (t Tables) Find(ctx context.Context, keys []string) (table string, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
-	var failure error
+	var questions []question
 	for _, key := range keys {
 		for _, name := range t.Names {
-			answer, err := t.Source.Lookup(ctx, name, key)
+			questions = append(questions, question{name, key})
+		}
+	}
+	type result struct {
+		n      int // of the question
+		answer Answer
+		err    error
+	}
+	results := make(chan result, len(questions))
+	lookup := func(n int) {
+		answer, err := t.Source.Lookup(ctx, questions[n].table, questions[n].key)
+		results <- result{n, answer, err}
+	}
+	started, failure := 0, result{n: len(questions)}
+	for ended := 0; ended < len(questions); {
+		if started == ended {
+			go lookup(started)
+			started++
+		}
+		var next <-chan time.Time
+		if started < len(questions) {
+			next = time.After(step)
+		}
+		select {
+		case <-next:
+			go lookup(started)
+			started++
+		case r := <-results:
+			ended++
 			switch {
-			case err != nil && failure == nil:
-				table, failure = name, err
-			case answer.Found:
-				return name, true, nil
+			case r.answer.Found:
+				return questions[r.n].table, true, nil
+			case r.err != nil && r.n < failure.n:
+				table, failure = questions[r.n].table, r
 			}
 		}
 	}
-	return table, false, failure
+	return table, false, failure.err
 }
 
 // Servers is a Source that queries signpost tables serve, and other servers for tables of type socketmap.

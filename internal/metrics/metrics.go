@@ -41,6 +41,7 @@ type Metrics struct {
 	forged     prometheus.Counter // fields
 	unnamed    prometheus.Counter // fields
 	panics     prometheus.Counter
+	tables     *prometheus.CounterVec // outcome
 	lost       *prometheus.CounterVec // of the journal: cause
 	lostTime   prometheus.Gauge
 	reloadOK   prometheus.Gauge
@@ -78,12 +79,13 @@ func New(observe bool, version string) *Metrics {
 	m.forged = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_forged_fields_removed_total", Help: "Header fields removed because they use the name of this server, or because a program could take them for its own."})
 	m.unnamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_unnamed_results_removed_total", Help: "Authentication-Results fields removed because they have no authserv-id."})
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_panics_total", Help: "Internal errors, each of which affected one message or one DNS lookup."})
+	m.tables = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_table_lookups_total", Help: "Lookups in the tables of domains.tables, by outcome."}, []string{"outcome"})
 	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts{Name: LostTotal, Help: "Messages that could not be written to the journal, by cause. The mail itself was not affected."}, []string{"cause"})
 	m.lostTime = m.gauge(LostTime, "Time of the last loss that signpost_journal_lost_total counts, in seconds since 1970; 0 if there was none.")
 	m.reloadOK = m.gauge("signpost_reload_success", "1 if the last reload succeeded or there was none; 0 if it failed and the previous configuration stays in effect.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "Time of the last successful start or reload, in seconds since 1970.")
 	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Changes of the preferred name server because it did not answer the query \". NS\"."})
-	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers)
+	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.tables, m.lost, m.failovers)
 	m.observing = m.gauge("signpost_observe_mode", "1 if mode = \"observe\": nothing is signed, removed or rejected.")
 	m.Observing(observe)
 	m.buildInfo(version)
@@ -181,6 +183,11 @@ func (m *Metrics) Asked(a dns.Asked) {
 
 // NameServerFailedOver counts a change of the preferred name server. Assign it to dns.Options.FailedOver.
 func (m *Metrics) NameServerFailedOver() { m.failovers.Inc() }
+
+// TableLookups counts n lookups in tables with an outcome of lookup.Outcomes.
+func (m *Metrics) TableLookups(outcome string, n int) {
+	m.tables.WithLabelValues(outcome).Add(float64(n))
+}
 
 // add increments the counter of a pair, if there is one. A test checks that each word has a counter.
 func add(to map[pair]prometheus.Counter, a, b string) {

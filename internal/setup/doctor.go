@@ -3,6 +3,7 @@ package setup
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,11 +101,12 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
 }
 
-// askTable looks up a name that no table should have, because only the answer matters.
+// askTable looks up a name that no table should have, because only the answer matters. The name is always another one. Otherwise, in an outage,
+// the server would return its known answer.
 func (d Doctor) askTable(ctx context.Context, table string) error {
 	ctx, cancel := context.WithTimeout(ctx, d.Config.Domains.Timeout)
 	defer cancel()
-	_, err := TableServers(d.Config).Lookup(ctx, table, "signpost.invalid")
+	_, err := TableServers(d.Config).Lookup(ctx, table, strings.ToLower(rand.Text())+".invalid")
 	return err
 }
 

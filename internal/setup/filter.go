@@ -33,9 +33,9 @@ func TableServers(conf *config.Config) lookup.Source {
 	return lookup.NewServers(lookup.NewClient(conf.Domains.Server.Network, conf.Domains.Server.Address))
 }
 
-// TableAnswers returns a cache for the answers of TableServers.
-func TableAnswers(conf *config.Config, log *slog.Logger) *lookup.Cache {
-	return lookup.NewCache(TableServers(conf), lookup.CacheOptions{Timeout: conf.Domains.Timeout, Log: log})
+// TableAnswers returns a cache for the answers of TableServers. It calls observe for each lookup.
+func TableAnswers(conf *config.Config, log *slog.Logger, observe func(lookup.Outcome)) *lookup.Cache {
+	return lookup.NewCache(TableServers(conf), lookup.CacheOptions{Timeout: conf.Domains.Timeout, Log: log, Observe: observe})
 }
 
 // Listed returns a function that looks up domains in domains.tables. It returns nil if there are no tables.

@@ -34,7 +34,7 @@ type Server struct {
 }
 
 // Start serves zones (name -> zone file) at host, an address of the loopback interface, on a free port. A zone with $INCLUDE or "; static"
-// does not accept UPDATE. Start returns when named answers.
+// does not accept UPDATE. A zone with "; hidden" answers no query. Start returns when named answers.
 func Start(ctx context.Context, host string, zones map[string]string) (*Server, error) {
 	return start(ctx, host, zones, (*Server).configure, "named", "-g", "-n", "1", "-c")
 }
@@ -85,6 +85,9 @@ key "stranger" { algorithm hmac-sha256; secret "%[4]s"; };
 		}
 		if strings.Contains(text, "$INCLUDE") || strings.Contains(text, "; static") {
 			update = "" // maintained by hand
+		}
+		if strings.Contains(text, "; hidden") {
+			update += "allow-query { none; }; "
 		}
 		fmt.Fprintf(&conf, "zone \"%s\" { type primary; file \"%s\"; %s};\n", name, file, update)
 	}

@@ -1,4 +1,4 @@
-// Package opendkim reads the KeyTable and SigningTable of an OpenDKIM installation. [Read] returns each [Key] and explains the lines
+// Package opendkim reads the KeyTable and SigningTable of an OpenDKIM installation. [Read] returns each key and explains the lines
 // that cannot be imported:
 //
 //	found, skipped, err := opendkim.Read("/etc/opendkim/KeyTable", "refile:/etc/opendkim/SigningTable")
@@ -14,12 +14,8 @@ import (
 	"strings"
 
 	"signpost/internal/domain"
+	"signpost/keys"
 )
-
-// Key is a key file, with the domain and the selector of its signatures.
-type Key struct {
-	Domain, Selector, File string
-}
 
 // keyTableEntry is a line of a KeyTable.
 type keyTableEntry struct{ name, domain, selector, file string }
@@ -29,15 +25,15 @@ type tables struct {
 	signingTable string
 	entries      []keyTableEntry
 	byName       map[string]keyTableEntry
-	found        []Key
-	seen         map[Key]bool
+	found        []keys.Foreign
+	seen         map[keys.Foreign]bool
 	skipped      []string
 }
 
 // Read reads a KeyTable and a SigningTable (opendkim.conf(5)). Each is a path, with or without "file:" or "refile:". The keys are in the
 // order of the SigningTable: OpenDKIM signs with the first key of a domain. The result skipped explains each line that has no equivalent in
 // Signpost.
-func Read(keyTable, signingTable string) (found []Key, skipped []string, err error) {
+func Read(keyTable, signingTable string) (found []keys.Foreign, skipped []string, err error) {
 	keyText, err := readTable("KeyTable", keyTable)
 	if err != nil {
 		return nil, nil, err
@@ -51,8 +47,8 @@ func Read(keyTable, signingTable string) (found []Key, skipped []string, err err
 }
 
 // parse is like Read, but its parameters include the text of the tables. The names of the tables are for the explanations.
-func parse(keyTable, keyText, signingTable, signingText string) ([]Key, []string) {
-	o := &tables{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[Key]bool{}}
+func parse(keyTable, keyText, signingTable, signingText string) ([]keys.Foreign, []string) {
+	o := &tables{signingTable: signingTable, byName: map[string]keyTableEntry{}, seen: map[keys.Foreign]bool{}}
 	tableLines(keyText, func(n int, name, value string) {
 		e, err := parseKeyTableEntry(name, value)
 		if err != nil {
@@ -149,7 +145,7 @@ func (o *tables) add(n int, pattern, author string, e keyTableEntry) {
 	case strings.Contains(pattern, "@") && !strings.HasPrefix(pattern, "*@"):
 		o.skip(n, pattern, "imported for all addresses of %s; use sign.login_domains to limit who may use them", signing)
 	}
-	if k := (Key{signing, selector, e.file}); !o.seen[k] {
+	if k := (keys.Foreign{Domain: signing, Selector: selector, Source: e.file}); !o.seen[k] {
 		o.seen[k] = true
 		o.found = append(o.found, k)
 	}

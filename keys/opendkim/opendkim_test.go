@@ -66,7 +66,7 @@ func TestRead(t *testing.T) {
 				found, skipped, err := Read(prefix+kt, prefix+st)
 				var keys []string
 				for _, k := range found {
-					keys = append(keys, k.Domain+" "+k.Selector+" "+k.File)
+					keys = append(keys, k.Domain+" "+k.Selector+" "+k.Source)
 				}
 				lines := strings.NewReplacer(prefix+kt, "KT", prefix+st, "ST").Replace(strings.Join(skipped, ", "))
 				if err != nil || strings.Join(keys, ", ") != c.found || lines != c.skipped {
@@ -125,7 +125,7 @@ func FuzzRead(f *testing.F) {
 		found, skipped := parse("/kt", keyTable, "/st", signingTable)
 		for _, k := range found {
 			d, domainErr := domain.ParseHosted(k.Domain)
-			if domainErr != nil || d != k.Domain || strings.Contains(k.File, "%") || !filepath.IsAbs(k.File) || strings.Contains(k.Selector, "/") {
+			if domainErr != nil || d != k.Domain || strings.Contains(k.Source, "%") || !filepath.IsAbs(k.Source) || strings.Contains(k.Selector, "/") {
 				t.Errorf("%+v %v", k, domainErr)
 			}
 		}

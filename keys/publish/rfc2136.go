@@ -66,21 +66,33 @@ func (p Update) Publish(ctx context.Context, c keys.Change) error {
 	return nil
 }
 
-// foreign returns an error if the server states in a signed answer that it does not have a zone. If it does not answer, or does not know the
-// TSIG key, foreign returns nil: the UPDATE then has the clearer error.
+// foreign returns an error if the server states that it does not have a zone. If it does not answer, or does not know the TSIG key, foreign
+// returns nil: the UPDATE then has the clearer error.
 func (p Update) foreign(ctx context.Context, zone string) error {
-	m := new(dns.Msg).SetQuestion(zone, dns.TypeSOA)
-	m.RecursionDesired = false
-	key := dns.CanonicalName(p.TSIGName)
-	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, p.clock().Unix())
-	reply, err := p.exchange(ctx, m, map[string]string{key: p.Secret})
-	if err != nil || reply.IsTsig() == nil {
-		return nil // anyone on the network path could have sent this answer
-	}
-	if reply.Rcode != dns.RcodeRefused && (reply.Rcode != dns.RcodeSuccess || reply.Authoritative) {
+	reply, err := p.ask(ctx, zone, dns.TypeSOA)
+	switch {
+	case err != nil:
+		return nil
+	case reply.Rcode == dns.RcodeRefused:
+		// The server may have the zone, but exclude this host by allow-query. Only a server that does not have the zone answers NOTAUTH to
+		// a zone transfer: RFC 5936 section 2.2.1. Knot DNS does not sign these answers. Someone on the network path can forge them, but
+		// could suppress the UPDATE as well.
+		if reply, _ = p.ask(ctx, zone, dns.TypeAXFR); reply == nil || reply.Rcode != dns.RcodeNotAuth {
+			return nil
+		}
+	case reply.Rcode != dns.RcodeSuccess || reply.Authoritative || reply.IsTsig() == nil:
 		return nil
 	}
 	return &keys.ForeignZone{Zone: strings.TrimSuffix(zone, "."), Server: p.Server}
+}
+
+// ask returns the first message of the server's answer to a signed query about a zone.
+func (p Update) ask(ctx context.Context, zone string, qtype uint16) (*dns.Msg, error) {
+	m := new(dns.Msg).SetQuestion(zone, qtype)
+	m.RecursionDesired = false
+	key := dns.CanonicalName(p.TSIGName)
+	m.SetTsig(key, dns.Fqdn(p.Algorithm), fudge, p.clock().Unix())
+	return p.exchange(ctx, m, map[string]string{key: p.Secret})
 }
 
 func (p Update) clock() time.Time {

@@ -67,7 +67,7 @@ func (e *updateError) explain() (what, hint string) {
 	case dns.RcodeBadTrunc:
 		return "the server requires a longer signature", "compare publish.tsig_algorithm with the server's key clause (named.conf)"
 	}
-	policy := fmt.Sprintf("check update-policy or allow-update of zone %q in the server's named.conf: key %q must be allowed to update TXT at %s", e.zone, e.TSIGName, e.name)
+	policy := fmt.Sprintf("check update-policy or allow-update of zone %q in the server's named.conf: key %q must be allowed to update TXT at %s, and allow-query must include this host", e.zone, e.TSIGName, e.name)
 	primary := fmt.Sprintf("publish.server must be the primary of the zone: zone %q { type primary; } in its named.conf", e.zone)
 	switch e.rcode {
 	case dns.RcodeNotAuth:

@@ -92,12 +92,12 @@ func (l *site) senderLogins(context.Context) (found []doctor.Finding) {
 				Why: "Signpost and Postfix may allow different From addresses and sender addresses to a login", Fix: fix})
 		}
 	}
-	other, services := logins.Reject, "reject"
+	other, action := logins.Reject, "rejected"
 	if l.LoginUnlisted == "reject" {
-		other, services = logins.Accept, "accept"
+		other, action = logins.Accept, "accepted"
 	}
 	if len(other) > 0 {
-		found = append(found, doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("sign.login_unlisted is %s, but %s %ss sender addresses without an entry", l.LoginUnlisted, strings.Join(other, ", "), services),
+		found = append(found, doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("sign.login_unlisted is %s, but sender addresses without an entry are %s by %s", l.LoginUnlisted, action, strings.Join(other, ", ")),
 			Where: "main.cf or master.cf: the restrictions of these services", Why: "Signpost treats the same address in From differently", Fix: fix})
 	}
 	if logins.Delimiter != l.Delimiter {

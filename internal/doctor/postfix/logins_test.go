@@ -20,9 +20,9 @@ func TestSenderLogins(t *testing.T) {
 		{name: "a missing table", main: "smtpd_sender_login_maps = hash:/other\n", restriction: "permit", unlisted: "accept", maps: []string{table},
 			want: []string{"sign.login_maps does not have hash:/other"}},
 		{name: "stricter Postfix", main: "smtpd_sender_login_maps = " + table + "\n", restriction: "reject_sender_login_mismatch", unlisted: "accept", maps: []string{table},
-			want: []string{"sign.login_unlisted is accept, but submission/inet rejects sender addresses without an entry"}},
+			want: []string{"sign.login_unlisted is accept, but sender addresses without an entry are rejected by submission/inet"}},
 		{name: "stricter Signpost", main: "smtpd_sender_login_maps = " + table + "\n", restriction: "reject_known_sender_login_mismatch", unlisted: "reject", maps: []string{table},
-			want: []string{"sign.login_unlisted is reject, but submission/inet accepts sender addresses without an entry"}},
+			want: []string{"sign.login_unlisted is reject, but sender addresses without an entry are accepted by submission/inet"}},
 		{name: "the delimiter", main: "smtpd_sender_login_maps = " + table + "\nrecipient_delimiter = +\n", restriction: "permit", unlisted: "accept", delimiter: "-", maps: []string{table},
 			want: []string{`recipient_delimiter is "-", but Postfix has "+"`}},
 	} {

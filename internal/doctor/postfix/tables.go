@@ -2,9 +2,11 @@ package postfix
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,9 +23,9 @@ func (l *site) tableTypes(ctx context.Context) (found []doctor.Finding) {
 		return nil
 	}
 	checked := map[string]bool{} // by type: whether Postfix lacks it
-	lacks := func(kind, table string) bool {
+	lacks := func(kind string) bool {
 		if _, ok := checked[kind]; !ok {
-			checked[kind] = l.lacksType(ctx, table)
+			checked[kind] = l.lacksType(ctx, kind)
 		}
 		return checked[kind]
 	}
@@ -40,27 +42,37 @@ func (l *site) tableTypes(ctx context.Context) (found []doctor.Finding) {
 	return found
 }
 
-// lacksType reports whether Postfix does not support the type of a table. It tries to open the table, because Postfix 3.11 may redirect hash
-// and btree to other types (non_bdb_migration_level).
-func (l *site) lacksType(ctx context.Context, table string) bool {
+// lacksType reports whether Postfix does not support a table type. It makes an index of an empty file in a directory of its own. The output of
+// postconf -m is not sufficient, because Postfix 3.11 without Berkeley DB lists hash and btree, and may redirect them to other types
+// (non_bdb_migration_level).
+func (l *site) lacksType(ctx context.Context, kind string) bool {
 	path, err := admin("postmap")
 	if err != nil {
 		return false
 	}
-	args := []string{"-q", "x", table}
+	dir, err := os.MkdirTemp("", "signpost-doctor")
+	if err != nil {
+		return false
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "empty")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return false
+	}
+	args := []string{kind + ":" + file}
 	if l.Dir != "" {
 		args = append([]string{"-c", l.Dir}, args...)
 	}
-	out, _ := exec.CommandContext(ctx, path, args...).CombinedOutput() // fails too if the table has no entry x
-	return strings.Contains(string(out), "unsupported dictionary type") || strings.Contains(string(out), "Berkeley DB support for")
+	var exit *exec.ExitError
+	return errors.As(exec.CommandContext(ctx, path, args...).Run(), &exit) && exit.Exited()
 }
 
 // missingTypes finds the tables in the value of a parameter whose types Postfix lacks.
-func (l *site) missingTypes(s *service, name string, lacks func(kind, table string) bool) []doctor.Finding {
+func (l *site) missingTypes(s *service, name string, lacks func(kind string) bool) []doctor.Finding {
 	var tables, packages, indexes []string
 	value := regexp.MustCompile(`\b(hash|btree|lmdb|cdb):[^\s,{}]+`).ReplaceAllStringFunc(l.postconf.get(s, name), func(table string) string {
 		kind, file, _ := strings.Cut(table, ":")
-		if !lacks(kind, table) {
+		if !lacks(kind) {
 			return table
 		}
 		tables = append(tables, table)
