@@ -8,8 +8,8 @@
 #             BENCH="-only verify -size 4k"; bin/bench -h lists the options
 # make bench-journal  the speed of a journal with ten million messages, or ROWS=100000
 # make conformance  writes docs/conformance.md from the counts of the tests
-# make build  builds bin/signpost, bin/dkimkey and bin/greyskip, statically linked
-# make man    writes the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
+# make build  builds bin/signpost, bin/signpost-cluster, bin/dkimkey and bin/greyskip, statically linked
+# make man    writes the manual pages: bin/man/signpost.8, signpost-cluster.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make release  builds bin/release: archives and packages for all supported systems, an SBOM of each, and SHA256SUMS; docs/release.md
 # make image  builds the container images bin/release/signpost-VERSION-image-ARCH.tar, for amd64 and arm64
@@ -45,6 +45,7 @@ build: go
 man: build
 	@mkdir -p bin/man
 	bin/signpost manual > bin/man/signpost.8
+	bin/signpost-cluster manual > bin/man/signpost-cluster.8
 	bin/signpost manual dist/signpost.toml > bin/man/signpost.toml.5
 	bin/dkimkey manual > bin/man/dkimkey.1
 	bin/greyskip manual > bin/man/greyskip.1
