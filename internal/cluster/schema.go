@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -66,7 +67,9 @@ func (d *DB) Init(ctx context.Context, k *SiteKeys) (created bool, err error) {
 			return created, err
 		}
 	}
-	if _, ok, err := s.lease(ctx, k, site.id); err != nil || ok {
+	if _, ok, err := s.lease(ctx, k, site.id); errors.Is(err, errForged) {
+		return created, stop(KeyFile, "copy the site key from another host, and run signpost cluster join", "the database belongs to a cluster with another site key")
+	} else if err != nil || ok {
 		return created, err
 	}
 	_, err = s.exec(ctx, "INSERT INTO sp_lease (name, holder, epoch, until, wanted, mac) VALUES (?, '', 0, 0, '', ?)", leaseName, k.newest().leaseMAC(site.id, "", 0))

@@ -47,6 +47,9 @@ func NewSiteKey() string {
 func ReadSiteKeys(path string) (*SiteKeys, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
+		if errno := syscall.Errno(0); errors.As(err, &errno) {
+			err = fmt.Errorf("%s: %w", path, errno)
+		}
 		return nil, err
 	}
 	defer f.Close()
