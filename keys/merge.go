@@ -84,11 +84,7 @@ func Merge(local, other *Files) (*Files, error) {
 	if m.Compromised == o.Compromised && m.Published == o.Published && m.Requested == o.Requested {
 		return other, nil
 	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	return NewFiles(other.Domain, other.Selector, data, other.PEM, false)
+	return FilesFrom(&m, other.PEM)
 }
 
 // removalMark is the name in STATE_DIR/removed/DOMAIN under which the time of the removal is recorded. It is not a selector.

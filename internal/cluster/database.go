@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -224,8 +225,11 @@ func (d *DB) transaction(ctx context.Context, isolation sql.IsolationLevel, read
 type Unreachable struct{ err error }
 
 func (e *Unreachable) Error() string {
-	if errors.Is(e.err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(e.err, context.DeadlineExceeded):
 		return "the database did not answer in time"
+	case errors.Is(e.err, driver.ErrBadConn):
+		return "the database closed the connection, or is read-only"
 	}
 	return "the database: " + e.err.Error()
 }

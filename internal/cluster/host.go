@@ -56,7 +56,7 @@ type Host struct {
 	hosts   map[string]hostRow // the rows of sp_host; nil: unknown
 	hostsAt time.Time          // when hosts was read
 	hostsDB int64              // the time of the database then, in ms
-	logged  map[string]bool
+	logged  map[refusal]bool
 
 	mu     sync.Mutex // protects the fields below, which the methods for readers use
 	lease  leaseState
@@ -66,7 +66,7 @@ type Host struct {
 // New returns a host. It reads no file, and does not connect.
 func New(o Options) *Host {
 	o.Store.Lease = &keys.Lease{}
-	return &Host{Options: o, file: stateFile{dir: o.Store.State}, syncing: make(chan struct{}, 1), logged: map[string]bool{}}
+	return &Host{Options: o, file: stateFile{dir: o.Store.State}, syncing: make(chan struct{}, 1), logged: map[refusal]bool{}}
 }
 
 // begin waits until no other method runs.

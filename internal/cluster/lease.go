@@ -77,7 +77,7 @@ func (h *Host) renew(ctx context.Context, want bool) error {
 		if err == nil {
 			reason = refusedOlder
 		}
-		h.refuse("sp_lease", leaseName, r.epoch, reason)
+		h.refuse("sp_lease", rowID{leaseName}, r.epoch, reason)
 		h.setLease(leaseState{})
 		return nil
 	case err != nil:
@@ -85,7 +85,7 @@ func (h *Host) renew(ctx context.Context, want bool) error {
 	case !ok:
 		return stop(NotInitialized, "run signpost cluster init on this host", "the database has no row of the lease")
 	}
-	st.accept("sp_lease", leaseName)
+	st.accept("sp_lease", rowID{leaseName})
 	h.mu.Lock()
 	now := h.lease
 	h.mu.Unlock()
@@ -102,6 +102,8 @@ func (h *Host) renew(ctx context.Context, want bool) error {
 		n, err := s.exec(ctx, "UPDATE sp_lease SET until = "+s.now+" + ? WHERE name = ? AND epoch = ? AND holder = ?", leaseTime.Milliseconds(), leaseName, r.epoch, h.Name)
 		if err == nil && n == 1 {
 			h.setLease(leaseState{h.Name, r.epoch, begin.Add(leaseTime)})
+		} else if err == nil {
+			h.setLease(leaseState{epoch: r.epoch})
 		}
 		return err
 	case (r.free() || r.holder == h.Name) && (want || !r.leave(h.Name)):

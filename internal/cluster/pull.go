@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -25,18 +24,18 @@ const (
 )
 
 // refuse records a row that is not used, and logs it once.
-func (h *Host) refuse(table, key string, version int64, reason string) {
-	h.state.accept(table, key)
-	h.state.Refused = append(h.state.Refused, refusal{table, key, version, reason})
-	id := fmt.Sprint(table, " ", key, " ", version, " ", reason)
-	if h.logged[id] {
+func (h *Host) refuse(table string, id rowID, version int64, reason string) {
+	h.state.accept(table, id)
+	r := refusal{table, id, version, reason}
+	h.state.Refused = append(h.state.Refused, r)
+	if h.logged[r] {
 		return
 	}
 	if len(h.logged) > 1000 {
 		clear(h.logged)
 	}
-	h.logged[id] = true
-	h.Log.Error("cluster row refused", "table", table, "key", key, "version", version, "reason", reason)
+	h.logged[r] = true
+	h.Log.Error("cluster row refused", "table", table, "key", id.String(), "version", version, "reason", reason)
 }
 
 func refusedBecause(err error) string {
@@ -169,15 +168,13 @@ func (h *Host) retryRefused(ctx context.Context) error {
 		var err error
 		switch r.Table {
 		case "sp_key":
-			var id keyID
-			_ = id.UnmarshalText([]byte(r.Key))
-			_, err = h.fetchKey(ctx, s, id)
+			_, err = h.fetchKey(ctx, s, keyID{r.ID[0], r.ID[1]})
 		case "sp_rule":
-			row, ok, readErr := s.rule(ctx, ruleID(r.Key))
+			row, ok, readErr := s.rule(ctx, RuleID{r.ID[0], r.ID[1]})
 			if err = readErr; ok {
 				_, err = h.takeRule(ctx, row, false)
 			} else if err == nil {
-				h.state.accept(r.Table, r.Key)
+				h.state.accept(r.Table, r.ID)
 			}
 		}
 		if err != nil {
@@ -194,7 +191,7 @@ func (h *Host) fetchKey(ctx context.Context, s session, id keyID) (verified bool
 		return false, err
 	}
 	if !ok {
-		h.state.accept("sp_key", id.String())
+		h.state.accept("sp_key", id.row())
 		return false, nil
 	}
 	return h.takeKey(ctx, row, false)
@@ -227,7 +224,7 @@ func (h *Host) open(row keyRow) (o opened, reason string) {
 // read again. If full is set, the database may be older than this host.
 func (h *Host) takeKey(ctx context.Context, row keyRow, full bool) (verified bool, err error) {
 	refuse := func(reason string) (bool, error) {
-		h.refuse("sp_key", row.id.String(), row.version, reason)
+		h.refuse("sp_key", row.id.row(), row.version, reason)
 		return false, nil
 	}
 	o, reason := h.open(row)
@@ -252,7 +249,7 @@ func (h *Host) takeKey(ctx context.Context, row keyRow, full bool) (verified boo
 	}
 	local := all[row.id.selector]
 	if row.version == known.Version && local != nil && !local.Missing { // the files are those of the row, or newer
-		h.state.accept("sp_key", row.id.String())
+		h.state.accept("sp_key", row.id.row())
 		return true, nil
 	}
 	if local == nil && known.Version > 0 && !known.Deleted && known.Record == o.files.Fingerprint() {
@@ -288,7 +285,7 @@ func (h *Host) takeKey(ctx context.Context, row keyRow, full bool) (verified boo
 		h.state.revoke(row.id, record)
 	}
 	h.state.Keys[row.id] = keyState{row.version, o.files.Hash(), o.Born, o.Stopped, o.Deleted, record}
-	h.state.accept("sp_key", row.id.String())
+	h.state.accept("sp_key", row.id.row())
 	return true, nil
 }
 

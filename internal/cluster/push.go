@@ -92,7 +92,7 @@ func (h *Host) writeOne(ctx context.Context, s session, key siteKey, c change, v
 				next.Base = c.body
 			}
 			h.state.Rules[c.id] = next
-			h.state.accept("sp_rule", c.id.String())
+			h.state.accept("sp_rule", c.id.row())
 		}, err
 	}
 	id, record := c.keyID(), c.key.Fingerprint()
@@ -119,7 +119,7 @@ func (h *Host) writeOne(ctx context.Context, s session, key siteKey, c change, v
 		if c.key.Gone() {
 			h.state.revoke(id, record)
 		}
-		h.state.accept("sp_key", id.String())
+		h.state.accept("sp_key", id.row())
 	}, err
 }
 

@@ -57,7 +57,7 @@ func (h *Host) Rekey(ctx context.Context) (r Rekeyed, err error) {
 		var changes []change
 		for _, row := range part {
 			if reason := row.check(h.keys, h.state.Site); reason != nil {
-				h.refuse("sp_rule", row.id.String(), row.version, refusedBecause(reason))
+				h.refuse("sp_rule", row.id.row(), row.version, refusedBecause(reason))
 				continue
 			}
 			changes = append(changes, change{id: row.id, base: row.version, body: row.body})
@@ -92,7 +92,7 @@ func (h *Host) resealKeys(ctx context.Context, key siteKey, part []keyRow) error
 	for _, row := range part {
 		o, reason := h.open(row)
 		if reason != "" {
-			h.refuse("sp_key", row.id.String(), row.version, reason)
+			h.refuse("sp_key", row.id.row(), row.version, reason)
 			continue
 		}
 		all = append(all, sealedRow{row, o.payload})

@@ -153,9 +153,10 @@ func (s session) hostRows(ctx context.Context, k *SiteKeys, site string) (all ma
 	return all, now, err
 }
 
-// putHost writes the row of this host, if the number of the present row is base. ok is false if it has another number.
+// putHost writes the row of this host, unless the number of the present row is higher than base: another process has written it. ok is false
+// then. The number is lower if the database was restored.
 func (s session) putHost(ctx context.Context, base int64, r hostRow) (ok bool, err error) {
-	n, err := s.exec(ctx, "UPDATE sp_host SET version = ?, key_ids = ?, program = ?, clock = ?, seen = "+s.now+", seq = ?, mac = ? WHERE name = ? AND seq = ?",
+	n, err := s.exec(ctx, "UPDATE sp_host SET version = ?, key_ids = ?, program = ?, clock = ?, seen = "+s.now+", seq = ?, mac = ? WHERE name = ? AND seq <= ?",
 		r.version, r.keyIDs, r.program, r.clock, r.seq, r.mac, r.name, base)
 	if err != nil || n == 1 {
 		return n == 1, err

@@ -32,7 +32,7 @@ func (s *state) members() []string {
 // takeRule is like takeKey, for a rule.
 func (h *Host) takeRule(ctx context.Context, row ruleRow, full bool) (verified bool, err error) {
 	refuse := func(reason string) (bool, error) {
-		h.refuse("sp_rule", row.id.String(), row.version, reason)
+		h.refuse("sp_rule", row.id.row(), row.version, reason)
 		return false, nil
 	}
 	if err := row.check(h.keys, h.state.Site); err != nil {
@@ -66,7 +66,7 @@ func (h *Host) takeRule(ctx context.Context, row ruleRow, full bool) (verified b
 		}
 	}
 	h.state.Rules[row.id] = next
-	h.state.accept("sp_rule", row.id.String())
+	h.state.accept("sp_rule", row.id.row())
 	return true, nil
 }
 

@@ -134,7 +134,7 @@ func (h *Host) changeOf(ctx context.Context, f *keys.Files) (*change, error) {
 		return nil, err
 	}
 	if !ok && known.Version > 0 { // the row was deleted; only accept-restore writes it again
-		h.refuse("sp_key", id.String(), known.Version, refusedMissing)
+		h.refuse("sp_key", id.row(), known.Version, refusedMissing)
 		return nil, nil
 	}
 	if !ok {
@@ -146,7 +146,7 @@ func (h *Host) changeOf(ctx context.Context, f *keys.Files) (*change, error) {
 	}
 	o, reason := h.open(row)
 	if reason != "" {
-		h.refuse("sp_key", id.String(), row.version, reason)
+		h.refuse("sp_key", id.row(), row.version, reason)
 		return nil, nil
 	}
 	// The files of this host are newer than the row, unless they were restored from a backup.
@@ -211,7 +211,7 @@ func (h *Host) absent(ctx context.Context, id keyID, removed bool) (*change, err
 	}
 	o, reason := h.open(row)
 	if reason != "" {
-		h.refuse("sp_key", id.String(), row.version, reason)
+		h.refuse("sp_key", id.row(), row.version, reason)
 		return nil, nil
 	}
 	f, err := keys.NewFiles(id.domain, id.selector, o.Metadata, nil, true)

@@ -17,17 +17,14 @@ type RuleID struct{ Kind, Name string }
 
 func (r RuleID) String() string { return r.Kind + "/" + r.Name }
 
-func ruleID(s string) RuleID {
-	kind, name, _ := strings.Cut(s, "/")
-	return RuleID{kind, name}
-}
+func (r RuleID) row() rowID { return rowID{r.Kind, r.Name} }
 
 // MarshalText makes RuleID a key of a JSON object.
 func (r RuleID) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // UnmarshalText parses the text of MarshalText.
 func (r *RuleID) UnmarshalText(text []byte) error {
-	*r = ruleID(string(text))
+	r.Kind, r.Name, _ = strings.Cut(string(text), "/")
 	return nil
 }
 
@@ -35,6 +32,8 @@ func (r *RuleID) UnmarshalText(text []byte) error {
 type keyID struct{ domain, selector string }
 
 func (k keyID) String() string { return k.domain + "/" + k.selector }
+
+func (k keyID) row() rowID { return rowID{k.domain, k.selector} }
 
 // MarshalText makes keyID a key of a JSON object.
 func (k keyID) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
@@ -81,10 +80,15 @@ type ruleState struct {
 // refusal is a row that this host refused.
 type refusal struct {
 	Table   string `json:"table"`
-	Key     string `json:"key"` // keyID or RuleID as text
+	ID      rowID  `json:"id"`
 	Version int64  `json:"version"`
 	Reason  string `json:"reason"`
 }
+
+// rowID is the primary key of a row: domain and selector, kind and name, or a name. A refused row may contain any text.
+type rowID [2]string
+
+func (r rowID) String() string { return strings.TrimSuffix(r[0]+"/"+r[1], "/") }
 
 // maxState is the maximum size of the file in bytes. A key needs about 300 bytes.
 const maxState = 256 << 20
@@ -121,8 +125,8 @@ func (s *state) revoke(id keyID, fingerprint string) {
 }
 
 // accept removes a row from the refused ones.
-func (s *state) accept(table, key string) {
-	s.Refused = slices.DeleteFunc(s.Refused, func(r refusal) bool { return r.Table == table && r.Key == key })
+func (s *state) accept(table string, id rowID) {
+	s.Refused = slices.DeleteFunc(s.Refused, func(r refusal) bool { return r.Table == table && r.ID == id })
 }
 
 // ack returns the version up to which this host has the keys.

@@ -33,7 +33,7 @@ func (h *Host) report(err error) {
 	s.Database.Version = max(h.counter, st.Version)
 	s.Refused = nil
 	for _, r := range st.Refused {
-		s.Refused = append(s.Refused, control.Refused{Table: r.Table, Name: r.Key, Reason: r.Reason})
+		s.Refused = append(s.Refused, control.Refused{Table: r.Table, Name: r.ID.String(), Reason: r.Reason})
 	}
 	s.Hosts = nil
 	now := h.hosts[h.Name].seen // the time of the database

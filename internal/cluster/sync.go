@@ -95,15 +95,18 @@ func (h *Host) beat(ctx context.Context) error {
 			return err
 		}
 	}
-	base := h.hosts[h.Name].seq
-	r := hostRow{name: h.Name, version: h.state.ack(), keyIDs: strings.Join(h.keys.IDs(), " "), program: short(h.Program), clock: h.Now().UnixMilli(), seq: max(h.seq, base) + 1}
+	base := h.seq
+	if base == 0 {
+		base = h.hosts[h.Name].seq
+	}
+	r := hostRow{name: h.Name, version: h.state.ack(), keyIDs: strings.Join(h.keys.IDs(), " "), program: short(h.Program), clock: h.Now().UnixMilli(), seq: base + 1}
 	r.mac = h.sealKey().hostMAC(h.state.Site, r)
 	ok, err := h.DB.session().putHost(ctx, base, r)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		h.hosts = nil
+		h.seq, h.hosts = 0, nil
 		return stop(NameTaken, "each host needs its own cluster.name", "another process synchronizes as host %s", h.Name)
 	}
 	h.seq = r.seq
@@ -126,9 +129,9 @@ func (h *Host) readHosts(ctx context.Context) error {
 			all[name] = r
 		}
 		if !r.valid && name != h.Name {
-			h.refuse("sp_host", name, r.seq, refusedForged)
+			h.refuse("sp_host", rowID{name}, r.seq, refusedForged)
 		} else {
-			h.state.accept("sp_host", name)
+			h.state.accept("sp_host", rowID{name})
 		}
 	}
 	h.hosts, h.hostsAt, h.hostsDB = all, time.Now(), now
