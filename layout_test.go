@@ -22,6 +22,7 @@ func TestImports(t *testing.T) {
 		"cmd/dkimkey":              "cli cluster/control config domain man setup term keys keys/opendkim policy",
 		"cmd/greyskip":             "allowlist cli dns domain man setup term",
 		"cmd/signpost":             "cli config daemon decision dkim dmarc dns doctor doctor/host doctor/postfix domain explain filter forwarders journal lookup man monitor owner setup spf term top trace web whatif keys milter policy",
+		"cmd/signpost-cluster":     "cli cluster cluster/control config durable man owner setup term keys milter",
 		"internal/allowlist":       "cli dns durable owner spfset term",
 		"internal/authres":         "domain",
 		"internal/cli":             "doctor man owner term",
