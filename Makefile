@@ -8,8 +8,8 @@
 #             BENCH="-only verify -size 4k"; bin/bench -h lists the options
 # make bench-journal  the speed of a journal with ten million messages, or ROWS=100000
 # make conformance  writes docs/conformance.md from the counts of the tests
-# make build  builds bin/signpost, bin/dkimkey and bin/greyskip, statically linked
-# make man    writes the manual pages: bin/man/signpost.8, signpost.toml.5, dkimkey.1, greyskip.1
+# make build  builds bin/signpost, bin/signpost-cluster, bin/dkimkey and bin/greyskip, statically linked
+# make man    writes the manual pages: bin/man/signpost.8, signpost-cluster.8, signpost.toml.5, dkimkey.1, greyskip.1
 # make deb    builds bin/signpost_VERSION_ARCH.deb, for this machine or GOARCH=arm64
 # make release  builds bin/release: archives and packages for all supported systems, an SBOM of each, and SHA256SUMS; docs/release.md
 # make image  builds the container images bin/release/signpost-VERSION-image-ARCH.tar, for amd64 and arm64
@@ -31,7 +31,7 @@ export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sb
 
 # make test runs the race detector for the packages that start goroutines (layout_test.go): for all tests of CONCURRENT, and for the tests of
 # PARTLY that do things at the same time.
-CONCURRENT = $(addprefix ./,milter keys internal/allowlist internal/daemon internal/dns internal/doctor/domain internal/e2e internal/filter internal/lookup internal/metrics internal/monitor internal/top internal/web)
+CONCURRENT = $(addprefix ./,milter keys cmd/signpost-cluster internal/allowlist internal/cluster internal/daemon internal/dns internal/doctor/domain internal/e2e internal/filter internal/lookup internal/metrics internal/monitor internal/top internal/web)
 PARTLY = $(addprefix ./,cmd/dkimkey cmd/signpost internal/journal)
 AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice|ContextEnds|Follow|HostileConnections|TestMetrics|TestHealth|TestKept$$|TestHeld|TestBroken|DiskFull|CausesOfLoss
 # SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.
@@ -45,6 +45,7 @@ build: go
 man: build
 	@mkdir -p bin/man
 	bin/signpost manual > bin/man/signpost.8
+	bin/signpost-cluster manual > bin/man/signpost-cluster.8
 	bin/signpost manual dist/signpost.toml > bin/man/signpost.toml.5
 	bin/dkimkey manual > bin/man/dkimkey.1
 	bin/greyskip manual > bin/man/greyskip.1

@@ -64,7 +64,8 @@ func (s Store) Hosted() (map[string]bool, error) {
 }
 
 // STATE_DIR/removed/DOMAIN records the selectors of a removed domain. Mail that was signed with these selectors may be in transit. Their
-// records therefore stay in DNS for a while, and a new key must use another selector (RFC 6376 section 3.1).
+// records therefore stay in DNS for a while, and a new key must use another selector (RFC 6376 section 3.1). The file also records when the
+// domain was removed. If the hosts of a cluster share their keys, only this record shows that missing files were deleted on purpose.
 
 // reuseAfter is the time after the removal of a domain until a ring may use its selectors again. `dkimkey remove` asks the operator
 // to keep the records for this time.
@@ -103,9 +104,10 @@ func (s Store) rememberSelectors(domain string) error {
 			past[strings.ToLower(k.Selector)] = s.Now().UTC()
 		}
 	}
-	if len(past) == 0 {
+	if len(past) == 0 && len(set.Of(domain)) == 0 {
 		return nil
 	}
+	past[removalMark] = s.Now().UTC()
 	if err := s.MakeState("removed"); err != nil {
 		return err
 	}
@@ -124,6 +126,7 @@ func (s Store) WithPast(domain string, keys []*Key) ([]*Key, error) {
 		return nil, err
 	}
 	all := append([]*Key{}, keys...)
+	delete(past, removalMark)
 	for selector, at := range past {
 		all = append(all, &Key{Domain: domain, Selector: selector, State: Removed, Since: at, Metadata: &Metadata{TTL: Span(reuseAfter)}})
 	}

@@ -39,12 +39,13 @@ func page() man.Page {
 			{"/etc/signpost/conf.d/*.toml", "Configuration files that are read after signpost.toml; see signpost.toml(5)."},
 			{"/var/spool/postfix/signpost/milter.sock", "The default socket for Postfix; see listen in signpost.toml(5)."},
 			{"/var/lib/signpost", "The state directory: keys, hosted domains, observations of key records, locks and the journal."},
+			{"/var/lib/signpost/cluster/rules.toml", "The forwarders, [[allow]] and [[deny]] that the hosts of a cluster share."},
 			{"/var/lib/signpost/keys/DOMAIN/SELECTOR.pem", "A private key. SELECTOR.json in the same directory is its metadata."},
 			{"/run/signpost-tables/socket", "The default socket of signpost tables serve; see server in signpost.toml(5)."},
 			{"/var/lib/signpost-tables/answers", "The answers that signpost tables serve keeps for outages. Those of the daemon are in /var/lib/signpost/tables."},
 			{"/usr/share/doc/signpost", "README.md, docs and examples. After make install, they are below PREFIX."},
 		},
 		Exit:    "The command check has the exit codes of a plugin of a monitoring system.",
-		SeeAlso: []string{"signpost.toml(5)", "dkimkey(1)", "greyskip(1)", "postconf(5)", "postmap(1)", "socketmap_table(5)", "cleanup(8)", "smtpd(8)"},
+		SeeAlso: []string{"signpost.toml(5)", "signpost-cluster(8)", "dkimkey(1)", "greyskip(1)", "postconf(5)", "postmap(1)", "socketmap_table(5)", "cleanup(8)", "smtpd(8)"},
 	}
 }

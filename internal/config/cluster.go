@@ -46,30 +46,34 @@ func (u DatabaseURL) Password() bool {
 	return given || parsed.Query().Has("password")
 }
 
-// database reads cluster.database. Its errors do not contain the value, because of the password.
-func database(to *DatabaseURL, v any) error {
+func database(to *DatabaseURL, v any) (err error) {
 	var s string
-	if err := text(&s, v); err != nil {
-		return err
+	if err = text(&s, v); err == nil {
+		*to, err = ParseDatabaseURL(s)
 	}
+	return err
+}
+
+// ParseDatabaseURL parses the URL of a database; it may be "". The errors begin with a verb, and do not contain the URL, because of the
+// password.
+func ParseDatabaseURL(s string) (DatabaseURL, error) {
 	const example = `, like "postgres://signpost:PASSWORD@db.example.org/signpost?sslmode=verify-full" or "mysql://signpost:PASSWORD@db.example.org:3306/signpost"`
 	scheme, _, _ := strings.Cut(s, "://")
 	u, err := url.Parse(s)
 	switch {
 	case s == "":
 	case scheme != "postgres" && scheme != "mysql":
-		return errors.New("must be a URL with the scheme postgres or mysql" + example)
+		return "", errors.New("must be a URL with the scheme postgres or mysql" + example)
 	case err != nil || u.Fragment != "":
-		return errors.New("is not a valid URL; write special characters of the password as %XX: @ is %40, # is %23, / is %2F, ? is %3F, % is %25")
+		return "", errors.New("is not a valid URL; write special characters of the password as %XX: @ is %40, # is %23, / is %2F, ? is %3F, % is %25")
 	case u.User.Username() == "":
-		return errors.New("has no user" + example)
+		return "", errors.New("has no user" + example)
 	case u.Host == "" && !u.Query().Has("host"):
-		return errors.New("has no host" + example)
+		return "", errors.New("has no host" + example)
 	case strings.Trim(u.Path, "/") == "" || strings.Contains(strings.TrimPrefix(u.Path, "/"), "/"):
-		return errors.New("must have the name of one database after the host" + example)
+		return "", errors.New("must have the name of one database after the host" + example)
 	}
-	*to = DatabaseURL(s)
-	return nil
+	return DatabaseURL(s), nil
 }
 
 // maxClusterName is the maximum length of the name of a host in bytes. It is the size of the column in the database.

@@ -68,7 +68,7 @@ func (d *service) run(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	d.notifySocket = os.Getenv("NOTIFY_SOCKET")
+	d.notifySocket = setup.NotifySocket()
 
 	conf := d.Config
 	log, err := setup.Logger(conf.Log, &d.level, d.Stderr)

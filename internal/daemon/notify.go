@@ -3,32 +3,19 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"signpost/internal/setup"
 	"signpost/milter"
 )
 
-// notifyTimeout limits the time for a notification, because the queue of the service manager's socket may be full.
-const notifyTimeout = 5 * time.Second
-
-// notify sends a state to the service manager, if there is one: sd_notify(3).
+// notify sends a state to the service manager, if there is one.
 func (d *service) notify(state string) {
-	if d.notifySocket == "" {
-		return
-	}
-	c, err := net.DialTimeout("unixgram", d.notifySocket, notifyTimeout) // a name that begins with @ means an abstract socket, for systemd as well as for Dial
-	if err == nil {
-		_ = c.SetWriteDeadline(time.Now().Add(notifyTimeout)) // an open socket always accepts a deadline
-		_, err = io.WriteString(c, state)
-		c.Close()
-	}
-	if err != nil {
+	if err := setup.Notify(d.notifySocket, state); err != nil {
 		d.log.Warn("notifying the service manager failed", "error", err)
 	}
 }

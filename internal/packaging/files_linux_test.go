@@ -36,7 +36,7 @@ func packageFiles(t *testing.T) []string {
 
 // elsewhere matches paths that texts contain, but that are not in a Debian package. They are the paths of make install and FreeBSD, the
 // paths of the tests and of the package's own scripts, and files that the administrator or a command creates.
-var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(debian/|freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|greyskip\.domains|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|conf\.d.*)$`)
+var elsewhere = regexp.MustCompile(`^/usr/local/|\.sample$|^dist/(debian/|freebsd|sysusers\.conf|tmpfiles\.conf|prometheus-rules_test\.yml)|^/etc/signpost/(forwarders\.toml|greyskip\.domains|new\.toml|fixed\.pem|tsig\.key|tsig\.secret|cluster\.key|conf\.d.*)$`)
 
 // These expressions match the names that are checked: absolute paths, paths of the repository, pages of documentation, manual pages and
 // units.
@@ -172,7 +172,7 @@ func TestVersion(t *testing.T) {
 	}
 	run(t, "dpkg -i "+deb(t, 1))
 	version := run(t, "dpkg-query -W -f '${Version}' signpost")
-	for _, program := range []string{"signpost", "dkimkey", "greyskip"} {
+	for _, program := range []string{"signpost", "signpost-cluster", "dkimkey", "greyskip"} {
 		if out := run(t, program+" --version"); !slices.Contains(strings.Fields(out), version) {
 			t.Errorf("%s --version: %s, the package is %s", program, out, version)
 		}

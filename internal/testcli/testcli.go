@@ -51,6 +51,9 @@ func Walk(t *testing.T, p Program) {
 }
 
 func walk(t *testing.T, p Program, c *cobra.Command) {
+	if c.DisableFlagParsing { // another program parses the arguments
+		return
+	}
 	_, path, _ := strings.Cut(c.CommandPath(), " ")
 	base := strings.Fields(path)
 	usage := p.usageCode(path)

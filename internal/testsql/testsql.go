@@ -45,7 +45,7 @@ func MariaDB(t testing.TB) *Server {
 	install := []string{"mariadb-install-db", "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"}
 	s.Socket = filepath.Join(s.dir, "s")
 	s.argv = append(s.argv, "--no-defaults", "--datadir="+data, "--socket="+s.Socket, "--bind-address="+host, "--port="+strconv.Itoa(s.port),
-		"--pid-file="+s.dir+"/pid", "--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve")
+		"--pid-file="+s.dir+"/pid", "--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve")
 	if os.Geteuid() == 0 {
 		install, s.argv = append(install, "--user=root"), append(s.argv, "--user=root")
 	}
@@ -54,7 +54,7 @@ func MariaDB(t testing.TB) *Server {
 	}
 	s.run(install)
 	s.Start()
-	s.Run("", "CREATE USER signpost IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO signpost")
+	s.Run("", "CREATE USER signpost IDENTIFIED BY 'secret'; GRANT ALL ON `db%`.* TO signpost")
 	return s
 }
 

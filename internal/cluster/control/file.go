@@ -67,7 +67,7 @@ func Concerns(s Status, err error, now time.Time) (all []Concern) {
 		add(true, "systemctl restart signpost-cluster", why, "signpost-cluster is not running: it last wrote its state at %s", at(s.At))
 	}
 	if s.Error != "" && s.Database.Reachable {
-		add(true, logs, why, "the synchronization has stopped: %s", s.Error)
+		add(true, logs, why, "the last synchronization failed: %s", s.Error)
 	}
 	for _, r := range s.Refused {
 		add(true, "docs/cluster.md, \"If a row is refused\"", "a row that does not verify was not written by a host of this cluster, or the site key differs",

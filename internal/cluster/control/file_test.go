@@ -23,7 +23,7 @@ func TestConcerns(t *testing.T) {
 	}{
 		{"healthy", func(*control.Status) {}, "", false},
 		{"stopped", func(s *control.Status) { s.At = earlier }, "signpost-cluster is not running: it last wrote its state at 2026-12-01T11:00:00Z", true},
-		{"older database", func(s *control.Status) { s.Error = "the version went back" }, "the synchronization has stopped: the version went back", true},
+		{"older database", func(s *control.Status) { s.Error = "the version went back" }, "the last synchronization failed: the version went back", true},
 		{"refused", func(s *control.Status) {
 			s.Refused = []control.Refused{{Table: "sp_rule", Name: "deny x", Reason: "bad MAC"}}
 		}, "sp_rule deny x: bad MAC", true},

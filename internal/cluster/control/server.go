@@ -18,6 +18,7 @@ type Server struct {
 	Missing func(ctx context.Context, domain, selector string, purpose Purpose) ([]Behind, error)
 	Sync    func(ctx context.Context) error
 	Status  func(ctx context.Context) (Status, error)
+	Command func(ctx context.Context, name, host string) (answer []byte, err error) // answer is JSON; nil: there are no commands
 }
 
 // Handler returns the handler of the control socket.
@@ -51,6 +52,7 @@ func (s Server) Handler() http.Handler {
 	}))
 	mux.HandleFunc("POST "+PathSync, answer(func(r *http.Request) (any, error) { return struct{}{}, s.Sync(r.Context()) }))
 	mux.HandleFunc("GET "+PathStatus, answer(func(r *http.Request) (any, error) { return s.Status(r.Context()) }))
+	mux.HandleFunc("POST "+PathCommand, answer(s.command))
 	return mux
 }
 

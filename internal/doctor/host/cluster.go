@@ -38,17 +38,17 @@ func (m *machine) cluster(context.Context) (found []doctor.Finding) {
 	fi, err := os.Stat(m.Cluster.KeyFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		found = append(found, doctor.Finding{Level: doctor.Red, What: "the site key " + m.Cluster.KeyFile + " does not exist", Where: "cluster.key_file", Why: "signpost-cluster does not start",
+		found = append(found, doctor.Finding{Level: doctor.Red, What: "the site key " + m.Cluster.KeyFile + " does not exist", Where: "cluster.key_file", Why: "signpost-cluster does not synchronize this host",
 			Fix: fmt.Sprintf("install -o %s -g %[1]s -m 0600 cluster.key %s # copied from another host", m.User, doctor.Quote(m.Cluster.KeyFile))})
 	case err != nil:
-		found = append(found, doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "cluster.key_file cannot be read", Where: err.Error(), Why: "signpost-cluster does not start", Fix: "ls -l " + doctor.Quote(m.Cluster.KeyFile)}))
+		found = append(found, doctor.OrNotPermitted(err, doctor.Finding{Level: doctor.Red, What: "cluster.key_file cannot be read", Where: err.Error(), Why: "signpost-cluster does not synchronize this host", Fix: "ls -l " + doctor.Quote(m.Cluster.KeyFile)}))
 	default:
 		if p := doctor.PermissionsOf(fi); p.Mode.Perm()&0o077 != 0 {
 			found = append(found, doctor.Finding{Level: doctor.Red, What: "other users can read the site key", Where: m.Cluster.KeyFile + ": " + p.String(),
-				Why: "with the site key and the database, every private key can be read; signpost-cluster does not start", Fix: "chmod 0600 " + doctor.Quote(m.Cluster.KeyFile)})
+				Why: "with the site key and the database, every private key can be read; signpost-cluster does not synchronize this host", Fix: "chmod 0600 " + doctor.Quote(m.Cluster.KeyFile)})
 		} else if m.service != nil && !m.service.May(p, doctor.Read) {
 			found = append(found, doctor.Finding{Level: doctor.Red, What: "permission denied: user " + m.User + " cannot read the site key", Where: m.Cluster.KeyFile + ": " + p.String(),
-				Why: "signpost-cluster does not start", Fix: "chown " + m.User + " " + doctor.Quote(m.Cluster.KeyFile)})
+				Why: "signpost-cluster does not synchronize this host", Fix: "chown " + m.User + " " + doctor.Quote(m.Cluster.KeyFile)})
 		}
 	}
 	if fi, err := os.Stat(m.Cluster.Secret); err == nil && doctor.PermissionsOf(fi).Mode.Perm()&0o004 != 0 {

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/cluster"
+	"signpost/internal/cluster/control"
+	"signpost/internal/config"
+	"signpost/internal/durable"
+	"signpost/internal/setup"
+	"signpost/milter"
+)
+
+func runCommand(load func() (*config.Config, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Synchronize this host with the database, in the foreground",
+		Long: "Synchronize the keys and rules of this host with the database every five seconds, in the foreground. The unit signpost-cluster\n" +
+			"runs this command as user signpost. If the database is down, the process waits for it; the daemon continues to sign and\n" +
+			"verify. SIGTERM stops the process.",
+		Example: "  signpost-cluster run",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			return synchronize(c.Context(), conf, c.ErrOrStderr())
+		},
+	}
+}
+
+const (
+	// socketMode is the mode of the control socket. Its directory belongs to group signpost.
+	socketMode = 0o660
+	// headerTimeout is the time that a client of the control socket may take for the header of a request.
+	headerTimeout = 10 * time.Second
+	// stopTimeout is the time that requests have to complete when the process stops.
+	stopTimeout = 10 * time.Second
+)
+
+// synchronize runs the synchronization and the control socket until ctx ends.
+func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) error {
+	var level slog.LevelVar
+	log, err := setup.Logger(conf.Log, &level, stderr)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	h, db, err := open(conf, conf.Cluster.Database, log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := setup.KeyStore(conf).MakeState(filepath.Base(conf.ClusterDir())); err != nil {
+		return err
+	}
+	ln, err := milter.Listen("unix", conf.Cluster.Socket, socketMode, "")
+	if err != nil {
+		return cli.Usage(fmt.Errorf("cluster.socket: %w", err))
+	}
+	server := &http.Server{ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler: control.Server{Lease: h.Lease, Lead: h.Lead, Missing: h.Missing, Sync: h.Sync, Status: h.Status,
+			Command: func(ctx context.Context, name, host string) ([]byte, error) {
+				result, err := perform(ctx, h, name, host)
+				if err != nil {
+					return nil, err
+				}
+				_ = h.Sync(ctx) // so that status shows the result; the next poll logs an error
+				return json.Marshal(result)
+			}}.Handler()}
+	served := make(chan error, 1)
+	var serving sync.WaitGroup
+	serving.Go(func() { served <- server.Serve(ln) })
+	log.Info("cluster synchronization started", "host", h.Name, "database", conf.Cluster.Database.String(), "socket", conf.Cluster.Socket)
+	if err := setup.Notify(setup.NotifySocket(), "READY=1"); err != nil {
+		log.Warn("notifying the service manager failed", "error", err)
+	}
+	p := &poller{host: h, file: setup.ClusterStatus(conf), state: conf.StateDir, log: log}
+	for tick := time.NewTicker(cluster.Poll); ; {
+		p.poll(ctx)
+		select {
+		case <-tick.C:
+			continue
+		case err = <-served:
+		case <-ctx.Done():
+			err = nil
+		}
+		tick.Stop()
+		break
+	}
+	log.Info("cluster synchronization is stopping")
+	ending, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if stopped := server.Shutdown(ending); stopped != nil {
+		server.Close()
+	}
+	serving.Wait()
+	return err
+}
+
+// poller synchronizes a host at each poll.
+type poller struct {
+	host        *cluster.Host
+	file, state string // the status file and STATE_DIR
+	log         *slog.Logger
+
+	fault   string // the error of the last synchronization
+	written control.Status
+}
+
+// poll synchronizes once, logs a new error or the end of an error, and writes the status file.
+func (p *poller) poll(ctx context.Context) {
+	err := p.host.Sync(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	fault := ""
+	if err != nil {
+		fault = err.Error()
+	}
+	switch {
+	case fault == p.fault:
+	case err == nil:
+		p.log.Info("cluster synchronized again")
+	default:
+		p.log.Error("cluster not synchronized, this host continues with its own files", "error", err)
+	}
+	p.fault = fault
+	s, err := p.host.Status(ctx)
+	if err != nil || s.At.Sub(p.written.At) < control.WrittenEvery && s.At.After(p.written.At) && same(s, p.written) {
+		return
+	}
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = durable.Tree{p.state}.Write(p.file, text, p.state, 0o600)
+	}
+	if err != nil {
+		p.log.Error("the state of the cluster cannot be saved", "error", err)
+		return
+	}
+	p.written = s
+}
+
+// same reports whether two states differ only in values that change at each poll.
+func same(a, b control.Status) bool {
+	steady := func(s control.Status) control.Status {
+		s.At, s.LeaseLeft, s.Hosts = time.Time{}, 0, slices.Clone(s.Hosts)
+		for i := range s.Hosts {
+			s.Hosts[i].Seen, s.Hosts[i].ClockMS = time.Time{}, 0
+		}
+		return s
+	}
+	return reflect.DeepEqual(steady(a), steady(b))
+}
