@@ -128,7 +128,7 @@ func testFaults(t *testing.T, s *site) {
 		{"too slow", func() { proxy.Delay(6 * time.Second) }, func() { proxy.Delay(0); proxy.Cut() }, false},
 		{"black hole", func() { proxy.BlackHole(true) }, func() { proxy.BlackHole(false); proxy.Cut() }, false},
 		{"black hole for new connections", func() { proxy.BlackHole(true); proxy.Cut() }, func() { proxy.BlackHole(false); proxy.Cut() }, false},
-		{"read-only", func() { s.readOnly(true); proxy.Cut() }, func() { s.readOnly(false); proxy.Cut() }, false},
+		{"read-only", func() { s.readOnly(true); proxy.Cut(); _ = a.Sync(t.Context()) }, func() { s.readOnly(false); proxy.Cut() }, false},
 		{"stopped", s.server.Stop, s.server.Start, false},
 	} {
 		selector := string(rune('a' + i))
@@ -140,6 +140,9 @@ func testFaults(t *testing.T, s *site) {
 		took := time.Since(began)
 		if down := (*cluster.Unreachable)(nil); c.ok != (err == nil) || !c.ok && !errors.As(err, &down) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%s: the error is not one line without the password: %v", c.name, err)
 		}
 		if took > 12*time.Second {
 			t.Errorf("%s: Sync took %v", c.name, took)

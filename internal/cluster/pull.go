@@ -75,7 +75,7 @@ func (h *Host) read(ctx context.Context, full bool) (r rows, err error) {
 			return err
 		}
 		h.counter = r.site.version
-		r.full = full || ok && restore.version > st.Restore && st.Version > 0 && restore.check(h.keys, st.Site) == nil
+		r.full = full || ok && restore.version != st.Restore && st.Version > 0 && restore.check(h.keys, st.Site) == nil
 		after := st.Version
 		if r.full {
 			after = 0
@@ -114,6 +114,11 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 	present := map[string]bool{}
 	for _, row := range r.keys {
 		present[row.id.String()] = true
+		if row.version == st.Keys[row.id].Version { // this host wrote it, or an earlier pull was interrupted
+			st.accept("sp_key", row.id.row())
+			_ = note(row.version, false, nil)
+			continue
+		}
 		verified, err := h.takeKey(ctx, row, r.full)
 		if err != nil || verified {
 			if err := note(row.version, verified, err); err != nil {
