@@ -9,16 +9,11 @@ import (
 	"testing"
 
 	"signpost/internal/testcli"
-	"signpost/internal/testport"
 )
 
 // Each usage error has a message without Go error text.
 func TestWrongUsage(t *testing.T) {
-	port, release, err := testport.Take("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
+	const port = 1 // nothing listens there
 	dir := t.TempDir()
 	text := fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[cluster]\ndatabase = \"mysql://u:s3cret@127.0.0.1:%d/d\"\nname = \"a\"\nkey_file = %q\nsocket = %q\n",
 		dir+"/state", port, dir+"/key", dir+"/s")
