@@ -27,19 +27,26 @@ func testRevoked(t *testing.T, s *site) {
 	}
 	sync2(a, b)
 	b.expect("removed", "a.example", "s1", "none")
-	// Host a is restored from an old backup, and has lost its state too: it pushes the key as a new one.
-	a = s.host("a")
-	unlock := a.lock("a.example")
-	if err := a.store.Put(files["s1"]); err != nil {
-		t.Fatal(err)
-	}
-	unlock()
-	if _, err := a.Join(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	sync2(a, b, a)
-	for _, h := range []*host{a, b} {
-		h.expect("old backup", "a.example", "s1", "none")
+	// Host a is installed again from an old backup. First the database still has the row of the removal, then it does not.
+	for _, lost := range []bool{false, true} {
+		if lost {
+			s.sql("DELETE FROM sp_key")
+		}
+		a = s.host("a")
+		unlock := a.lock("a.example")
+		if err := a.store.Put(files["s1"]); err != nil {
+			t.Fatal(err)
+		}
+		unlock()
+		if _, err := a.Join(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.log.take()
+		sync2(a, b, b)
+		b.expect("old backup", "a.example", "s1", "none")
+		if got := strings.Count(b.log.take(), "reason=revoked"); (got == 1) != lost {
+			t.Errorf("row lost: %v, refused %d times", lost, got)
+		}
 	}
 }
 

@@ -101,8 +101,10 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 	var failed error
 	note := func(version int64, isNew bool, err error) error {
 		if err != nil {
-			failed = errors.Join(failed, err)
 			hold = min(hold, version-1)
+			if busy := (*keys.Busy)(nil); !errors.As(err, &busy) { // another command is at work; the row is read again
+				failed = errors.Join(failed, err)
+			}
 			return ctx.Err()
 		}
 		read = max(read, version)
@@ -135,7 +137,7 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 			}
 		}
 	}
-	if r.full && failed == nil {
+	if r.full && failed == nil && hold == r.site.version {
 		h.forgetRows(present)
 	}
 	st.Version = max(st.Version, min(read, hold))
