@@ -156,7 +156,9 @@ func twoHosts(t *testing.T, server *testsql.Server) {
 	a.until("the rule of b", func() bool {
 		return strings.Contains(a.get("state/cluster/rules.toml"), "# ticket 1\n[[deny]]\ndomain = \"example.com\"\n")
 	})
-	a.until("a leader", func() bool { return strings.Contains(a.command(anyCode, "status"), "leader a") || strings.Contains(a.command(anyCode, "status"), "leader b") })
+	a.until("a leader", func() bool {
+		return strings.Contains(a.command(anyCode, "status"), "leader a") || strings.Contains(a.command(anyCode, "status"), "leader b")
+	})
 	contains(t, a.command(0, "status"), "HOST", "a (this host)", "b ")
 	contains(t, b.command(0, "status", "--json"), `"site"`, `"hosts"`)
 	contains(t, a.command(1, "leave", "c"), "c is not a host of the cluster")
@@ -175,7 +177,9 @@ func twoHosts(t *testing.T, server *testsql.Server) {
 	// A new site key is used when both hosts have it.
 	contains(t, a.command(1, "rekey"), "these hosts do not have the site key", ": b\n", "scp ")
 	b.put("key", a.get("key"))
-	b.until("the new site key", func() bool { return strings.Count(b.get("state/cluster/status.json"), `"key_ids":["`) > 0 && strings.Contains(a.command(anyCode, "rekey"), "Rows sealed") })
+	b.until("the new site key", func() bool {
+		return strings.Count(b.get("state/cluster/status.json"), `"key_ids":["`) > 0 && strings.Contains(a.command(anyCode, "rekey"), "Rows sealed")
+	})
 	if strings.Contains(fmt.Sprint(a.get("state/cluster/status.json"), a.command(anyCode, "status")), "PASSWORD") {
 		t.Error("the password is shown")
 	}

@@ -15,7 +15,9 @@ func rule(domain, comment string) string {
 	return "# about " + domain + "\n[[deny]]\ndomain = \"" + domain + "\"\ncomment = \"" + comment + "\"\nexpires = 2099-01-01\n"
 }
 
-func deny(domain string) cluster.RuleID { return cluster.RuleID{Kind: "deny", Name: "domain=" + domain} }
+func deny(domain string) cluster.RuleID {
+	return cluster.RuleID{Kind: "deny", Name: "domain=" + domain}
+}
 
 // Rules of other hosts get into the file, below those that it has, with their comments. A conflict is logged once. A broken file changes
 // nothing. Rules that only a later version can read stay in the database, and do not get into the file.
