@@ -13,10 +13,9 @@ import (
 
 // Each usage error has a message without Go error text.
 func TestWrongUsage(t *testing.T) {
-	const port = 1 // nothing listens there
 	dir := t.TempDir()
-	text := fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[cluster]\ndatabase = \"mysql://u:s3cret@127.0.0.1:%d/d\"\nname = \"a\"\nkey_file = %q\nsocket = %q\n",
-		dir+"/state", port, dir+"/key", dir+"/s")
+	text := fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[cluster]\ndatabase = \"mysql://u:s3cret@127.0.0.1:1/d\"\nname = \"a\"\nkey_file = %q\nsocket = %q\n",
+		dir+"/state", dir+"/key", dir+"/s")
 	if err := os.WriteFile(filepath.Join(dir, "c.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
