@@ -195,6 +195,19 @@ func (s *Server) Stop() {
 	s.process = nil
 }
 
+// Pause stops the server from answering: connections to it hang. Continue ends the pause.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Continue ends a pause.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.process.Process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Run runs SQL as the administrator, and returns the output of the client. A database of "" is any database.
 func (s *Server) Run(database, sql string) string {
 	s.t.Helper()
