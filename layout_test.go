@@ -51,7 +51,7 @@ func TestImports(t *testing.T) {
 		"internal/monitor":        "cli journal metrics keys milter",
 		"internal/owner":          "durable",
 		"internal/packaging":      "",
-		"internal/report":         "dkim dmarc journal spf policy",
+		"internal/report":         "dkim dmarc dns domain durable journal spf policy",
 		"internal/setup":          "cli config dns doctor doctor/domain doctor/host doctor/postfix filter lookup owner keys keys/publish policy",
 		"internal/spf":            "domain",
 		"internal/spfset":         "spf",

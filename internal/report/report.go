@@ -75,8 +75,6 @@ type Row struct {
 	Signatures []Signature `json:"signatures,omitempty"` // in the order of RFC 9990 section 3.1.3
 	SPFDomain  string      `json:"spf_domain,omitempty"` // empty: there is no SPF result
 	SPFResult  spf.Status  `json:"spf,omitempty"`
-
-	optional bool
 }
 
 // Disposition is what was done with a message: an ActionDispositionType of RFC 9990.

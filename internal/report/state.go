@@ -2,115 +2,159 @@ package report
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
 	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 // State is the database of the reports that were made: STATE_DIR/reports/reports.db. Each method is one transaction, which is on the disk
 // when the method returns. A process that is killed therefore loses nothing, and continues with the next step. Several processes can use
 // the database, but only one should send: the caller holds a lock.
-type State struct{}
+type State struct {
+	db  *sql.DB
+	now func() time.Time
+}
 
 // ErrNoState is the error of OpenState if there is no database.
 var ErrNoState = errors.New("no report was made yet")
 
+// stateVersion is the version of the tables, as in user_version.
+const stateVersion = 1
+
+// stateSchema creates the tables. Times are in seconds since 1970. The since of a delivery is when it was last put into StageFrozen.
+const stateSchema = `
+CREATE TABLE report (
+	id TEXT PRIMARY KEY, file TEXT NOT NULL, gzip BLOB NOT NULL,
+	day INTEGER NOT NULL, domain TEXT NOT NULL, rows INTEGER NOT NULL, messages INTEGER NOT NULL, created INTEGER NOT NULL,
+	sender_domain TEXT NOT NULL, org_name TEXT NOT NULL, email TEXT NOT NULL
+);
+CREATE TABLE delivery (
+	report TEXT NOT NULL REFERENCES report (id) ON DELETE CASCADE,
+	position INTEGER NOT NULL, destination TEXT NOT NULL, mac TEXT NOT NULL,
+	stage TEXT NOT NULL, since INTEGER NOT NULL, changed INTEGER NOT NULL, tries INTEGER NOT NULL, detail TEXT NOT NULL, bounced TEXT NOT NULL,
+	PRIMARY KEY (report, position), UNIQUE (report, destination)
+);
+CREATE INDEX delivery_mac ON delivery (mac);
+CREATE INDEX delivery_stage ON delivery (stage, changed);
+CREATE TABLE suppression (destination TEXT PRIMARY KEY, until INTEGER NOT NULL, count INTEGER NOT NULL, status TEXT NOT NULL);
+CREATE TABLE day (day INTEGER PRIMARY KEY);
+`
+
+const (
+	// stateBusy is how long a method waits for another process.
+	stateBusy = 10 * time.Second
+	// collectedDays is the number of days after which the record that a day was collected is deleted. journal.keep is shorter.
+	collectedDays = 4000
+)
+
 // OpenState opens the database at path. If create is true, it creates the database and its directory; otherwise, the error wraps ErrNoState if
 // there is none. now is the clock.
-func OpenState(path string, create bool, now func() time.Time) (*State, error) {
-	return nil, ErrNoState
+func OpenState(ctx context.Context, path string, create bool, now func() time.Time) (*State, error) {
+	s, err := openState(ctx, path, create, now)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+func openState(ctx context.Context, path string, create bool, now func() time.Time) (*State, error) {
+	if create {
+		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		// A new file gets mode 0600, because it has the addresses of recipients. Closing a file of SQLite releases its locks, so an
+		// existing file is not opened.
+		if f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err == nil {
+			f.Close()
+		} else if !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoState
+	}
+	pragmas := url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", stateBusy.Milliseconds()), "journal_mode(WAL)", "synchronous(2)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: pragmas.Encode()}).String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	s := &State{db, now}
+	if err := s.prepare(ctx); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare creates the tables of a new database.
+func (s *State) prepare(ctx context.Context) error {
+	return s.transact(ctx, func(tx *sql.Tx) error {
+		var has int
+		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has); err != nil {
+			return err
+		}
+		switch {
+		case has > stateVersion:
+			return fmt.Errorf("it is of version %d, and this Signpost reads version %d", has, stateVersion)
+		case has == stateVersion:
+			return nil
+		}
+		_, err := tx.ExecContext(ctx, stateSchema+fmt.Sprintf("PRAGMA user_version = %d", stateVersion))
+		return err
+	})
 }
 
 // Close closes the database.
-func (s *State) Close() {}
+func (s *State) Close() { _ = s.db.Close() }
 
-// Frozen is a report with everything that its message is made from. It never changes, so the message is the same each time it is sent.
-type Frozen struct {
-	ID       string    `json:"id"`
-	File     string    `json:"file"`
-	Gzip     []byte    `json:"-"`
-	Day      time.Time `json:"day"`
-	Domain   string    `json:"policy_domain"`
-	Rows     int       `json:"rows"`
-	Messages int       `json:"messages"`
-	Created  time.Time `json:"created"` // in seconds, UTC; the Date of the message
-
-	// The Sender when the report was frozen.
-	SenderDomain string `json:"sender_domain"`
-	OrgName      string `json:"org_name"`
-	Email        string `json:"email"`
-}
-
-// Stage is the stage of a delivery.
-type Stage string
-
-// The stages. A delivery begins as StageFrozen. The others are final, unless the user retries.
-const (
-	StageFrozen     Stage = "frozen"     // not accepted yet
-	StageAccepted   Stage = "accepted"   // the SMTP server replied 250
-	StageGivenUp    Stage = "given_up"   // not accepted in time
-	StageRefused    Stage = "refused"    // the SMTP server replied 5xx
-	StageSuppressed Stage = "suppressed" // the destination was suppressed
-)
-
-// Delivery is a report to one destination.
-type Delivery struct {
-	Report      Frozen    `json:"report"` // Gzip is set only by Due
-	Destination string    `json:"destination"`
-	MAC         string    `json:"mac"` // of the envelope sender
-	Stage       Stage     `json:"stage"`
-	Changed     time.Time `json:"changed"`         // when the delivery reached the stage
-	Tries       int       `json:"tries,omitempty"` // failed attempts
-	Detail      string    `json:"detail,omitempty"`
-	Bounced     string    `json:"bounced,omitempty"` // the status of the bounce, such as 5.1.1
-}
-
-// Freeze stores a report and its destinations, in their order. macs has the MAC of the envelope sender for each destination. If there is a
-// report with this ID, Freeze changes nothing, and fresh is false.
-func (s *State) Freeze(ctx context.Context, f Frozen, destinations, macs []string) (fresh bool, err error) {
-	return false, nil
-}
-
-// Has reports whether a report with this ID was frozen.
-func (s *State) Has(ctx context.Context, id string) (bool, error) { return false, nil }
-
-// Due returns the deliveries in StageFrozen: those of the reports with the most rows first, and those of one report in the order of its
-// destinations. most limits their number. Gzip is set.
-func (s *State) Due(ctx context.Context, most int) ([]Delivery, error) { return nil, nil }
-
-// Move sets the stage of a delivery, and its detail, such as the reply of the server.
-func (s *State) Move(ctx context.Context, id, destination string, to Stage, detail string) error {
-	return nil
-}
-
-// Tried counts a failed attempt of a delivery that stays in StageFrozen.
-func (s *State) Tried(ctx context.Context, id, destination, detail string) error { return nil }
-
-// GiveUp gives up the deliveries in StageFrozen whose report was frozen before a time. It returns them, without Gzip.
-func (s *State) GiveUp(ctx context.Context, before time.Time) ([]Delivery, error) { return nil, nil }
-
-// Retry returns a report's deliveries that were given up, refused or suppressed to StageFrozen, and restarts the time until they are given
-// up. The message stays the same. It returns their number.
-func (s *State) Retry(ctx context.Context, id string) (int, error) { return 0, nil }
-
-// Accepted returns the number of deliveries that were accepted since a time, of all destinations, and by the domain of the destination.
-func (s *State) Accepted(ctx context.Context, since time.Time) (all int, byHost map[string]int, err error) {
-	return 0, nil, nil
-}
-
-// List returns all deliveries, without Gzip, newest report first. A report without destinations is not in the list.
-func (s *State) List(ctx context.Context) ([]Delivery, error) { return nil, nil }
-
-// Find returns a report by its ID, and its deliveries. found is false if there is none.
-func (s *State) Find(ctx context.Context, id string) (f Frozen, all []Delivery, found bool, err error) {
-	return Frozen{}, nil, false, nil
+// transact runs f in a transaction. The methods of State read and write only in transactions.
+func (s *State) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // Collected reports whether SetCollected was called for a day.
-func (s *State) Collected(ctx context.Context, day time.Time) (bool, error) { return false, nil }
+func (s *State) Collected(ctx context.Context, day time.Time) (collected bool, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM day WHERE day = ?)", Day(day).Unix()).Scan(&collected)
+	return collected, err
+}
 
 // SetCollected records that all reports of a day are frozen, so the journal of that day is not read again.
-func (s *State) SetCollected(ctx context.Context, day time.Time) error { return nil }
+func (s *State) SetCollected(ctx context.Context, day time.Time) error {
+	_, err := s.db.ExecContext(ctx, "INSERT INTO day (day) VALUES (?) ON CONFLICT DO NOTHING", Day(day).Unix())
+	return err
+}
 
 // Expire deletes the reports that were frozen before a time, with their deliveries, except those that are due. It also deletes days and
 // suppressions that no longer matter.
-func (s *State) Expire(ctx context.Context, before time.Time) error { return nil }
+func (s *State) Expire(ctx context.Context, before time.Time) error {
+	return s.transact(ctx, func(tx *sql.Tx) error {
+		for _, e := range []struct {
+			query string
+			args  []any
+		}{
+			{"DELETE FROM report WHERE created < ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE report = id AND stage = ?)", []any{before.Unix(), StageFrozen}},
+			{"DELETE FROM day WHERE day < ?", []any{s.now().AddDate(0, 0, -collectedDays).Unix()}},
+			{"DELETE FROM suppression WHERE until < ?", []any{s.now().Add(-forgetBounces).Unix()}},
+		} {
+			if _, err := tx.ExecContext(ctx, e.query, e.args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
