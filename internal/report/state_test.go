@@ -222,6 +222,10 @@ func TestBounces(t *testing.T) {
 	want(30, 1)
 	pass(30)
 	want(0, 0)
+	if d, known, err := s.Bounce(ctx, Key("secret").MAC("dead@example.com", "r2"), "5.1.1"); err != nil || !known || d.Report.ID != "r2" {
+		t.Errorf("%+v %v %v", d, known, err)
+	}
+	want(0, 0) // it was counted before
 	bounce("5.1.1")
 	want(90, 2)
 	pass(90)
