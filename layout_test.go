@@ -54,6 +54,7 @@ func TestImports(t *testing.T) {
 		"internal/monitor":         "cli cluster/control journal metrics keys milter",
 		"internal/owner":           "durable",
 		"internal/packaging":       "",
+		"internal/report":          "dkim dmarc dns domain durable journal spf policy",
 		"internal/setup":           "cli cluster/control config dns doctor doctor/domain doctor/host doctor/postfix domain filter lookup owner keys keys/publish policy",
 		"internal/spf":             "domain",
 		"internal/spfset":          "spf",

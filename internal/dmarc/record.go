@@ -1,7 +1,9 @@
 package dmarc
 
 import (
+	"cmp"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +27,7 @@ type Record struct {
 	PSD        byte   // 'y', 'n' or 'u'
 	Testing    bool   // t=y
 	RUA, RUF   []string
+	FO         string // the options of failure reports, such as 1:d
 	Fault      *Fault // the error in p, sp or np: PolicyTagMissing or PolicyTagInvalid; nil if there is none
 	Broken     bool   // the record has no effect because of Fault (section 4.10.1); if Broken is false, a record with a Fault counts as p=none
 }
@@ -74,6 +77,7 @@ func ParseRecord(txt string) (r *Record, ok bool) {
 	if psd := strings.ToLower(tags["psd"]); psd == "y" || psd == "n" {
 		r.PSD = psd[0]
 	}
+	r.FO = failureOptions(tags["fo"])
 	r.RUA, r.RUF = reportURIs(tags["rua"]), reportURIs(tags["ruf"])
 	// Section 4.10.1: with a valid rua, the record counts as p=none. Without a valid rua, there is no DMARC processing. By section 4.7, an
 	// absent p means p=none and does not affect sp and np.
@@ -124,6 +128,17 @@ func reportURIs(list string) []string {
 		}
 	}
 	return uris
+}
+
+// failureOptions returns the valid options of the tag fo, or its default.
+func failureOptions(list string) string {
+	var valid []string
+	for option := range strings.SplitSeq(strings.ToLower(list), ":") {
+		if option = strings.Trim(option, " \t"); len(option) == 1 && strings.Contains("01ds", option) && !slices.Contains(valid, option) {
+			valid = append(valid, option)
+		}
+	}
+	return cmp.Or(strings.Join(valid, ":"), "0")
 }
 
 // below returns the policy for subdomains of the domain that has the record: section 4.10.1.

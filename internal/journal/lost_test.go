@@ -113,3 +113,41 @@ func TestLocalMacros(t *testing.T) {
 		}
 	}
 }
+
+// The database has the number of lost messages of each UTC day, even if it could not be written when they were lost.
+func TestLostByDay(t *testing.T) {
+	d := newFixture(t)
+	d.keep(t, 0, 1)
+	now := time.Date(2026, 11, 30, 23, 59, 0, 0, time.UTC)
+	d.Now = func() time.Time { return now }
+	want := func(day time.Time, n int64) {
+		t.Helper()
+		r := d.read(t)
+		defer r.Close()
+		if got, err := r.Lost(t.Context(), day); err != nil || got != n {
+			t.Errorf("%s: %d lost, want %d; %v", day.Format(time.DateOnly), got, n, err)
+		}
+	}
+	j := newJournal(d.Options)
+	j.lose(QueueFull, 3)
+	j.recordLost() // the database is not open yet
+	now = now.Add(2 * time.Minute)
+	j.lose(QueueBytes, 2)
+	j.open()
+	j.recordLost()
+	j.recordLost()
+	yesterday := now.AddDate(0, 0, -1)
+	want(yesterday, 3)
+	want(now, 2)
+	want(now.AddDate(0, 0, -2), 0)
+	j.lose(QueueFull, 4)
+	j.recordLost()
+	want(now, 6)
+	now = now.AddDate(0, 0, lostDays)
+	j.lose(QueueFull, 1)
+	j.recordLost()
+	want(yesterday, 0)
+	want(now, 1)
+	close(j.stop)
+	j.end(time.Now().Add(closeTimeout))
+}
