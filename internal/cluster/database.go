@@ -19,12 +19,15 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -225,13 +228,22 @@ func (d *DB) transaction(ctx context.Context, isolation sql.IsolationLevel, read
 type Unreachable struct{ err error }
 
 func (e *Unreachable) Error() string {
+	var errno syscall.Errno
+	var postgres *pgconn.PgError
+	var maria *mysql.MySQLError
 	switch {
-	case errors.Is(e.err, context.DeadlineExceeded):
+	case errors.Is(e.err, context.DeadlineExceeded), errors.Is(e.err, os.ErrDeadlineExceeded):
 		return "the database did not answer in time"
-	case errors.Is(e.err, driver.ErrBadConn):
+	case errors.Is(e.err, driver.ErrBadConn), errors.Is(e.err, mysql.ErrInvalidConn):
 		return "the database closed the connection, or is read-only"
+	case errors.As(e.err, &postgres):
+		return "the database: " + postgres.Message
+	case errors.As(e.err, &maria):
+		return "the database: " + maria.Message
+	case errors.As(e.err, &errno):
+		return "the database cannot be reached: " + errno.Error()
 	}
-	return "the database: " + e.err.Error()
+	return "the database: " + strings.Join(strings.Fields(e.err.Error()), " ")
 }
 
 func (e *Unreachable) Unwrap() error { return e.err }

@@ -40,6 +40,22 @@ func testBothWays(t *testing.T, s *site) {
 	if a.reported().Version != b.reported().Version || fmt.Sprint(a.reported().Version) != before {
 		t.Errorf("versions %d and %d, database %s", a.reported().Version, b.reported().Version, before)
 	}
+	// A domain that a command has locked on this host is read later. The host does not count as up to date until then.
+	unlock := b.lock("a.example")
+	a.edit("a.example", "s1", func(m *keys.Metadata, _ *time.Time) { m.Finding = "locked" })
+	sync2(a)
+	a.create("d.example", "s1")
+	sync2(a, b)
+	b.expect("beside a locked domain", "d.example", "s1", "generated pem")
+	if a.reported().Version == b.reported().Version {
+		t.Error("a host with a locked domain is up to date")
+	}
+	unlock()
+	sync2(b)
+	same("unlocked", a, b, "a.example", "s1")
+	if a.reported().Version != b.reported().Version {
+		t.Errorf("versions %d and %d", a.reported().Version, b.reported().Version)
+	}
 	// A host that was off for long gets the present state, not each step.
 	for i := range 20 {
 		b.edit("b.example", "s1", func(m *keys.Metadata, _ *time.Time) { m.Finding = fmt.Sprint(i) })
@@ -66,7 +82,13 @@ func testLife(t *testing.T, s *site) {
 		{func() { a.create("a.example", "s1") }, "generated pem"},
 	} {
 		step.do()
-		sync2(a, b, a)
+		sync2(a)
+		if step.want == "generated pem" { // each host needs the new key
+			if behind, err := a.Missing(t.Context(), "a.example", "s1", control.Activate); err != nil || len(behind) != 1 {
+				t.Errorf("behind %+v, %v", behind, err)
+			}
+		}
+		sync2(b, a, b)
 		a.expect("own", "a.example", "s1", step.want)
 		b.expect("other", "a.example", "s1", step.want)
 		same("stage", a, b, "a.example", "s1")
@@ -145,7 +167,9 @@ func testNeverBackwards(t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	b.expect("backup", "a.example", "s1", "active pem")
-	sync2(b, a, b)
+	sync2(b)
+	b.expect("at once", "a.example", "s1", "revoked")
+	sync2(a, b)
 	for _, h := range []*host{a, b} {
 		h.expect("after the restore", "a.example", "s1", "revoked")
 		h.expect("after the restore", "a.example", "s2", "active pem")
@@ -260,6 +284,8 @@ func testLostFiles(t *testing.T, s *site) {
 	sync2(b, a)
 	a.expect("bad mode on b", "b.example", "s1", "active pem")
 	a.retire("b.example", "s1")
+	sync2(a)
+	a.create("later.example", "s1")
 	sync2(a, b)
 	if behind, err := a.Missing(t.Context(), "b.example", "s1", control.Withdraw); err != nil || len(behind) != 1 || behind[0].Name != "b" {
 		t.Errorf("behind %+v, %v", behind, err)

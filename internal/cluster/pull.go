@@ -75,7 +75,7 @@ func (h *Host) read(ctx context.Context, full bool) (r rows, err error) {
 			return err
 		}
 		h.counter = r.site.version
-		r.full = full || ok && restore.version > st.Restore && st.Version > 0 && restore.check(h.keys, st.Site) == nil
+		r.full = full || ok && restore.version != st.Restore && st.Version > 0 && restore.check(h.keys, st.Site) == nil
 		after := st.Version
 		if r.full {
 			after = 0
@@ -101,8 +101,10 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 	var failed error
 	note := func(version int64, isNew bool, err error) error {
 		if err != nil {
-			failed = errors.Join(failed, err)
 			hold = min(hold, version-1)
+			if busy := (*keys.Busy)(nil); !errors.As(err, &busy) { // another command is at work; the row is read again
+				failed = errors.Join(failed, err)
+			}
 			return ctx.Err()
 		}
 		read = max(read, version)
@@ -114,6 +116,11 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 	present := map[string]bool{}
 	for _, row := range r.keys {
 		present[row.id.String()] = true
+		if row.version == st.Keys[row.id].Version { // this host wrote it, or an earlier pull was interrupted
+			st.accept("sp_key", row.id.row())
+			_ = note(row.version, false, nil)
+			continue
+		}
 		verified, err := h.takeKey(ctx, row, r.full)
 		if err != nil || verified {
 			if err := note(row.version, verified, err); err != nil {
@@ -130,7 +137,7 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 			}
 		}
 	}
-	if r.full && failed == nil {
+	if r.full && failed == nil && hold == r.site.version {
 		h.forgetRows(present)
 	}
 	st.Version = max(st.Version, min(read, hold))

@@ -70,7 +70,7 @@ func (h *Host) Rekey(ctx context.Context) (r Rekeyed, err error) {
 		}
 		r.Rows += len(changes)
 	}
-	h.state.Restore = max(h.state.Restore, h.state.Rules[RuleID{kindSite, restoreName}].Version)
+	h.state.Restore = h.state.Rules[RuleID{kindSite, restoreName}].Version
 	l, ok, err := s.lease(ctx, h.keys, h.state.Site)
 	if err != nil || !ok {
 		return r, err

@@ -59,7 +59,7 @@ func (h *Host) takeRule(ctx context.Context, row ruleRow, full bool) (verified b
 			return false, err
 		}
 	case kindSite:
-		h.state.Restore = max(h.state.Restore, row.version)
+		h.state.Restore = row.version
 	default:
 		if restored {
 			next.Body, next.Dirty = known.Body, true

@@ -1,81 +1,27 @@
 package lookup
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"signpost/internal/testsql"
 )
 
-// mariaDB is a server in a private directory, without a TCP port.
+// mariaDB is a server and the tables that use it.
 type mariaDB struct {
-	t      *testing.T
-	dir    string
-	socket string
-	server *exec.Cmd
-}
-
-func startMariaDB(t *testing.T) *mariaDB {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "mariadb")
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := &mariaDB{t: t, dir: dir, socket: filepath.Join(dir, "s")}
-	t.Cleanup(func() {
-		db.stop()
-		os.RemoveAll(dir)
-	})
-	install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+dir+"/data", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root")
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	db.start()
-	return db
-}
-
-func (db *mariaDB) start() {
-	db.t.Helper()
-	db.server = exec.Command("mariadbd", "--no-defaults", "--datadir="+db.dir+"/data", "--socket="+db.socket, "--skip-networking", "--user=root",
-		"--pid-file="+db.dir+"/pid", "--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0")
-	log := &bytes.Buffer{}
-	db.server.Stderr = log
-	if err := db.server.Start(); err != nil {
-		db.t.Fatal(err)
-	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if exec.Command("mariadb", "--no-defaults", "--socket="+db.socket, "-uroot", "-e", "SELECT 1").Run() == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			db.t.Fatalf("mariadbd does not answer:\n%s", log)
-		}
-	}
-}
-
-func (db *mariaDB) stop() {
-	if db.server != nil {
-		_ = db.server.Process.Kill()
-		_ = db.server.Wait()
-		db.server = nil
-	}
-}
-
-func (db *mariaDB) run(sql string) {
-	db.t.Helper()
-	if out, err := exec.Command("mariadb", "--no-defaults", "--socket="+db.socket, "-uroot", "-e", sql).CombinedOutput(); err != nil {
-		db.t.Fatalf("%s: %v\n%s", sql, err, out)
-	}
+	*testsql.Server
+	dir string
+	t   *testing.T
 }
 
 // table writes a .cf file, as in mysql_table(5), and returns the table.
 func (db *mariaDB) table(name, password, query string) string {
 	db.t.Helper()
 	file := filepath.Join(db.dir, name+".cf")
-	text := "hosts = unix:" + db.socket + "\nuser = postfix\npassword = " + password + "\ndbname = mail\nquery = " + query + "\n"
+	text := "hosts = unix:" + db.Socket + "\nuser = postfix\npassword = " + password + "\ndbname = mail\nquery = " + query + "\n"
 	if err := os.WriteFile(file, []byte(text), 0o640); err != nil {
 		db.t.Fatal(err)
 	}
@@ -85,11 +31,9 @@ func (db *mariaDB) table(name, password, query string) string {
 // Domains in MariaDB are found through Debian's postfix-mysql. With each fault of the database, known answers are returned in time, and the
 // lookup of another key is an error.
 func TestMariaDB(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts MariaDB")
-	}
-	db := startMariaDB(t)
-	db.run("CREATE DATABASE mail; CREATE TABLE mail.domain (name VARCHAR(255), value LONGTEXT); CREATE USER postfix@localhost IDENTIFIED BY 'secret'; GRANT SELECT ON mail.* TO postfix@localhost;" +
+	db := &mariaDB{testsql.MariaDB(t), t.TempDir(), t}
+	run := func(sql string) { db.Run("", sql) }
+	run("CREATE DATABASE mail; CREATE TABLE mail.domain (name VARCHAR(255), value LONGTEXT); CREATE USER postfix@localhost IDENTIFIED BY 'secret'; GRANT SELECT ON mail.* TO postfix@localhost;" +
 		"INSERT INTO mail.domain VALUES ('a.example','1'), ('null.example',NULL), ('long.example',REPEAT('x',1000000)), ('percent%s','1'), ('quote\\'\"','1'), ('umlaut.example',CONVERT(_utf8'Zürich' USING latin1))")
 	const byName = "SELECT value FROM domain WHERE name = '%s'"
 	domains := db.table("domains", "secret", byName)
@@ -132,17 +76,17 @@ func TestMariaDB(t *testing.T) {
 	db.table("domains", "wrong", byName)
 	again("password", Temporary)
 	db.table("domains", "secret", "SELECT value FROM domain WHERE name = '%s' AND SLEEP(30) = 0")
-	db.run("INSERT INTO mail.domain VALUES ('slow.example','1')")
+	run("INSERT INTO mail.domain VALUES ('slow.example','1')")
 	again("slow", Timeout)
 	db.table("domains", "secret", "SELECT value FROM gone WHERE name = '%s'")
 	again("gone", Temporary)
 	db.table("domains", "secret", byName)
-	db.run("SET GLOBAL read_only = 1")
+	run("SET GLOBAL read_only = 1")
 	again("readonly", "")
-	db.stop()
+	db.Stop()
 	again("stopped", Temporary)
-	db.start()
-	db.run("INSERT INTO mail.domain VALUES ('c.example','1')")
+	db.Start()
+	run("INSERT INTO mail.domain VALUES ('c.example','1')")
 	ahead.Add(int64(2 * time.Minute))
 	expect("back", domains, "c.example", yes, "", inTime)
 }
