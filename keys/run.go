@@ -93,6 +93,10 @@ func (r *Rotator) recordRun(now time.Time, all, failed bool) error {
 	return r.Store.WriteState(lastRunFile, append(data, '\n'))
 }
 
+// RecordElsewhere records a run that changes nothing, because another host of the cluster rotates the keys. A later run on this host then does
+// not treat the time in between as a jump of the clock.
+func (r *Rotator) RecordElsewhere() error { return r.recordRun(r.Store.Now(), true, false) }
+
 // RunAll calls Run for several domains concurrently. It calls the function begin before each domain, and the function failed for each
 // error. These calls may come from several goroutines at the same time.
 func (r *Rotator) RunAll(ctx context.Context, domains []string, begin func(n int), failed func(error)) {

@@ -69,8 +69,10 @@ Exit code 0: done. 1: failed or action needed; standard error has one line for e
 			synced := func() error { return nil }
 			if len(args) > 0 {
 				synced, err = e.lead(c.Context(), d.conf, c.ErrOrStderr())
-			} else if leads, err := e.leads(c.Context(), d.conf, c.ErrOrStderr()); err != nil || !leads {
+			} else if leads, err := e.leads(c.Context(), d.conf, c.ErrOrStderr()); err != nil {
 				return errors.Join(err, d.report(c.OutOrStdout()))
+			} else if !leads {
+				return errors.Join(d.rotator.RecordElsewhere(), d.report(c.OutOrStdout()))
 			}
 			if err != nil {
 				return err

@@ -62,6 +62,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 			slots <- struct{}{} // the closed connection releases its slot
 		}
+		idle.add(c) // here, so that the order is that of the connections
 		clients.Go(func() {
 			defer func() { <-slots }()
 			defer c.Close()
@@ -73,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// answer reads the requests of one client and writes the replies, one after the other. A client that does not wait for the reply is not an
+// answer reads the requests of one client, which is idle, and writes the replies, one after the other. A client that does not wait for the reply is not an
 // error: its own time limit may have ended, in an outage at each lookup.
 func (s *Server) answer(ctx context.Context, c net.Conn, idle *idleClients) (err error) {
 	defer func() {
@@ -82,8 +83,7 @@ func (s *Server) answer(ctx context.Context, c net.Conn, idle *idleClients) (err
 		}
 	}()
 	in := bufio.NewReader(c)
-	for {
-		idle.add(c)
+	for ; ; idle.add(c) {
 		request, err := readNetstring(in, maxRequest)
 		if !idle.remove(c) { // it was closed for a new client
 			return nil

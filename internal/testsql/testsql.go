@@ -42,9 +42,9 @@ func MariaDB(t testing.TB) *Server {
 	t.Helper()
 	s := prepare(t, "MariaDB", "mysql", find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/libexec/mariadbd"))
 	data := filepath.Join(s.dir, "data")
-	install := []string{"mariadb-install-db", "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"}
+	install := []string{"mariadb-install-db", "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db", "--tmpdir=" + s.dir}
 	s.Socket = filepath.Join(s.dir, "s")
-	s.argv = append(s.argv, "--no-defaults", "--datadir="+data, "--socket="+s.Socket, "--bind-address="+host, "--port="+strconv.Itoa(s.port),
+	s.argv = append(s.argv, "--no-defaults", "--datadir="+data, "--tmpdir="+s.dir, "--socket="+s.Socket, "--bind-address="+host, "--port="+strconv.Itoa(s.port),
 		"--pid-file="+s.dir+"/pid", "--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve")
 	if os.Geteuid() == 0 {
 		install, s.argv = append(install, "--user=root"), append(s.argv, "--user=root")
