@@ -94,7 +94,23 @@ func TestMetrics(t *testing.T) {
 	play("127.0.0.1", "550", "Subject\x00 no author\x00")
 
 	_, scrape := get(t, url+"/metrics")
+	if strings.Contains(scrape, "\nsignpost_reports{") {
+		t.Error("there are metrics of reports before the first run of signpost reports send")
+	}
+	reports := filepath.Join(filepath.Dir(d.socket), "reports")
+	if err := os.MkdirAll(reports, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(reports, "status.json"), `{"last_run":"2026-12-01T06:00:00Z","ok":true,"waiting":1,"sent":22,"given_up":3,"suppressed":4}`)
+	_, scrape = get(t, url+"/metrics")
 	for _, line := range []string{
+		`signpost_reports{state="waiting"} 1`,
+		`signpost_reports{state="sent"} 22`,
+		`signpost_reports{state="given_up"} 3`,
+		`signpost_reports_suppressed_addresses 4`,
+		`signpost_reports_success 1`,
+		`signpost_reports_run_timestamp_seconds 1.7961048e+09`,
+		`signpost_report_bounces_total{result="kept"} 0`,
 		`signpost_messages_total{action="sign",role="sign"} 1`,
 		`signpost_messages_total{action="accept",role="verify"} 1`,
 		`signpost_messages_total{action="reject",role="verify"} 1`,

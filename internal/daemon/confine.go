@@ -194,12 +194,13 @@ func (g grants) addKeys(conf *config.Config) {
 			}
 		}
 	}
-	names := []string{"hosted", "observed", "locks", "journal", "tables"}
+	names := []string{"hosted", "observed", "locks", "journal", "tables", bouncesDir}
 	// If a directory cannot be created, a later write fails, and the error is logged.
 	_ = setup.KeyStore(conf).MakeState(names...)
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}
+	g.add(conf.ReportsDir(), mayRead)
 }
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }

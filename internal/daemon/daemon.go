@@ -200,7 +200,7 @@ func (d *service) watchMetrics() {
 	d.metrics.Watch(metrics.Source{Connections: d.server.Connections, Keys: func() metrics.Keys {
 		g := d.now.Load()
 		return metrics.Keys{Snapshot: g.watcher.Current(), Readable: g.watcher.Fault() == "", Wrong: g.guard.Wrong(), Rules: setup.KeyRules(g.conf), Now: time.Now()}
-	}})
+	}, Reports: func() metrics.Reports { return d.reports(d.now.Load().conf) }})
 }
 
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {

@@ -81,7 +81,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	}
 	g.filter = setup.Filter(conf, d.log)
 	g.filter.Keys, g.filter.Resolver, g.filter.Finished = g.watcher.Current, g.resolver, d.finished
-	g.filter.Listed = setup.Listed(conf, d.tables)
+	g.filter.Listed, g.filter.Bounces = setup.Listed(conf, d.tables), d.bounces(conf)
 	return g, nil
 }
 
