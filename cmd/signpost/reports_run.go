@@ -133,7 +133,7 @@ func (s *sending) finish(ctx context.Context, ok bool) error {
 	if err := s.state.Expire(ctx, s.now().Add(-s.conf.Reports.Send.Retention)); err != nil {
 		return err
 	}
-	all, err := s.state.List(ctx)
+	counts, err := s.state.Counts(ctx)
 	if err != nil {
 		return err
 	}
@@ -141,17 +141,8 @@ func (s *sending) finish(ctx context.Context, ok bool) error {
 	if err != nil {
 		return err
 	}
-	status := metrics.Reports{LastRun: time.Now(), OK: ok, Suppressed: len(suppressed)}
-	for _, d := range all {
-		switch d.Stage {
-		case report.StageFrozen:
-			status.Waiting++
-		case report.StageAccepted:
-			status.Sent++
-		case report.StageGivenUp:
-			status.GivenUp++
-		}
-	}
+	status := metrics.Reports{LastRun: time.Now(), OK: ok, Suppressed: len(suppressed),
+		Waiting: counts[report.StageFrozen], Sent: counts[report.StageAccepted], GivenUp: counts[report.StageGivenUp]}
 	return s.write(filepath.Base(daemon.ReportsStatus(s.conf)), status)
 }
 

@@ -58,7 +58,7 @@ func reportFacts(conf *config.Config, dir string) (reports.Facts, error) {
 	if err != nil {
 		return reports.Facts{}, err
 	}
-	set, err := setup.KeyStore(conf).Load(nil)
+	set, err := setup.KeyStore(conf).LoadMetadata()
 	if err != nil {
 		return reports.Facts{}, err
 	}

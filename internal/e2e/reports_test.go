@@ -143,6 +143,7 @@ func TestReport(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, xml)
 		}
 	}
+	w.dmarcCat(xml)
 	if to := field(mail, "Delivered-To"); len(to) != 1 || to[0] != "dmarc@example.net" {
 		t.Errorf("delivered to %q", to)
 	}
@@ -155,6 +156,19 @@ func TestReport(t *testing.T) {
 	}
 	if all, err := w.Mailbox(); err != nil || len(all) != 3 {
 		t.Errorf("%d messages, %v", len(all), err)
+	}
+}
+
+// dmarcCat checks that dmarc-cat, a program that reads aggregate reports, finds the message in a report.
+func (w *world) dmarcCat(xml string) {
+	w.t.Helper()
+	file := filepath.Join(w.dir, "mx.example.org!sender.example!1!2.xml")
+	if err := os.WriteFile(file, []byte(xml), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := exec.CommandContext(w.context(), "dmarc-cat", "-N", file).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "203.0.113.9") || !strings.Contains(string(out), "sender.example") {
+		w.t.Errorf("dmarc-cat: %v\n%s", err, out)
 	}
 }
 
