@@ -41,7 +41,7 @@ func get(t *testing.T, url string) (status int, body string) {
 // measured starts a daemon that signs for example.org and exports metrics. It returns the URL of the metrics.
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
-	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n")
+	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n[reports.send]\nenabled = true\norg_name = \"Example\"\nfrom = \"dmarc@reports.example.org\"\n")
 	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(d.log.String())
 	if at == nil {
 		t.Fatal(d.log)
@@ -97,7 +97,7 @@ func TestMetrics(t *testing.T) {
 	if strings.Contains(scrape, "\nsignpost_reports{") {
 		t.Error("there are metrics of reports before the first run of signpost reports send")
 	}
-	reports := filepath.Join(filepath.Dir(d.socket), "reports")
+	reports := filepath.Join(filepath.Dir(d.socket), "reports", "status")
 	if err := os.MkdirAll(reports, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -204,7 +204,7 @@ func TestReportsTenDays(t *testing.T) {
 			toA, toB = append(toA, l), append(toB, answers(l, a.name, "192.0.2.1"))
 		}
 	}
-	if status, err := os.ReadFile(filepath.Join(a.dir, "reports", "status.json")); err != nil || !strings.Contains(string(status), `"ok":true,"waiting":0,"sent":11,"given_up":0,"suppressed":1}`) {
+	if status, err := os.ReadFile(filepath.Join(a.dir, "reports", "status", "status.json")); err != nil || !strings.Contains(string(status), `"ok":true,"waiting":0,"sent":11,"given_up":0,"suppressed":1}`) {
 		t.Errorf("%s %v", status, err)
 	}
 	want := []string{"2+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "0+0", "0+0", "0+0"}

@@ -58,7 +58,7 @@ func (s *sending) run(ctx context.Context) (summary send.Summary, err error) {
 	summary, err = send.Run(ctx, send.Options{State: s.state, Server: send.Server{Addr: s.conf.Reports.SMTP, Name: s.conf.ReportsDomain()},
 		PerDay: s.conf.Reports.Send.PerDay, PerHour: s.conf.Reports.Send.PerDestinationHour, Now: s.now, Early: s.options.early, Only: s.options.domain,
 		Ready: func(ctx context.Context) error { return s.checked(ctx, &p) }, Log: s.log})
-	return summary, errors.Join(unread, err, s.write("progress.json", p))
+	return summary, errors.Join(unread, err, s.write(s.progressFile(), p))
 }
 
 // collect computes the reports about yesterday. If yesterday's run did not happen, it also computes those about the day before.
@@ -143,24 +143,26 @@ func (s *sending) finish(ctx context.Context, ok bool) error {
 	}
 	status := metrics.Reports{LastRun: time.Now(), OK: ok, Suppressed: len(suppressed),
 		Waiting: counts[report.StageFrozen], Sent: counts[report.StageAccepted], GivenUp: counts[report.StageGivenUp]}
-	return s.write(filepath.Base(daemon.ReportsStatus(s.conf)), status)
+	return s.write(daemon.ReportsStatus(s.conf), status)
 }
 
 func (s *sending) progress() (p progress) {
-	data, err := durable.Tree{s.conf.StateDir}.Read(filepath.Join(s.conf.ReportsDir(), "progress.json"))
+	data, err := durable.Tree{s.conf.StateDir}.Read(s.progressFile())
 	if err != nil || json.Unmarshal(data, &p) != nil {
 		return progress{}
 	}
 	return p
 }
 
-// write replaces a file in the directory of the reports.
-func (s *sending) write(name string, v any) error {
+func (s *sending) progressFile() string { return filepath.Join(s.conf.ReportsDir(), "progress.json") }
+
+// write replaces a file.
+func (s *sending) write(path string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return durable.Tree{s.conf.StateDir}.Write(filepath.Join(s.conf.ReportsDir(), name), data, s.conf.ReportsDir(), 0o600)
+	return durable.Tree{s.conf.StateDir}.Write(path, data, s.conf.ReportsDir(), 0o600)
 }
 
 // writeFile writes a new file for the user.

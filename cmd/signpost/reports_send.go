@@ -144,8 +144,10 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 // lockReports takes the lock of the runs of signpost reports send.
 func lockReports(conf *config.Config) (*durable.Lock, error) {
 	tree := durable.Tree{conf.StateDir}
-	if err := tree.MakeDir(daemon.BouncesDir(conf)); err != nil {
-		return nil, err
+	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf))} {
+		if err := tree.MakeDir(dir); err != nil {
+			return nil, err
+		}
 	}
 	var lock *durable.Lock
 	path := filepath.Join(conf.ReportsDir(), "lock")

@@ -15,8 +15,11 @@ import (
 // maxAddress is the maximum length of an address in bytes: RFC 5321 section 4.5.3.1.
 const maxAddress = 320
 
-// bouncesDir is the path below state_dir.
-const bouncesDir = "reports/bounces"
+// These are paths below state_dir.
+const (
+	bouncesDir = "reports/bounces"
+	statusDir  = "reports/status"
+)
 
 // BouncesDir returns the spool of notifications about reports that could not be delivered. The first line of each message in it is the
 // recipient.
@@ -40,13 +43,17 @@ func (d *service) bounces(conf *config.Config) *filter.Bounces {
 	}}
 }
 
-// ReportsStatus returns the file with the metrics.Reports of the last run of signpost reports send.
+// ReportsStatus returns the file with the metrics.Reports of the last run of signpost reports send. It has a directory of its own, because
+// the daemon may not read the database of the reports.
 func ReportsStatus(conf *config.Config) string {
-	return filepath.Join(conf.ReportsDir(), "status.json")
+	return filepath.Join(conf.StateDir, statusDir, "status.json")
 }
 
-// reports returns the state of the reports. It is zero if there was no run.
+// reports returns the state of the reports. It is zero if there was no run, or no reports are sent.
 func (d *service) reports(conf *config.Config) (r metrics.Reports) {
+	if !conf.Reports.Send.Enabled {
+		return r
+	}
 	if data, err := os.ReadFile(ReportsStatus(conf)); err == nil && json.Unmarshal(data, &r) != nil {
 		return metrics.Reports{}
 	}

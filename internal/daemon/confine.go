@@ -200,7 +200,8 @@ func (g grants) addKeys(conf *config.Config) {
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}
-	g.add(conf.ReportsDir(), mayRead)
+	_ = setup.KeyStore(conf).MakeState(statusDir) // as above
+	g.add(filepath.Join(conf.StateDir, statusDir), mayRead)
 }
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }
