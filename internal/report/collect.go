@@ -118,6 +118,9 @@ func (c *collector) add(ctx context.Context, e *journal.Entry) {
 			c.groups[hash] = g
 			c.bytes += g.bytes
 		}
+		if g.policy != p {
+			continue // two policies with one hash do not occur by chance
+		}
 		if d.Status == dmarc.TempError {
 			g.temp++
 			continue

@@ -30,7 +30,12 @@ func (j *testJournal) at(t time.Time) { j.now.Store(t.UnixMicro()) }
 
 func newJournal(t testing.TB) *testJournal {
 	t.Helper()
-	j := &testJournal{path: filepath.Join(t.TempDir(), "journal", "journal.db")}
+	return openJournal(t, filepath.Join(t.TempDir(), "journal", "journal.db"))
+}
+
+func openJournal(t testing.TB, path string) *testJournal {
+	t.Helper()
+	j := &testJournal{path: path}
 	j.at(monday())
 	j.Journal = journal.Open(journal.Options{Path: j.path, Limits: journal.Limits{Keep: 14 * day, MaxSize: 512 << 20, Addresses: journal.Full},
 		Now: func() time.Time { return time.UnixMicro(j.now.Load()) }, Log: slog.New(slog.DiscardHandler), Lost: func(c journal.Cause, n int) { t.Errorf("%d messages lost: %s", n, c) }})

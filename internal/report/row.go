@@ -119,6 +119,8 @@ func aligned(ctx context.Context, e *journal.Entry, d dmarc.Result, record *dmar
 		return true
 	case method == dmarc.DKIM && record.StrictDKIM || method == dmarc.SPF && record.StrictSPF:
 		return false
+	case !shareTwoLabels(name, d.Domain): // names that share no more than the TLD are never aligned
+		return false
 	case d.OrgDomain != "":
 		return domain.Within(name, d.OrgDomain)
 	case domain.Within(name, d.PolicyDomain): // the walks from both names go through PolicyDomain
@@ -126,6 +128,18 @@ func aligned(ctx context.Context, e *journal.Entry, d dmarc.Result, record *dmar
 	}
 	same, _ := dmarc.SameOrganization(ctx, dns.Recall(e.Lookups), d.Domain, name)
 	return same
+}
+
+// shareTwoLabels reports whether the last two labels of two names are equal.
+func shareTwoLabels(a, b string) bool {
+	last := func(name string) string {
+		tld := strings.LastIndexByte(name, '.')
+		if tld < 0 {
+			return ""
+		}
+		return name[strings.LastIndexByte(name[:tld], '.')+1:]
+	}
+	return last(a) != "" && last(a) == last(b)
 }
 
 // envelopeFrom returns the domain of the envelope sender, or "" for the null sender. A domain that is not valid is kept as it is, in lower

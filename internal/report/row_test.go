@@ -98,6 +98,7 @@ func TestAlignment(t *testing.T) {
 		"same organization":         {identifiers{dkim: "mail.example.org", spf: "bounce.example.org", author: "news.example.org", org: "example.org", aligned: dmarc.AlignedIdentifier{Method: dmarc.DKIM, Domain: "mail.example.org"}}, true, true},
 		"strict SPF":                {identifiers{dkim: "example.org", spf: "bounce.example.org", record: "v=DMARC1; p=reject; aspf=s"}, true, false},
 		"strict DKIM":               {identifiers{dkim: "mail.example.org", spf: "example.org", record: "v=DMARC1; p=reject; adkim=s", aligned: dmarc.AlignedIdentifier{Method: dmarc.SPF, Domain: "example.org"}}, false, true},
+		"registry without psd=y":    {identifiers{dkim: "a.bank", spf: "b.bank", author: "a.bank", org: "bank", at: "bank"}, true, false},
 		"only the TLD is common":    {identifiers{dkim: "example.org", spf: "example.net.org"}, true, false},
 		"above, by recorded walks":  {identifiers{dkim: "a.example.org", spf: "example.org", author: "a.example.org", at: "a.example.org", org: "-", lookups: []dns.Lookup{walk("a.example.org", "NOERROR", "v=DMARC1; p=reject"), walk("example.org", "NOERROR", "v=DMARC1; p=none"), walk("org", "NXDOMAIN", "")}}, true, true},
 		"above, but psd=n is below": {identifiers{dkim: "a.example.org", spf: "example.org", author: "a.example.org", at: "a.example.org", org: "-", lookups: []dns.Lookup{walk("a.example.org", "NOERROR", "v=DMARC1; p=reject; psd=n"), walk("example.org", "NOERROR", "v=DMARC1; p=none"), walk("org", "NXDOMAIN", "")}}, true, false},
