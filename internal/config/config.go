@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -40,16 +39,6 @@ func (c *Config) LocksDir() string { return filepath.Join(c.StateDir, "locks") }
 
 // JournalFile returns the path of the journal's database.
 func (c *Config) JournalFile() string { return filepath.Join(c.StateDir, "journal", "journal.db") }
-
-// ReportsDir returns the directory of the state of reports.
-func (c *Config) ReportsDir() string { return filepath.Join(c.StateDir, "reports") }
-
-// ReportsDomain returns the domain of reports.send.from, which is also the domain of the envelope sender of reports. It is empty if from
-// is not set.
-func (c *Config) ReportsDomain() string {
-	_, domain, _ := strings.Cut(c.Reports.Send.From, "@")
-	return domain
-}
 
 // PublishFor returns the settings for publishing a domain's records.
 func (c *Config) PublishFor(domain string) Publish {
@@ -194,27 +183,6 @@ func (p *reader) together() {
 	if least := queueLifetime + c.Sign.Expire + 2*day; c.Keys.RetireAfter < least {
 		p.fault("keys.retire_after", fmt.Sprintf("%s is too short: it must be at least Postfix's queue lifetime (%s) + sign.expire (%s) + 2d = %s",
 			formatDuration(c.Keys.RetireAfter), formatDuration(queueLifetime), formatDuration(c.Sign.Expire), formatDuration(least)))
-	}
-}
-
-// reportsKeep is the minimum of journal.keep with reports: a report of a day is computed during the next day.
-const reportsKeep = 48 * time.Hour
-
-// sending checks what reports.send.enabled requires.
-func (p *reader) sending() {
-	const key = "reports.send.enabled"
-	switch c := p.config; {
-	case !c.Reports.Send.Enabled:
-	case c.Reports.Send.From == "":
-		p.fault(key, "requires reports.send.from, like \"dmarc@reports.example.org\"")
-	case c.Reports.Send.OrgName == "":
-		p.fault(key, "requires reports.send.org_name, the name of your organization")
-	case c.Reports.SMTP == "":
-		p.fault(key, "requires reports.smtp")
-	case !c.Journal.Enabled:
-		p.fault(key, "requires the journal: reports are computed from it; set journal.enabled = true")
-	case c.Journal.Keep < reportsKeep:
-		p.fault(key, "requires journal.keep = \"48h\" or more: a report is computed after its day has ended")
 	}
 }
 

@@ -387,38 +387,6 @@ func hostPort(to *string, v any, example string) error {
 	return nil
 }
 
-// mailbox reads an email address of ASCII characters without quotes, or an empty string. It converts the domain to lower-case A-labels.
-func mailbox(to *string, v any) error {
-	var s string
-	if err := text(&s, v); err != nil || s == "" {
-		*to = s
-		return err
-	}
-	local, name, _ := strings.Cut(s, "@")
-	d, err := domainName(name)
-	allowed := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-/=?^_`{|}~.", r)
-	}
-	dots := strings.HasPrefix(local, ".") || strings.HasSuffix(local, ".") || strings.Contains(local, "..")
-	if err != nil || dots || local == "" || len(local) > 64 || strings.ContainsFunc(local, func(r rune) bool { return !allowed(r) }) {
-		return fmt.Errorf("%q is not an email address; write an address like \"dmarc@reports.example.org\"", s)
-	}
-	*to = local + "@" + d
-	return nil
-}
-
-func number(to *int, v any, least, most int) error {
-	n, ok := v.(int64)
-	if !ok {
-		return errors.New("must be a number without quotes")
-	}
-	if n < int64(least) || n > int64(most) {
-		return fmt.Errorf("%d is out of range; must be %d to %d", n, least, most)
-	}
-	*to = int(n)
-	return nil
-}
-
 func argv(to *[]string, v any) error {
 	return list(to, v, func(s string) (string, error) { return s, nil })
 }
