@@ -269,6 +269,22 @@ func TestReportsSetup(t *testing.T) {
 		t.Fatalf("%d %s", code, out)
 	}
 	w.mail(2)
+	found, _ := exec.CommandContext(w.context(), filepath.Join(programs, "plain", "signpost"), "-c", w.config, "doctor", "--postfix", etc, "--json").Output()
+	var findings []struct{ Check, Level, What string }
+	if err := json.Unmarshal(found, &findings); err != nil {
+		t.Fatalf("%v: %s", err, found)
+	}
+	green := 0
+	for _, f := range findings {
+		if strings.HasPrefix(f.Check, "reports-") && f.Level == "green" {
+			green++
+		} else if strings.HasPrefix(f.Check, "reports-") {
+			t.Errorf("doctor: %+v", f)
+		}
+	}
+	if green != 8 {
+		t.Errorf("doctor: %d green checks of reports", green)
+	}
 	answers := func(to string, want int) {
 		t.Helper()
 		s, err := testmta.Dial(w.context(), w.SMTP)
