@@ -28,6 +28,7 @@ type Evidence struct {
 	OwnResults bool     `json:"own_results,omitempty"` // the message has an Authentication-Results with our authserv-id
 	Oversize   bool     `json:"oversize,omitempty"`    // the header exceeds the limits and was not kept
 	Size       int64    `json:"body_bytes"`
+	ToReports  bool     `json:"to_reports,omitempty"`   // all recipients are bounce addresses of our DMARC reports
 	Relayed    []string `json:"relay_fields,omitempty"` // names of the fields that lists and forwarders add; not verified
 
 	// ResultsAbout states which Author Domain our own results in the message are about. It is empty in the oldest journal entries.

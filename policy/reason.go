@@ -21,6 +21,7 @@ const (
 	LocalSubmission Code = "local_submission" // sendmail(1)
 	Requeued        Code = "requeued"         // inbound mail from the queue, which gets results only
 
+	ReportBounce      Code = "report_bounce"       // bypass: a bounce of a DMARC report
 	SkipNetwork       Code = "skip_network"        // bypass: the client is in verify.skip_networks
 	OwnResults        Code = "own_results"         // bypass: the message has results of ours; Domain: all Author Domains, with commas; Detail: a ResultsAbout
 	NotHosted         Code = "not_hosted"          // bypass: the Author Domain has no key; Domain, here and below: the Author Domain
@@ -99,7 +100,7 @@ const (
 func Codes() []Code {
 	return []Code{
 		Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued,
-		SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
+		ReportBounce, SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
 		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, TableFailed, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
 		HostileFrom, HostileTagged, LocalDeny, LocalAllow, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, TestMode,
 		NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown,

@@ -40,6 +40,10 @@ func AssignRole(e Evidence, r Rules) (Assignment, Verdict) {
 		}
 		return Assignment{Role: RoleVerify, ResultsOnly: true, Reason: Reason{Code: Requeued}}, Verdict{}
 	}
+	if e.ToReports && e.Sender == "" && !e.Oversize {
+		// Most bounces do not pass DMARC. Postfix discards them, and their address contains a secret.
+		return bypass(Reason{Code: ReportBounce}), Verdict{}
+	}
 	if contains(r.SkipNetworks, c.Client) {
 		return bypass(Reason{Code: SkipNetwork}), Verdict{}
 	}

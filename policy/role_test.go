@@ -45,6 +45,8 @@ func TestAssignRole(t *testing.T) {
 		{"a client without address", Evidence{Connection: Connection{SMTP: true}, Author: from("example.org")}, nil, RoleVerify, "", "", ""},
 		{"postsuper -r of inbound mail", Evidence{Connection: queue, Author: from("example.org")}, nil, RoleVerify, "", "", "requeued"},
 		{"postsuper -r, huge header", Evidence{Connection: queue, Oversize: true}, nil, RoleBypass, "", "", "header_too_large"},
+		{"bounce of a report", Evidence{Connection: smtp("203.0.113.9"), Author: from("example.org"), ToReports: true}, nil, RoleBypass, "", "", "report_bounce"},
+		{"mail to a bounce address", Evidence{Connection: smtp("203.0.113.9"), Author: from("example.com"), ToReports: true, Envelope: Envelope{Sender: "x@example.com"}}, nil, RoleVerify, "", "", ""},
 		{"own relay", Evidence{Connection: smtp("198.51.100.7"), Author: from("example.org")}, nil, RoleBypass, "", "", "skip_network"},
 		{"own relay, mapped address", Evidence{Connection: smtp("::ffff:198.51.100.7")}, nil, RoleBypass, "", "", "skip_network"},
 		{"re-injected by a filter", Evidence{Connection: smtp("127.0.0.1"), OwnResults: true, Author: from("example.org")}, nil, RoleBypass, "", "", "own_results"},

@@ -25,6 +25,8 @@ func (r Reason) String() string {
 		return "local submission"
 	case Requeued:
 		return "inbound mail from the queue: results only"
+	case ReportBounce:
+		return "bounce of a DMARC report"
 	case SkipNetwork:
 		return "client in verify.skip_networks"
 	case OwnResults:

@@ -104,7 +104,7 @@ func (c Code) Override() (o Override, known bool) {
 		return TrustedForwarder, true
 	case LocalDeny, LocalAllow, NeverReject, AuthorHeader, SRSRelay, ResentRelay, ARCRelay:
 		return LocalPolicy, true
-	case Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued, SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
+	case Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued, ReportBounce, SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
 		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, TableFailed, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
 		HostileFrom, HostileTagged, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown,
 		AlwaysReject, RelayDenied, RelayUnverified, HeaderStale, HeaderBroken, NoAuthorSignature, NoRelay, NotTrusted, ChainValid, SealersTrusted, SealerFoundPass, Legacy:

@@ -43,7 +43,7 @@ func get(t *testing.T, url string) (status int, body string) {
 // measured starts a daemon that signs for example.org and exports metrics. It returns the URL of the metrics.
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
-	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n[cluster]\ndatabase = \"mysql://signpost@db.example.org/signpost\"\n")
+	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n[cluster]\ndatabase = \"mysql://signpost@db.example.org/signpost\"\n[reports.send]\nenabled = true\norg_name = \"Example\"\nfrom = \"dmarc@reports.example.org\"\n")
 	status := filepath.Join(filepath.Dir(d.socket), "cluster", control.StatusName)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(status), 0o700), os.WriteFile(status, []byte(`{"host": "a", "hosts": [{"name": "a"}]}`), 0o600)); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,23 @@ func TestMetrics(t *testing.T) {
 	play("127.0.0.1", "550", "Subject\x00 no author\x00")
 
 	_, scrape := get(t, url+"/metrics")
+	if strings.Contains(scrape, "\nsignpost_reports{") {
+		t.Error("there are metrics of reports before the first run of signpost reports send")
+	}
+	reports := filepath.Join(filepath.Dir(d.socket), "reports", "status")
+	if err := os.MkdirAll(reports, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(reports, "status.json"), `{"last_run":"2026-12-01T06:00:00Z","ok":true,"waiting":1,"sent":22,"given_up":3,"suppressed":4}`)
+	_, scrape = get(t, url+"/metrics")
 	for _, line := range []string{
+		`signpost_reports{state="waiting"} 1`,
+		`signpost_reports{state="sent"} 22`,
+		`signpost_reports{state="given_up"} 3`,
+		`signpost_reports_suppressed_addresses 4`,
+		`signpost_reports_success 1`,
+		`signpost_reports_run_timestamp_seconds 1.7961048e+09`,
+		`signpost_report_bounces_total{result="kept"} 0`,
 		`signpost_messages_total{action="sign",role="sign"} 1`,
 		`signpost_messages_total{action="accept",role="verify"} 1`,
 		`signpost_messages_total{action="reject",role="verify"} 1`,

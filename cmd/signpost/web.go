@@ -59,13 +59,29 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 		names[i] = domain.Fold(n)
 	}
 	return web.Site{
-		File:   conf.JournalFile(),
-		Open:   func() (*journal.Reader, error) { return readJournal(conf) },
-		Keys:   func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
-		Doctor: func(ctx context.Context) ([]doctor.Finding, error) { return runDoctor(ctx, program, file) },
-		Names:  names,
-		Now:    func() time.Time { return time.Now().UTC() },
+		File:    conf.JournalFile(),
+		Open:    func() (*journal.Reader, error) { return readJournal(conf) },
+		Keys:    func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
+		Doctor:  func(ctx context.Context) ([]doctor.Finding, error) { return runDoctor(ctx, program, file) },
+		Reports: func(ctx context.Context) (web.Reports, error) { return readReports(ctx, conf) },
+		Names:   names,
+		Now:     func() time.Time { return time.Now().UTC() },
 	}
+}
+
+// readReports reads the database of the reports.
+func readReports(ctx context.Context, conf *config.Config) (all web.Reports, err error) {
+	s, err := openReports(ctx, conf, false, time.Now)
+	if err != nil {
+		return all, err
+	}
+	defer s.Close()
+	if all.Deliveries, err = s.List(ctx); err != nil {
+		return all, err
+	}
+	suppressed, err := suppressions(ctx, s)
+	all.Suppressed = suppressed
+	return all, err
 }
 
 // runDoctor runs doctor in a separate process. doctor reads private keys, which must not be in the memory of the page's process.

@@ -188,6 +188,7 @@ func (p *reader) together() {
 	for _, domain := range slices.Sorted(maps.Keys(c.PublishDomain)) {
 		p.needs("publish.domain."+domain, c.PublishDomain[domain].Method)
 	}
+	p.sending()
 	p.placeAs("keys.retire_after", "sign.expire")
 	// A message that is signed on its first day in the queue may be verified on its last day there.
 	if least := queueLifetime + c.Sign.Expire + 2*day; c.Keys.RetireAfter < least {

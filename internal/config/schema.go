@@ -33,6 +33,7 @@ type Config struct {
 	// PublishDomain are the overrides for single domains.
 	PublishDomain map[string]Publish
 	Journal       Journal
+	Reports       Reports
 	MetricsListen string
 	Log           Log
 	Cluster       Cluster
@@ -133,6 +134,25 @@ type Journal struct {
 	Addresses string // omit, hash or full
 }
 
+// Reports is [reports].
+type Reports struct {
+	SMTP string // HOST:PORT of the SMTP server that accepts the reports
+	Send SendReports
+}
+
+// SendReports is [reports.send].
+type SendReports struct {
+	Enabled            bool
+	Observe            bool // send reports also if mode = "observe"
+	OrgName            string
+	From               string // the header From of reports; empty: not set. Its domain is the domain of the reports
+	Contact            string // the address in a report for questions; empty: From
+	Exclude            []string
+	PerDay             int
+	PerDestinationHour int
+	Retention          time.Duration
+}
+
 // Log is [log].
 type Log struct{ Level, Format, Syslog string }
 
@@ -154,6 +174,7 @@ func Default() *Config {
 			RetireAfter: 14 * 24 * time.Hour, KeepRevoked: 30 * 24 * time.Hour},
 		Publish: Publish{Method: "manual", TTL: time.Hour, Timeout: 30 * time.Second},
 		Journal: Journal{Enabled: true, Keep: 14 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: "omit"},
+		Reports: Reports{SMTP: "127.0.0.1:25", Send: SendReports{PerDay: 5000, PerDestinationHour: 200, Retention: 30 * 24 * time.Hour}},
 		Log:     Log{Level: "info", Format: "text"},
 		Cluster: Cluster{KeyFile: "/etc/signpost/cluster.key", Socket: "/run/signpost-cluster/socket"},
 	}
@@ -234,7 +255,18 @@ func schema() map[string]setter {
 		"journal.max_size":  func(c *Config, v any) error { return size(&c.Journal.MaxSize, v, 32<<20, 1<<40) },
 		"journal.addresses": func(c *Config, v any) error { return word(&c.Journal.Addresses, v, "omit", "hash", "full") },
 
-		"metrics.listen": func(c *Config, v any) error { return metricsAddress(&c.MetricsListen, v) },
+		"reports.smtp":                      func(c *Config, v any) error { return hostPort(&c.Reports.SMTP, v, "127.0.0.1:25") },
+		"reports.send.enabled":              func(c *Config, v any) error { return boolean(&c.Reports.Send.Enabled, v) },
+		"reports.send.observe":              func(c *Config, v any) error { return boolean(&c.Reports.Send.Observe, v) },
+		"reports.send.org_name":             func(c *Config, v any) error { return text(&c.Reports.Send.OrgName, v) },
+		"reports.send.from":                 func(c *Config, v any) error { return mailbox(&c.Reports.Send.From, v) },
+		"reports.send.contact":              func(c *Config, v any) error { return mailbox(&c.Reports.Send.Contact, v) },
+		"reports.send.exclude":              func(c *Config, v any) error { return domains(&c.Reports.Send.Exclude, v) },
+		"reports.send.per_day":              func(c *Config, v any) error { return number(&c.Reports.Send.PerDay, v, 1, 1_000_000) },
+		"reports.send.per_destination_hour": func(c *Config, v any) error { return number(&c.Reports.Send.PerDestinationHour, v, 1, 100_000) },
+		"reports.send.retention":            func(c *Config, v any) error { return duration(&c.Reports.Send.Retention, v, 7*day, 3650*day) },
+
+		"metrics.listen": func(c *Config, v any) error { return hostPort(&c.MetricsListen, v, "127.0.0.1:9890") },
 
 		"cluster.database": func(c *Config, v any) error { return database(&c.Cluster.Database, v) },
 		"cluster.name":     func(c *Config, v any) error { return clusterName(&c.Cluster.Name, v) },

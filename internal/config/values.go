@@ -382,7 +382,8 @@ func ring(c *Config, algorithm string, v any) error {
 	return nil
 }
 
-func metricsAddress(to *string, v any) error {
+// hostPort reads HOST:PORT. The parameter example is for the error.
+func hostPort(to *string, v any, example string) error {
 	var s string
 	if err := text(&s, v); err != nil {
 		return err
@@ -393,7 +394,7 @@ func metricsAddress(to *string, v any) error {
 			_, err = strconv.ParseUint(port, 10, 16)
 		}
 		if err != nil || host == "" {
-			return fmt.Errorf("%q must have a host and a port, like \"127.0.0.1:9890\"", s)
+			return fmt.Errorf("%q must have a host and a port, like %q", s, example)
 		}
 	}
 	*to = s

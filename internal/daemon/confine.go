@@ -194,13 +194,15 @@ func (g grants) addKeys(conf *config.Config) {
 			}
 		}
 	}
-	names := []string{"hosted", "observed", "locks", "journal", "tables"}
+	names := []string{"hosted", "observed", "locks", "journal", "tables", bouncesDir}
 	// If a directory cannot be created, a later write fails, and the error is logged.
 	_ = setup.KeyStore(conf).MakeState(append(names, filepath.Base(conf.ClusterDir()))...)
 	g.add(conf.ClusterDir(), ll.AccessFSReadFile)
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}
+	_ = setup.KeyStore(conf).MakeState(statusDir) // as above
+	g.add(filepath.Join(conf.StateDir, statusDir), mayRead)
 }
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }

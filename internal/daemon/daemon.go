@@ -218,7 +218,7 @@ func (d *service) watchMetrics() {
 		}
 		s, err = control.ReadStatus(setup.ClusterStatus(conf))
 		return s, true, err
-	}})
+	}, Reports: func() metrics.Reports { return d.reports(d.now.Load().conf) }})
 }
 
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {

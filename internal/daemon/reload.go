@@ -84,6 +84,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	g.filter.Keys, g.filter.Resolver, g.filter.Finished = g.watcher.Current, g.resolver, d.finished
 	d.tables.SetTimeout(conf.Domains.Timeout)
 	g.filter.Listed, g.filter.Owners = setup.Listed(conf, d.tables), setup.Owners(conf, d.tables)
+	g.filter.Bounces = d.bounces(conf)
 	return g, nil
 }
 

@@ -37,6 +37,7 @@ type Filter struct {
 	MessageTimeout  time.Duration // the timeout for all queries of a message together
 	Now             func() time.Time
 	Log             *slog.Logger
+	Bounces         *Bounces               // nil: no reports are sent
 	Finished        func(*decision.Record) // called at the end of each message, from many goroutines; may be nil
 }
 

@@ -27,7 +27,10 @@ func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 		m.filter.Finished(r)
 	}
 	if m.filter.Observe {
-		return m.observed(), milter.Reply{}
+		edits, reply = m.observed(), milter.Reply{}
+	}
+	if m.bounce != nil && !m.bounce.large && reply.Code == 0 {
+		m.filter.Bounces.Received(m.bounce.recipient, m.bounce.message)
 	}
 	return edits, reply
 }

@@ -56,6 +56,7 @@ type message struct {
 	signer     *dkim.Signer
 	selectors  []string
 
+	bounce       *bounce       // nil: the message is not a notification about a report
 	verification *verification // nil for outbound mail
 	verdict      policy.Verdict
 }
@@ -159,6 +160,7 @@ func (m *message) EndHeaders(queueID string) {
 			m.evidence.Author = dmarc.Author{Cause: dmarc.FromHiddenField}
 		}
 	}
+	m.evidence.ToReports = m.filter.Bounces.own(m.evidence.Envelope.Recipients)
 	m.evidence.ResultsAbout = resultsAbout(m.own, m.evidence.Author.Domains)
 	snapshot := m.filter.Keys()
 	m.rules = m.filter.Rules.At(m.filter.Now())
@@ -174,6 +176,7 @@ func (m *message) EndHeaders(queueID string) {
 	default:
 		m.verdict.Action = policy.Accept
 	}
+	m.bounce = m.filter.Bounces.newBounce(m.evidence.Envelope, m.fields)
 	m.fields, m.own, m.senders = nil, nil, nil
 }
 
@@ -202,6 +205,9 @@ func (m *message) startSigning(keys []dkim.Key) {
 func (m *message) Body(p []byte) {
 	defer m.measure(time.Now())
 	m.evidence.Size += int64(len(p))
+	if m.bounce != nil {
+		m.bounce.add(m.filter.Bounces.MaxSize, string(p))
+	}
 	switch {
 	case m.signer != nil:
 		m.signer.Write(p)

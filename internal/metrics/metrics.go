@@ -37,9 +37,10 @@ type Metrics struct {
 	signSeconds   prometheus.Histogram
 	verifySeconds prometheus.Histogram
 
-	failovers  prometheus.Counter // of name servers
-	forged     prometheus.Counter // fields
-	unnamed    prometheus.Counter // fields
+	bounces    *prometheus.CounterVec // of reports: result
+	failovers  prometheus.Counter     // of name servers
+	forged     prometheus.Counter     // fields
+	unnamed    prometheus.Counter     // fields
 	panics     prometheus.Counter
 	tables     *prometheus.CounterVec // outcome
 	lost       *prometheus.CounterVec // of the journal: cause
@@ -55,6 +56,7 @@ type Source struct {
 	Keys        func() Keys
 	// Cluster returns the result of control.ReadStatus. ok is false if this host does not belong to a cluster.
 	Cluster func() (s control.Status, ok bool, err error)
+	Reports func() Reports // nil: no metrics of reports
 }
 
 // New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is the version of the program.
@@ -85,7 +87,11 @@ func New(observe bool, version string) *Metrics {
 	m.reloadOK = m.gauge("signpost_reload_success", "1 if the last reload succeeded or there was none; 0 if it failed and the previous configuration stays in effect.")
 	m.reloadTime = m.gauge("signpost_reload_success_timestamp_seconds", "Time of the last successful start or reload, in seconds since 1970.")
 	m.failovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "signpost_dns_failovers_total", Help: "Changes of the preferred name server because it did not answer the query \". NS\"."})
-	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.tables, m.lost, m.failovers)
+	m.bounces = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_report_bounces_total", Help: "Bounces of DMARC reports, by whether they were kept for signpost reports send."}, []string{"result"})
+	for _, result := range []string{bounceKept, bounceLost} {
+		m.bounces.WithLabelValues(result) // creates the counter with 0, so that Prometheus sees the first bounce as an increase
+	}
+	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers, m.bounces, m.tables)
 	m.observing = m.gauge("signpost_observe_mode", "1 if mode = \"observe\": nothing is signed, removed or rejected.")
 	m.Observing(observe)
 	m.buildInfo(version)
@@ -146,6 +152,9 @@ func (m *Metrics) Watch(s Source) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signpost_connections", Help: "Open milter connections."},
 			func() float64 { return float64(s.Connections()) }),
 		newKeysCollector(s.Keys, m.Panicked), newClusterCollector(s.Cluster, m.Panicked))
+	if s.Reports != nil {
+		m.registry.MustRegister(newReportsCollector(s.Reports))
+	}
 }
 
 // Panicked counts an internal error.

@@ -17,7 +17,7 @@ func TestHardening(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs systemd-analyze")
 	}
-	for _, unit := range []string{"signpost.service", "signpost-web.service", "signpost-tables.service", "signpost-cluster.service"} {
+	for _, unit := range []string{"signpost.service", "signpost-web.service", "signpost-tables.service", "signpost-cluster.service", "signpost-reports.service"} {
 		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "../../dist/"+unit).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", unit, err, out)
@@ -53,7 +53,7 @@ func TestUnits(t *testing.T) {
 		}
 		args = append(args, file)
 	}
-	if len(args) != 2+9 {
+	if len(args) != 2+11 {
 		t.Errorf("checked %q", args[2:])
 	}
 	if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(out) > 0 {

@@ -166,6 +166,25 @@ func (s *State) List(ctx context.Context) ([]Delivery, error) {
 	return s.deliveries(ctx, "ORDER BY created DESC, id, position")
 }
 
+// Counts returns the number of deliveries in each stage.
+func (s *State) Counts(ctx context.Context) (map[Stage]int, error) {
+	counts := map[Stage]int{}
+	rows, err := s.db.QueryContext(ctx, "SELECT stage, count(*) FROM delivery GROUP BY stage")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var stage Stage
+		var n int
+		if err := rows.Scan(&stage, &n); err != nil {
+			return nil, err
+		}
+		counts[stage] = n
+	}
+	return counts, rows.Err()
+}
+
 // Find returns a report by its ID, with Gzip, and its deliveries. found is false if there is none.
 func (s *State) Find(ctx context.Context, id string) (f Frozen, all []Delivery, found bool, err error) {
 	err = s.transact(ctx, func(tx *sql.Tx) error {

@@ -24,6 +24,7 @@ import (
 	"signpost/internal/doctor/domain"
 	"signpost/internal/doctor/host"
 	"signpost/internal/doctor/postfix"
+	"signpost/internal/doctor/reports"
 	"signpost/internal/owner"
 	"signpost/keys"
 	"signpost/keys/publish"
@@ -64,6 +65,9 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 			f.Tables.Ask, f.Tables.Unkeyed = d.askTable, d.Unkeyed(ctx)
 		}
 		found = doctor.Run(ctx, slices.Concat(host.Checks(f), postfix.Checks(PostfixFacts(d.Config, d.File, d.Postfix))))
+		if d.Config.Reports.Send.Enabled && noResolver == nil {
+			found = append(found, doctor.Run(ctx, reports.Checks(ReportFacts(d.Config, resolver, set, d.Postfix)))...)
+		}
 		if unread == nil && noResolver == nil {
 			domains = set.Domains()
 		}

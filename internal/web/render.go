@@ -41,10 +41,11 @@ func parse(where *time.Location) pages {
 		"size":    size,
 		"when":    func(t time.Time) string { return t.In(where).Format("2006-01-02 15:04") },
 		"day":     func(t time.Time) string { return t.In(where).Format(time.DateOnly) },
+		"date":    func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 		"rfc3339": func(t time.Time) string { return t.In(where).Format(time.RFC3339) },
 	}
 	all := pages{}
-	for _, name := range []string{"overview", "search", "message", "keys", "doctor"} {
+	for _, name := range []string{"overview", "search", "message", "keys", "reports", "doctor"} {
 		all[name] = template.Must(template.New("base.html").Funcs(functions).ParseFS(assets, "assets/base.html", "assets/"+name+".html"))
 	}
 	return all

@@ -1,5 +1,5 @@
-// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys and doctor's findings. It
-// is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template function
+// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports and
+// doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template function
 // show replaces unprintable characters.
 //
 //	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
@@ -24,8 +24,10 @@ type Site struct {
 	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
 	Keys   func() ([]keys.Status, error)                       // called for each page
 	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called concurrently
-	Names  []string                                            // accepted host names, besides localhost and IP addresses
-	Now    func() time.Time                                    // in the time zone of the page
+	// Reports is called for each page of reports. The error wraps report.ErrNoState if no report was made yet.
+	Reports func(ctx context.Context) (Reports, error)
+	Names   []string         // accepted host names, besides localhost and IP addresses
+	Now     func() time.Time // in the time zone of the page
 }
 
 // Limits for requests.
@@ -77,6 +79,7 @@ func (s Site) Handler() http.Handler {
 	mux.HandleFunc("GET /search", w.page("search", w.search))
 	mux.HandleFunc("GET /message/{number}", w.page("message", w.message))
 	mux.HandleFunc("GET /keys", w.page("keys", w.keys))
+	mux.HandleFunc("GET /reports", w.page("reports", w.reports))
 	mux.HandleFunc("GET /doctor", w.page("doctor", w.findings))
 	mux.HandleFunc("GET /doctor/look", w.look)
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
@@ -159,7 +162,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 		}()
 		v := model.frame()
 		v.Zone = zone(s.Now())
-		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/doctor", Name: "Doctor"}} {
+		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/reports", Name: "Reports"}, {Path: "/doctor", Name: "Doctor"}} {
 			l.Here = l.Path == r.URL.Path
 			v.Pages = append(v.Pages, l)
 		}

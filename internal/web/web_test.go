@@ -22,6 +22,7 @@ import (
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
 	"signpost/internal/journal"
+	"signpost/internal/report"
 	"signpost/internal/spf"
 	"signpost/keys"
 	"signpost/policy"
@@ -69,7 +70,18 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 		Doctor: func(context.Context) ([]doctor.Finding, error) {
 			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
 		},
-		Now: func() time.Time { return now }}
+		Reports: func(context.Context) (Reports, error) { return someReports(now), nil },
+		Now:     func() time.Time { return now }}
+}
+
+// someReports returns a delivery in each stage, with hostile texts.
+func someReports(now time.Time) (all Reports) {
+	for _, stage := range []report.Stage{report.StageFrozen, report.StageAccepted, report.StageRefused, report.StageGivenUp, report.StageSuppressed} {
+		all.Deliveries = append(all.Deliveries, report.Delivery{Report: report.Frozen{ID: "id", Day: report.Day(now), Domain: "example.com", Messages: 12}, Destination: "<b>@example.com",
+			Stage: stage, Changed: now, Detail: "550 <script>\x1b[2J", Bounced: "5.1.1"})
+	}
+	all.Suppressed = []report.Suppression{{Destination: "dmarc@example.net", Until: now.AddDate(0, 0, 30), Count: 1, Status: "5.1.1"}, {Destination: "hand@example.net", Until: now.AddDate(1, 0, 0)}}
+	return all
 }
 
 // someKeys returns keys in each state.

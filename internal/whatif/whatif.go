@@ -70,7 +70,7 @@ func kindOf(c policy.Code) (k kind, known bool) {
 	}
 	switch c {
 	case policy.Authenticated, policy.Originating, policy.TrustedNetwork, policy.LocalSubmission, policy.Requeued,
-		policy.SkipNetwork, policy.OwnResults, policy.NotHosted, policy.NoActiveKey, policy.ListedNoKey, policy.TableFailed, policy.SubdomainOfHosted, policy.NotInSignDomains,
+		policy.ReportBounce, policy.SkipNetwork, policy.OwnResults, policy.NotHosted, policy.NoActiveKey, policy.ListedNoKey, policy.TableFailed, policy.SubdomainOfHosted, policy.NotInSignDomains,
 		policy.LoginMismatch, policy.SeveralAuthors, policy.HeaderTooLarge,
 		policy.HostileFrom, policy.HostileTagged, policy.LocalDeny, policy.LocalAllow, policy.DMARCPass, policy.DMARCNone, policy.DMARCFail,
 		policy.DMARCTempError, policy.DMARCPermError, policy.TempErrorAsFail, policy.TestMode, policy.NoAuthor, policy.SPFFail, policy.SPFTempError,

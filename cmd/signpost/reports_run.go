@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/daemon"
+	"signpost/internal/doctor"
+	"signpost/internal/doctor/reports"
+	"signpost/internal/durable"
+	"signpost/internal/journal"
+	"signpost/internal/metrics"
+	"signpost/internal/report"
+	"signpost/internal/report/send"
+	"signpost/internal/setup"
+)
+
+const (
+	// collectInterval is the time between two attempts to compute the reports of a day. The first attempt may fail to look up a
+	// destination. An attempt reads the whole day in the journal.
+	collectInterval = time.Hour
+	// readyFor is the time for which the checks of reports stay green without another check.
+	readyFor = 4 * time.Hour
+	// checksTimeout limits the time for the checks of reports.
+	checksTimeout = time.Minute
+)
+
+// sending is one run of signpost reports send.
+type sending struct {
+	conf    *config.Config
+	options reportsSendOptions
+	now     func() time.Time
+	log     *slog.Logger
+	state   *report.State
+}
+
+// progress is the file progress.json: what the next run must know in addition to the database.
+type progress struct {
+	Collected time.Time `json:"collected"` // the last attempt to compute reports
+	Green     time.Time `json:"green"`     // when all checks of reports were green
+	Domain    string    `json:"domain"`    // of reports.send.from, to which Green refers
+}
+
+func (s *sending) run(ctx context.Context) (summary send.Summary, err error) {
+	if _, err := send.Returned(ctx, s.state, bounces(s.conf), s.conf.ReportsDomain(), s.log); err != nil {
+		return summary, err
+	}
+	p := s.progress()
+	unread := s.collect(ctx, &p)
+	summary, err = send.Run(ctx, send.Options{State: s.state, Server: send.Server{Addr: s.conf.Reports.SMTP, Name: s.conf.ReportsDomain()},
+		PerDay: s.conf.Reports.Send.PerDay, PerHour: s.conf.Reports.Send.PerDestinationHour, Now: s.now, Early: s.options.early, Only: s.options.domain,
+		Ready: func(ctx context.Context) error { return s.checked(ctx, &p) }, Log: s.log})
+	return summary, errors.Join(unread, err, s.write(s.progressFile(), p))
+}
+
+// collect computes the reports about yesterday. If yesterday's run did not happen, it also computes those about the day before.
+func (s *sending) collect(ctx context.Context, p *progress) error {
+	now := s.now()
+	if since := now.Sub(p.Collected); since >= 0 && since < collectInterval && !s.options.early {
+		return nil
+	}
+	yesterday := report.Day(now).AddDate(0, 0, -1)
+	days := []time.Time{yesterday}
+	if earlier, err := s.state.Collected(ctx, yesterday.AddDate(0, 0, -2)); err != nil {
+		return err
+	} else if earlier {
+		days = append(days, yesterday.AddDate(0, 0, -1))
+	}
+	for _, day := range days {
+		done, err := s.state.Collected(ctx, day)
+		if err != nil {
+			return err
+		}
+		if done || now.Before(send.First(day)) {
+			continue
+		}
+		p.Collected = now
+		if err := s.collectDay(ctx, day); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sending) collectDay(ctx context.Context, day time.Time) error {
+	key, err := report.LoadKey(filepath.Join(s.conf.ReportsDir(), "bounce.key"))
+	if err != nil {
+		return err
+	}
+	resolver, err := setup.Resolver(s.conf, time.Now, s.log)
+	if err != nil {
+		return err
+	}
+	past, err := journal.OpenReader(s.conf.JournalFile())
+	if err != nil {
+		return noJournal(s.conf, err)
+	}
+	defer past.Close()
+	_, err = send.Collection{State: s.state, Key: key, Sender: sender(s.conf), Resolver: resolver, Exclude: s.conf.Reports.Send.Exclude, Now: s.now, Log: s.log}.Collect(ctx, past, day)
+	return err
+}
+
+// checked returns an error if one of the checks of reports is red.
+func (s *sending) checked(ctx context.Context, p *progress) error {
+	if age := time.Since(p.Green); p.Domain == s.conf.ReportsDomain() && age >= 0 && age < readyFor {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checksTimeout)
+	defer cancel()
+	f, err := reportFacts(s.conf, s.options.postfix)
+	if err != nil {
+		return err
+	}
+	if red := reports.Red(ctx, f); len(red) > 0 {
+		return errors.New("no report is sent, because checks are red: " + doctor.Join(red, "; ", func(f doctor.Finding) string { return f.What }) +
+			"\nhint: sudo signpost doctor, and sudo signpost reports setup")
+	}
+	p.Green, p.Domain = time.Now(), s.conf.ReportsDomain()
+	return nil
+}
+
+// finish deletes old reports, and writes the state for the daemon's metrics.
+func (s *sending) finish(ctx context.Context, ok bool) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := s.state.Expire(ctx, s.now().Add(-s.conf.Reports.Send.Retention)); err != nil {
+		return err
+	}
+	counts, err := s.state.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	suppressed, err := s.state.Suppressed(ctx)
+	if err != nil {
+		return err
+	}
+	status := metrics.Reports{LastRun: time.Now(), OK: ok, Suppressed: len(suppressed),
+		Waiting: counts[report.StageFrozen], Sent: counts[report.StageAccepted], GivenUp: counts[report.StageGivenUp]}
+	return s.write(daemon.ReportsStatus(s.conf), status)
+}
+
+func (s *sending) progress() (p progress) {
+	data, err := durable.Tree{s.conf.StateDir}.Read(s.progressFile())
+	if err != nil || json.Unmarshal(data, &p) != nil {
+		return progress{}
+	}
+	return p
+}
+
+func (s *sending) progressFile() string { return filepath.Join(s.conf.ReportsDir(), "progress.json") }
+
+// write replaces a file.
+func (s *sending) write(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return durable.Tree{s.conf.StateDir}.Write(path, data, s.conf.ReportsDir(), 0o600)
+}
+
+// writeFile writes a new file for the user.
+func writeFile(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return cli.Usage(fmt.Errorf("--to: %w", err))
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}

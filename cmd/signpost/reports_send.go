@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signpost/internal/cli"
+	"signpost/internal/config"
+	"signpost/internal/daemon"
+	"signpost/internal/domain"
+	"signpost/internal/durable"
+	"signpost/internal/owner"
+	"signpost/internal/report"
+	"signpost/internal/report/send"
+	"signpost/internal/setup"
+	"signpost/internal/spool"
+	"signpost/internal/term"
+)
+
+// reportsSendOptions are the flags of signpost reports send.
+type reportsSendOptions struct {
+	domain, to, date, postfix string
+	early, dryRun, json       bool
+}
+
+func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
+	var o reportsSendOptions
+	c := &cobra.Command{
+		Use:   "send",
+		Short: "Send the reports that are due",
+		Long: "Read the bounces of reports, compute the reports about yesterday from the journal, and send those that are due. A report is\n" +
+			"sent between 00:10 and 06:00 UTC, at a time that depends on its domain, so run the command every ten minutes, as\n" +
+			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. Two runs never overlap.\n\n" +
+			"With --dry-run, write the report about --domain to a file, and change nothing.\n\n" +
+			"Exit code 0: done, 1: a check is red, or the SMTP server cannot be reached, 2: usage or configuration error.",
+		Example: "  signpost reports send\n  signpost reports send --domain example.com --now\n  signpost reports send --domain example.com --dry-run --to report.eml",
+		Args:    cobra.NoArgs,
+		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
+			now, err := o.clock()
+			if err != nil {
+				return err
+			}
+			if err := postfixDirectory(o.postfix); err != nil {
+				return err
+			}
+			if conf.ReportsDomain() == "" || conf.Reports.Send.OrgName == "" {
+				if !conf.Reports.Send.Enabled && !o.dryRun {
+					return disabled(c.ErrOrStderr())
+				}
+				return cli.Usage(errors.New("reports.send.from and reports.send.org_name are required\nhint: docs/reports.md, \"Start\""))
+			}
+			if o.dryRun {
+				return writeReport(c.Context(), conf, o, now(), c.OutOrStdout())
+			}
+			if o.to != "" {
+				return cli.Usage(errors.New("--to requires --dry-run"))
+			}
+			return sendReports(c.Context(), conf, o, now, c.OutOrStdout(), c.ErrOrStderr())
+		}),
+	}
+	f := c.Flags()
+	f.StringVar(&o.domain, "domain", "", "send only reports about this Policy `DOMAIN`")
+	f.BoolVar(&o.early, "now", false, "send also reports that are not due yet")
+	f.BoolVar(&o.dryRun, "dry-run", false, "write the message of --domain to --to, and send nothing")
+	f.StringVar(&o.to, "to", "", "with --dry-run: the `FILE` (default: standard output)")
+	f.StringVar(&o.date, "date", "", "run as if it were noon (UTC) on this `DATE`")
+	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
+	f.StringVar(&o.postfix, "postfix", "", "the `DIRECTORY` of main.cf (default: that of postconf(1))")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": cli.Any(), "to": cli.File(), "date": cli.Any(), "postfix": cli.Directory()})
+	return c
+}
+
+// clock returns the time of the run.
+func (o reportsSendOptions) clock() (func() time.Time, error) {
+	if o.date == "" {
+		return time.Now, nil
+	}
+	day, err := time.Parse(time.DateOnly, o.date)
+	if err != nil {
+		return nil, cli.Usage(fmt.Errorf("--date %q is not a date such as 2027-05-31", o.date))
+	}
+	return func() time.Time { return day.Add(12 * time.Hour) }, nil
+}
+
+func disabled(stderr io.Writer) error {
+	_, err := fmt.Fprintln(stderr, "signpost: reports.send.enabled is false: nothing is sent")
+	return err
+}
+
+// sender returns the sender of the reports.
+func sender(conf *config.Config) report.Sender {
+	c := conf.Reports.Send
+	return report.Sender{Domain: conf.ReportsDomain(), OrgName: c.OrgName, Email: c.From, Extra: c.Contact, Generator: "signpost " + cli.Number()}
+}
+
+func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, now func() time.Time, stdout, stderr io.Writer) error {
+	if !conf.Reports.Send.Enabled {
+		return disabled(stderr)
+	}
+	if conf.Observe && !conf.Reports.Send.Observe {
+		_, err := fmt.Fprintln(stderr, "signpost: mode is observe: nothing is sent\nhint: observe = true # in [reports.send]")
+		return err
+	}
+	var level slog.LevelVar
+	log, err := setup.Logger(conf.Log, &level, stderr)
+	if err != nil {
+		return err
+	}
+	if _, err := owner.Act(filepath.Join(conf.ReportsDir(), "reports.db")); err != nil {
+		return err
+	}
+	lock, err := lockReports(conf)
+	if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
+		_, err := fmt.Fprintln(stderr, "signpost: another run sends the reports: nothing to do")
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	s := &sending{conf: conf, options: o, now: now, log: log}
+	if s.state, err = openReports(ctx, conf, true, now); err != nil {
+		return err
+	}
+	defer s.state.Close()
+	summary, err := s.run(ctx)
+	err = errors.Join(err, s.finish(ctx, err == nil))
+	switch {
+	case o.json:
+		err = errors.Join(err, term.WriteJSON(stdout, summary))
+	case summary != send.Summary{}:
+		fmt.Fprintf(stdout, "accepted: %d, refused: %d, suppressed: %d, given up: %d, waiting: %d\n", summary.Accepted, summary.Refused, summary.Suppressed, summary.GivenUp, summary.Waiting)
+	}
+	return err
+}
+
+// lockReports takes the lock of the runs of signpost reports send.
+func lockReports(conf *config.Config) (*durable.Lock, error) {
+	tree := durable.Tree{conf.StateDir}
+	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf))} {
+		if err := tree.MakeDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	var lock *durable.Lock
+	path := filepath.Join(conf.ReportsDir(), "lock")
+	dir, err := tree.Open(conf.ReportsDir())
+	if err != nil {
+		return nil, err
+	}
+	if lock, err = durable.TryLock(dir, path); err == nil {
+		lock.WritePID()
+	}
+	return lock, err
+}
+
+// writeReport writes the message about a domain as it would be sent now.
+func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions, now time.Time, stdout io.Writer) error {
+	name, err := domain.ParseArgument(o.domain)
+	if err != nil {
+		return cli.Usage(fmt.Errorf("--dry-run requires --domain DOMAIN: %w", err))
+	}
+	back, err := owner.Act(conf.JournalFile())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = back() }()
+	past, err := readJournal(conf)
+	if err != nil {
+		return err
+	}
+	defer past.Close()
+	var message []byte
+	day := report.Day(now).AddDate(0, 0, -1)
+	err = report.Collect(ctx, past, day, report.Options{Own: send.ToReports}, func(found *report.Report) error {
+		if found.Policy.Domain != name || message != nil {
+			return nil
+		}
+		file, err := found.File(sender(conf))
+		if err != nil {
+			return err
+		}
+		message = send.Message(report.Delivery{Report: file.Frozen(found, sender(conf), now), Destination: "dry-run@" + name})
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case message == nil:
+		return fmt.Errorf("no report: the journal has no mail of %s with a DMARC record on %s", name, day.Format(time.DateOnly))
+	case o.to == "":
+		_, err = stdout.Write(message)
+		return err
+	}
+	if err := back(); err != nil {
+		return err
+	}
+	return writeFile(o.to, message)
+}
+
+// bounces returns the spool of the bounces.
+func bounces(conf *config.Config) spool.Dir { return spool.Dir{Path: daemon.BouncesDir(conf)} }

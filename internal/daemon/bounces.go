@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"signpost/internal/config"
+	"signpost/internal/filter"
+	"signpost/internal/metrics"
+	"signpost/internal/setup"
+	"signpost/internal/spool"
+)
+
+// maxAddress is the maximum length of an address in bytes: RFC 5321 section 4.5.3.1.
+const maxAddress = 320
+
+// These are paths below state_dir.
+const (
+	bouncesDir = "reports/bounces"
+	statusDir  = "reports/status"
+)
+
+// BouncesDir returns the spool of notifications about reports that could not be delivered. The first line of each message in it is the
+// recipient.
+func BouncesDir(conf *config.Config) string { return filepath.Join(conf.StateDir, bouncesDir) }
+
+// bounces returns what the filter does with bounces of reports. signpost reports send reads them. It returns nil if no reports are sent.
+func (d *service) bounces(conf *config.Config) *filter.Bounces {
+	domain := conf.ReportsDomain()
+	if domain == "" {
+		return nil
+	}
+	return &filter.Bounces{Domain: domain, MaxSize: spool.MaxMessage - maxAddress - 1, Received: func(recipient string, message []byte) {
+		err := setup.KeyStore(conf).MakeState(bouncesDir) // without confinement, the directory is not created at the start
+		if err == nil {
+			err = spool.Dir{Path: BouncesDir(conf)}.Add(append([]byte(recipient+"\n"), message...))
+		}
+		if err != nil {
+			d.log.Warn("the bounce of a report is lost", "error", d.hintConfined(err))
+		}
+		d.metrics.Bounced(err == nil)
+	}}
+}
+
+// ReportsStatus returns the file with the metrics.Reports of the last run of signpost reports send. It has a directory of its own, because
+// the daemon may not read the database of the reports.
+func ReportsStatus(conf *config.Config) string {
+	return filepath.Join(conf.StateDir, statusDir, "status.json")
+}
+
+// reports returns the state of the reports. It is zero if there was no run, or no reports are sent.
+func (d *service) reports(conf *config.Config) (r metrics.Reports) {
+	if !conf.Reports.Send.Enabled {
+		return r
+	}
+	if data, err := os.ReadFile(ReportsStatus(conf)); err == nil && json.Unmarshal(data, &r) != nil {
+		return metrics.Reports{}
+	}
+	return r
+}

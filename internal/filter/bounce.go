@@ -1,0 +1,70 @@
+package filter
+
+import (
+	"slices"
+	"strings"
+
+	"signpost/internal/dkim"
+	"signpost/internal/domain"
+	"signpost/policy"
+)
+
+// Bounces are what the filter does with notifications about reports that could not be delivered. A message to bounce addresses alone is neither verified nor rejected. Postfix discards it.
+type Bounces struct {
+	Domain  string // the domain of the envelope sender of reports
+	MaxSize int    // larger messages are not passed on
+	// Received is called at the end of each message with the null sender to a bounce address, unless it is rejected.
+	Received func(recipient string, message []byte)
+}
+
+// bounce is a copy of a message for Bounces.Received.
+type bounce struct {
+	recipient string
+	message   []byte
+	large     bool
+}
+
+// newBounce returns the copy of a message, or nil if the message is not a notification about a report.
+func (b *Bounces) newBounce(e policy.Envelope, fields []dkim.Field) *bounce {
+	if b == nil || e.Sender != "" {
+		return nil
+	}
+	for _, recipient := range e.Recipients {
+		if !b.has(recipient) {
+			continue
+		}
+		c := &bounce{recipient: recipient}
+		for _, f := range fields {
+			c.add(b.MaxSize, f.Name, ":", f.Value, "\r\n")
+		}
+		c.add(b.MaxSize, "\r\n")
+		return c
+	}
+	return nil
+}
+
+// own reports whether all recipients are bounce addresses.
+func (b *Bounces) own(recipients []string) bool {
+	return b != nil && len(recipients) > 0 && !slices.ContainsFunc(recipients, func(r string) bool { return !b.has(r) })
+}
+
+// has reports whether a recipient has the form of a bounce address: r-LETTERS@DOMAIN. Only signpost reports send knows the letters.
+func (b *Bounces) has(recipient string) bool {
+	at := strings.LastIndexByte(recipient, '@')
+	if at < 0 || domain.Fold(recipient[at+1:]) != b.Domain {
+		return false
+	}
+	letters, is := strings.CutPrefix(strings.ToLower(recipient[:at]), "r-")
+	return is && letters != "" && strings.Trim(letters, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+// add adds text to the copy, up to the maximum size.
+func (c *bounce) add(most int, texts ...string) {
+	for _, text := range texts {
+		if c.large = c.large || len(c.message)+len(text) > most; c.large {
+			c.message = nil
+			return
+		}
+		c.message = append(c.message, text...)
+	}
+}

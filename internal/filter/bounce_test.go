@@ -1,0 +1,83 @@
+package filter
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"signpost/internal/decision"
+	"signpost/milter"
+)
+
+// Only mail with the null sender to a bounce address is passed on.
+func TestBounces(t *testing.T) {
+	const domain, text = "reports.example.org", "text\r\n"
+	for _, c := range []struct {
+		name, sender, recipient, body string
+		observe, want                 bool
+	}{
+		{name: "bounce", recipient: "r-abc@reports.example.org", body: text, want: true},
+		{name: "upper case", recipient: "R-ABC@Reports.Example.org", body: text, want: true},
+		{name: "observe mode", recipient: "r-abc@reports.example.org", body: text, observe: true, want: true},
+		{name: "a sender", sender: "a@example.com", recipient: "r-abc@reports.example.org", body: text},
+		{name: "another domain", recipient: "r-abc@example.org", body: text},
+		{name: "too large", recipient: "r-abc@reports.example.org", body: strings.Repeat(text, 200)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFilter(t, "")
+			f.Observe = c.observe
+			var recipient, message string
+			f.Bounces = &Bounces{Domain: domain, MaxSize: 1000, Received: func(r string, m []byte) { recipient, message = r, string(m) }}
+			m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: c.sender})
+			m.Recipient([]byte(c.recipient))
+			m.Header("From", " MAILER-DAEMON@mx.example.com")
+			m.Header("Subject", " Undelivered")
+			m.EndHeaders("Q")
+			m.Body([]byte(c.body))
+			if _, reply := m.Finish(t.Context()); reply.Code != 0 {
+				t.Errorf("reply %+v", reply)
+			}
+			if got := recipient == c.recipient && message == "From: MAILER-DAEMON@mx.example.com\r\nSubject: Undelivered\r\n\r\n"+c.body; got != c.want || !c.want && message != "" {
+				t.Errorf("%q: %q", recipient, message)
+			}
+		})
+	}
+}
+
+// Bounces often fail DMARC. They are accepted and passed on. The MAC in the address protects against forgeries.
+func TestUnauthenticatedBounce(t *testing.T) {
+	for to, want := range map[string]bool{"r-abc@reports.example.org": true, "r-abc@reports.example.org ann@example.org": false, "dmarc@reports.example.org": false} {
+		f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n")
+		received := false
+		f.Bounces = &Bounces{Domain: "reports.example.org", MaxSize: 1000, Received: func(string, []byte) { received = true }}
+		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{})
+		for r := range strings.FieldsSeq(to) {
+			m.Recipient([]byte(r))
+		}
+		m.Header("From", " MAILER-DAEMON@example.com")
+		m.EndHeaders("Q")
+		if _, reply := m.Finish(t.Context()); received != want || (reply.Code == 0) != want {
+			t.Errorf("%q: reply %+v, passed on: %v", to, reply, received)
+		}
+	}
+}
+
+// The record states that all recipients are bounce addresses.
+func TestToReports(t *testing.T) {
+	for to, want := range map[string]bool{"r-abc@reports.example.org": true, "R-A2@Reports.Example.org": true, "dmarc@reports.example.org": false, "r-a1@reports.example.org": false, "r-@reports.example.org": false, "r-abc@reports.example.org ann@example.org": false, "ann@example.org": false, "": false} {
+		f := newFilter(t, "")
+		var got *decision.Record
+		f.Finished = func(r *decision.Record) { got = r }
+		f.Bounces = &Bounces{Domain: "reports.example.org", MaxSize: 1000, Received: func(string, []byte) {}}
+		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "a@example.com"})
+		for r := range strings.FieldsSeq(to) {
+			m.Recipient([]byte(r))
+		}
+		m.Header("From", " a@example.com")
+		m.EndHeaders("Q")
+		m.Finish(t.Context())
+		if got.ToReports != want {
+			t.Errorf("%q: %v", to, got.ToReports)
+		}
+	}
+}

@@ -1,0 +1,33 @@
+package setup
+
+import (
+	"context"
+	"net/netip"
+
+	"signpost/internal/config"
+	"signpost/internal/dns"
+	"signpost/internal/doctor/postfix"
+	"signpost/internal/doctor/reports"
+	"signpost/internal/lookup"
+	"signpost/keys"
+)
+
+// ReportFacts returns the facts that the checks of the sending of reports need. The parameter dir is Postfix's configuration directory;
+// empty: postconf's default. The parameter set may be nil.
+func ReportFacts(conf *config.Config, resolver *dns.Resolver, set *keys.Set, dir string) reports.Facts {
+	f := reports.Facts{Domain: conf.ReportsDomain(), Resolver: resolver.View(netip.Addr{}), Postconf: postfix.Postconf(dir)}
+	f.Ask = func(ctx context.Context, table, key string) (string, bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, conf.Domains.Timeout)
+		defer cancel()
+		answer, err := lookup.Postmap{ConfigDir: dir}.Lookup(ctx, table, key)
+		return answer.Value, answer.Found, err
+	}
+	if set != nil {
+		for _, k := range set.Of(f.Domain) {
+			if k.State == keys.Active {
+				f.Selectors = append(f.Selectors, k.Selector)
+			}
+		}
+	}
+	return f
+}
