@@ -57,6 +57,13 @@ func (s Step) Since(now time.Time) time.Time {
 	return s.Due
 }
 
+func (s Step) describe() string {
+	if s.Key == nil {
+		return string(s.Do) + " " + s.Algorithm + " key"
+	}
+	return string(s.Do) + " " + s.Key.Selector
+}
+
 // keyring holds the keys of one algorithm.
 type keyring struct {
 	algorithm string

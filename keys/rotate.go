@@ -137,13 +137,6 @@ func (r *Rotator) reportUnusable(domain string, set *Set) {
 	}
 }
 
-func (s Step) describe() string {
-	if s.Key == nil {
-		return string(s.Do) + " " + s.Algorithm + " key"
-	}
-	return string(s.Do) + " " + s.Key.Selector
-}
-
 func (r *Rotator) next(keys []*Key, domain string, tried map[string]bool) (Step, bool) {
 	now := r.Store.Now()
 	for _, s := range Plan(keys, r.Rules(domain), now) {
