@@ -26,6 +26,7 @@ type Watcher struct {
 
 	mu    sync.Mutex // one reload at a time
 	fault string     // the last error that was logged, so that each error is logged once
+	last  pass       // the last reload
 	// This map becomes the instead field of each Set. It is replaced, never changed.
 	instead map[string]string
 }
@@ -34,10 +35,12 @@ type Watcher struct {
 // its keys would send mail unsigned.
 func Open(store Store, log *slog.Logger) (*Watcher, error) {
 	w := &Watcher{store: store, log: log}
+	begin, seen := time.Now(), store.directories()
 	snap, err := w.load(nil)
 	if err != nil {
 		return nil, err
 	}
+	w.last = pass{time.Now(), time.Since(begin), seen}
 	w.now.Store(snap)
 	w.announce(&Snapshot{Set: &Set{}}, snap)
 	return w, nil
@@ -62,7 +65,9 @@ func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			w.Reload()
+			if w.due() {
+				w.Reload()
+			}
 		}
 	}
 }
@@ -89,7 +94,9 @@ func (w *Watcher) Reload() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old := w.now.Load()
+	begin, seen := time.Now(), w.store.directories()
 	snap, err := w.load(old)
+	w.last = pass{time.Now(), time.Since(begin), seen}
 	if err != nil {
 		if w.fault != err.Error() {
 			w.fault = err.Error()

@@ -56,7 +56,7 @@ func (l *lines) after(text string) string {
 // running is a daemon in this process.
 type running struct {
 	*service
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	log    *lines
 	result chan bool
