@@ -78,7 +78,11 @@ func TestWithdrawalWaitsForHosts(t *testing.T) {
 		t.Errorf("output %q", out)
 	}
 	c.behind = nil
-	s.rotate()
+	s.days(13) // the mail that b has sent until now
+	if got := s.state()[first]; got != keys.Retiring || strings.HasSuffix(s.record(first), "p=") {
+		t.Fatalf("mail of b is in transit: key %s is %s, record %q", first, got, s.record(first))
+	}
+	s.days(1)
 	if got := s.state()[first]; got != keys.Revoked {
 		t.Fatalf("key %s is %s", first, got)
 	}

@@ -51,6 +51,7 @@ type Metadata struct {
 	Requested   *time.Time `json:"rotate_requested,omitempty"`
 	Imported    string     `json:"imported,omitempty"` // Foreign.Source of the key if another program created it
 	Retired     *time.Time `json:"retired,omitempty"`
+	Stopped     *time.Time `json:"stopped,omitempty"` // in a cluster: when a run first found that each host knows that the key is retired
 	Compromised bool       `json:"compromised,omitempty"`
 	Revoked     *time.Time `json:"revoked,omitempty"`
 	Confirmed   *time.Time `json:"confirmed,omitempty"` // if the operator publishes the record: when a check first found that DNS no longer has the key

@@ -132,7 +132,7 @@ func Plan(keys []*Key, r Rules, now time.Time) []Step {
 			steps = append(steps, Step{DoRevoke, k.Algorithm, k, now}) // immediately, in any case
 		// No record is revoked before the record of an active key has been found, because the old record may be the only correct one.
 		case k.State == Retiring && seen:
-			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.Since.Add(r.RetireAfter)})
+			steps = append(steps, Step{DoRevoke, k.Algorithm, k, k.revokeAt(r)})
 		case k.State == Revoked:
 			if k.Metadata.byHand(r) && k.Metadata.Confirmed == nil {
 				steps = append(steps, Step{DoConfirm, k.Algorithm, k, now})

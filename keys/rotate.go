@@ -61,6 +61,9 @@ func (r *Rotator) Run(ctx context.Context, domain string) error {
 	}
 	tried := map[string]bool{}
 	var failed []error
+	if err := r.stop(ctx, domain, set.Of(domain)); err != nil {
+		failed = append(failed, fmt.Errorf("%s: %w", domain, err))
+	}
 	for ctx.Err() == nil {
 		if set, err = r.load(domain); err != nil {
 			return errors.Join(append(failed, err)...)

@@ -113,6 +113,42 @@ func testAttacker(t *testing.T, s *site) {
 	b.expect("older row", "a.example", "s1", "removed")
 }
 
+// Rows that an attacker changed block their keys and rules, until accept-restore replaces them by what the hosts have. It deletes a rule that
+// no host has.
+func testRepair(t *testing.T, s *site) {
+	a, b := s.joined("a"), s.joined("b")
+	a.create("a.example", "s1")
+	a.activate("a.example", "s1")
+	sync2(a, b)
+	s.sql("UPDATE sp_site SET version = version + 1")
+	s.sql("UPDATE sp_key SET version = (SELECT version FROM sp_site), key_id = key_id WHERE domain = 'a.example'")
+	s.sql("UPDATE sp_rule SET body = '{}' WHERE kind = 'host' AND name = 'b'")
+	s.sql("INSERT INTO sp_rule (kind, name, version, key_id, body, mac) SELECT 'deny', 'gmail.com', (SELECT version FROM sp_site), key_id, 'x', mac FROM sp_rule WHERE kind = 'host' AND name = 'a'")
+	a.edit("a.example", "s1", func(m *keys.Metadata, now *time.Time) { m.Retired = now })
+	sync2(a, b)
+	b.expect("before", "a.example", "s1", "active pem")
+	if l, err := a.Lease(t.Context()); err != nil || !l.Mine {
+		t.Fatalf("a does not lead: %+v, %v", l, err)
+	}
+	s.sql("UPDATE sp_lease SET epoch = epoch + 1")
+	if err := b.AcceptRestore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := b.Lease(t.Context()); err != nil || l.Mine { // a does not know yet that the lease was reset
+		t.Errorf("b leads beside a: %+v, %v", l, err)
+	}
+	sync2(a, b)
+	for _, h := range []*host{a, b} {
+		h.expect("after", "a.example", "s1", "retiring pem")
+		if r := h.reported(); len(r.Refused) != 0 || len(r.Hosts) != 2 {
+			t.Errorf("%s: refused %+v, hosts %+v", h.name, r.Refused, r.Hosts)
+		}
+	}
+	if c := s.joined("c"); len(c.reported().Refused) != 0 {
+		t.Errorf("a new host: refused %+v", c.reported().Refused)
+	}
+}
+
 // While the database cannot be used, Sync returns an error in time and changes nothing. Afterwards, all changes are exchanged.
 func testFaults(t *testing.T, s *site) {
 	if s.server.Name == "MariaDB" {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"signpost/keys"
@@ -79,10 +80,15 @@ func (h *Host) register(ctx context.Context, name string, edit func(m *member)) 
 	}
 	var m member
 	if ok {
-		if err := row.check(h.keys, h.state.Site); err != nil {
+		text := row.body
+		err := row.check(h.keys, h.state.Site)
+		if known := h.state.Rules[id]; errors.Is(err, errForged) && known.Dirty { // the row is replaced
+			text, err = known.Body, nil
+		}
+		if err != nil {
 			return stop(KeyFile, "the site keys of all hosts must be the same", "the database has a row of host %s that this host cannot verify: %v", name, err)
 		}
-		if err := json.Unmarshal([]byte(row.body), &m); err != nil {
+		if err := json.Unmarshal([]byte(text), &m); err != nil {
 			return err
 		}
 	}
@@ -155,7 +161,7 @@ func (h *Host) Leave(ctx context.Context, name string) error {
 }
 
 // AcceptRestore continues after the database was restored from a backup. It writes everything to the database that this host has and the
-// database lacks, or that is further on this host.
+// database lacks, or that is further on this host. It replaces forged rows.
 func (h *Host) AcceptRestore(ctx context.Context) error {
 	end, err := h.begin(ctx)
 	if err != nil {
@@ -189,21 +195,22 @@ func (h *Host) AcceptRestore(ctx context.Context) error {
 	return err
 }
 
-// raise raises the counter and the epoch of the lease above those of this host.
+// raise raises the counter above that of this host. It resets the lease if its row is older, or forged. The lease is free after leaseTime
+// then, because a host that held it before may still do so.
 func (h *Host) raise(ctx context.Context) error {
 	st := h.state
-	err := h.DB.write(ctx, st.Site, 1, func(s session, first int64) error {
+	return h.DB.write(ctx, st.Site, 1, func(s session, first int64) error {
 		if _, err := s.exec(ctx, "UPDATE sp_site SET version = ? WHERE id = 1", max(first, st.Version+1)); err != nil {
 			return err
 		}
-		var epoch int64
-		if _, err := s.one(ctx, "SELECT epoch FROM sp_lease WHERE name = ?", []any{leaseName}, &epoch); err != nil {
+		r, ok, err := s.lease(ctx, h.keys, st.Site)
+		if err == nil && ok && r.epoch >= st.Epoch || err != nil && !errors.Is(err, errForged) {
 			return err
 		}
-		st.Epoch = max(st.Epoch, epoch) + 1
-		_, err := s.exec(ctx, "UPDATE sp_lease SET holder = '', epoch = ?, until = 0, wanted = '', mac = ? WHERE name = ?", st.Epoch, h.sealKey().leaseMAC(st.Site, "", st.Epoch), leaseName)
+		st.Epoch = max(st.Epoch, r.epoch) + 1
+		h.setLease(leaseState{epoch: st.Epoch})
+		_, err = s.exec(ctx, "UPDATE sp_lease SET holder = '', epoch = ?, until = "+s.now+" + ?, wanted = '', mac = ? WHERE name = ?",
+			st.Epoch, leaseTime.Milliseconds(), h.sealKey().leaseMAC(st.Site, "", st.Epoch), leaseName)
 		return err
 	})
-	h.setLease(leaseState{epoch: st.Epoch})
-	return err
 }

@@ -21,7 +21,7 @@ const (
 type leaseState struct {
 	holder string
 	epoch  int64
-	until  time.Time // if this host holds it; measured by the monotonic clock of this host
+	until  time.Time // if this host holds it
 }
 
 // leaseRow is the row of sp_lease.
@@ -43,11 +43,18 @@ func (s session) lease(ctx context.Context, k *SiteKeys, site string) (r leaseRo
 	return r, ok, err
 }
 
-func (r leaseRow) free() bool { return r.holder == "" || r.until <= r.now }
+func (r leaseRow) free() bool { return r.until <= r.now }
 
 // leave reports whether a free lease is left to another host, which wants it.
 func (r leaseRow) leave(to string) bool {
 	return r.wanted != "" && r.wanted != to && r.now-r.until < wantedFirst.Milliseconds()
+}
+
+// left returns how long this host still holds the lease. The time passes with the monotonic clock, so that a step of the wall clock does not
+// prolong the lease, and with the wall clock, because the monotonic clock stops while a machine is suspended. The caller holds h.mu.
+func (h *Host) left() time.Duration {
+	now := h.Now()
+	return min(h.lease.until.Sub(now), h.lease.until.Round(0).Sub(now.Round(0)))
 }
 
 // Lease returns the state of the lease.
@@ -55,7 +62,7 @@ func (h *Host) Lease(context.Context) (control.Lease, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := control.Lease{Holder: h.lease.holder, Epoch: h.lease.epoch}
-	if left := time.Until(h.lease.until); left > 0 {
+	if left := h.left(); left > 0 {
 		l.Mine, l.LeftMS = true, left.Milliseconds()
 	}
 	return l, nil
@@ -69,7 +76,7 @@ var errNoLease = errors.New("another host holds the lease")
 // longer.
 func (h *Host) renew(ctx context.Context, want bool) error {
 	s, st := h.DB.session(), h.state
-	begin := time.Now()
+	begin := h.Now()
 	r, ok, err := s.lease(ctx, h.keys, st.Site)
 	switch {
 	case errors.Is(err, errForged), ok && r.epoch < st.Epoch:
@@ -108,7 +115,7 @@ func (h *Host) renew(ctx context.Context, want bool) error {
 		return err
 	case (r.free() || r.holder == h.Name) && (want || !r.leave(h.Name)):
 		next := r.epoch + 1
-		n, err := s.exec(ctx, "UPDATE sp_lease SET holder = ?, epoch = ?, until = "+s.now+" + ?, wanted = '', mac = ? WHERE name = ? AND epoch = ? AND (until <= "+s.now+" OR holder = ? OR holder = '')",
+		n, err := s.exec(ctx, "UPDATE sp_lease SET holder = ?, epoch = ?, until = "+s.now+" + ?, wanted = '', mac = ? WHERE name = ? AND epoch = ? AND (until <= "+s.now+" OR holder = ?)",
 			h.Name, next, leaseTime.Milliseconds(), h.sealKey().leaseMAC(st.Site, h.Name, next), leaseName, r.epoch, h.Name)
 		if err != nil || n == 0 {
 			return err
@@ -136,7 +143,7 @@ func (h *Host) renew(ctx context.Context, want bool) error {
 func (h *Host) setLease(l leaseState) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.lease.holder == h.Name && l.holder != h.Name && time.Now().Before(h.lease.until) && l.holder != "" {
+	if h.lease.holder == h.Name && l.holder != h.Name && h.left() > 0 && l.holder != "" {
 		h.Log.Warn("cluster lease lost", "to", l.holder, "epoch", l.epoch)
 	}
 	h.lease = l

@@ -232,6 +232,9 @@ func (h *Host) open(row keyRow) (o opened, reason string) {
 func (h *Host) takeKey(ctx context.Context, row keyRow, full bool) (verified bool, err error) {
 	refuse := func(reason string) (bool, error) {
 		h.refuse("sp_key", row.id.row(), row.version, reason)
+		if known, ok := h.state.Keys[row.id]; ok && full && reason == refusedForged { // the next push replaces the row
+			h.state.Keys[row.id] = keyState{Record: known.Record, Deleted: known.Deleted}
+		}
 		return false, nil
 	}
 	o, reason := h.open(row)

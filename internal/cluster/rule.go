@@ -33,6 +33,10 @@ func (s *state) members() []string {
 func (h *Host) takeRule(ctx context.Context, row ruleRow, full bool) (verified bool, err error) {
 	refuse := func(reason string) (bool, error) {
 		h.refuse("sp_rule", row.id.row(), row.version, reason)
+		known, ok := h.state.Rules[row.id]
+		if full && reason == refusedForged && (ok || slices.Contains(SharedKinds(), row.id.Kind)) { // the next push replaces the row, or deletes the rule
+			h.state.Rules[row.id] = ruleState{Version: row.version, Body: known.Body, Base: known.Base, Dirty: true}
+		}
 		return false, nil
 	}
 	if err := row.check(h.keys, h.state.Site); err != nil {

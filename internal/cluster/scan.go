@@ -140,11 +140,14 @@ func (h *Host) changeOf(ctx context.Context, f *keys.Files) (*change, error) {
 	if !ok {
 		return &change{key: f}, nil
 	}
+	o, reason := h.open(row)
+	if known.Version == 0 && reason == refusedForged { // nothing is lost: no host can use the row
+		return &change{key: f, known: known, base: row.version}, nil
+	}
 	if row.version != known.Version {
 		_, err := h.takeKey(ctx, row, false) // the next push compares the result
 		return nil, err
 	}
-	o, reason := h.open(row)
 	if reason != "" {
 		h.refuse("sp_key", id.row(), row.version, reason)
 		return nil, nil

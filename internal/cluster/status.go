@@ -54,7 +54,7 @@ func (h *Host) Status(context.Context) (control.Status, error) {
 	defer h.mu.Unlock()
 	s := h.status
 	s.Leader = h.lease.holder
-	s.LeaseLeft = max(0, time.Until(h.lease.until).Milliseconds())
+	s.LeaseLeft = max(0, h.left().Milliseconds())
 	return s, nil
 }
 

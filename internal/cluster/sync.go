@@ -90,7 +90,7 @@ func (h *Host) steps(ctx context.Context) error {
 
 // beat writes the row of this host, and reads those of the others.
 func (h *Host) beat(ctx context.Context) error {
-	if l, _ := h.Lease(ctx); h.hosts == nil || l.Mine || len(h.keys.keys) > 1 || time.Since(h.hostsAt) >= hostsInterval {
+	if l, _ := h.Lease(ctx); h.hosts == nil || l.Mine || len(h.keys.keys) > 1 || h.Now().Sub(h.hostsAt) >= hostsInterval {
 		if err := h.readHosts(ctx); err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (h *Host) beat(ctx context.Context) error {
 	h.seq = r.seq
 	r.valid, r.seen = true, r.clock
 	if h.hostsDB > 0 {
-		r.seen = h.hostsDB + time.Since(h.hostsAt).Milliseconds()
+		r.seen = h.hostsDB + h.Now().Sub(h.hostsAt).Milliseconds()
 	}
 	h.hosts[h.Name] = r
 	return nil
@@ -134,7 +134,7 @@ func (h *Host) readHosts(ctx context.Context) error {
 			h.state.accept("sp_host", rowID{name})
 		}
 	}
-	h.hosts, h.hostsAt, h.hostsDB = all, time.Now(), now
+	h.hosts, h.hostsAt, h.hostsDB = all, h.Now(), now
 	return nil
 }
 

@@ -15,6 +15,7 @@ type Proxy struct {
 	listener net.Listener
 	mu       sync.Mutex
 	hole     bool
+	refuse   bool
 	delay    time.Duration
 	conns    map[net.Conn]bool
 }
@@ -64,6 +65,14 @@ func (p *Proxy) Cut() {
 	clear(p.conns)
 }
 
+// Refuse closes all connections, and each new one, until it is called with false.
+func (p *Proxy) Refuse(on bool) {
+	p.mu.Lock()
+	p.refuse = on
+	p.mu.Unlock()
+	p.Cut()
+}
+
 func (p *Proxy) serve() {
 	for {
 		client, err := p.listener.Accept()
@@ -76,8 +85,13 @@ func (p *Proxy) serve() {
 			continue
 		}
 		p.mu.Lock()
+		refuse := p.refuse
 		p.conns[client], p.conns[server] = true, true
 		p.mu.Unlock()
+		if refuse {
+			p.Cut()
+			continue
+		}
 		go p.forward(server, client)
 		go p.forward(client, server)
 	}

@@ -195,6 +195,9 @@ func (s *Server) Stop() {
 	s.process = nil
 }
 
+// Running reports whether the server runs.
+func (s *Server) Running() bool { return s.process != nil }
+
 // Pause stops the server from answering: connections to it hang. Continue ends the pause.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
