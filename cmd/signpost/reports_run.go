@@ -27,6 +27,8 @@ const (
 	// collectInterval is the time between two attempts to compute the reports of a day. The first attempt may fail to look up a
 	// destination. An attempt reads the whole day in the journal.
 	collectInterval = time.Hour
+	// collectTime limits one attempt. It may compute the reports of two days, and must end long before TimeoutStartSec of the unit.
+	collectTime = 30 * time.Minute
 	// readyFor is the time for which the checks of reports stay green without another check.
 	readyFor = 4 * time.Hour
 	// checksTimeout limits the time for the checks of reports.
@@ -104,7 +106,7 @@ func (s *sending) collectDay(ctx context.Context, day time.Time) error {
 		return noJournal(s.conf, err)
 	}
 	defer past.Close()
-	_, err = send.Collection{State: s.state, Key: key, Sender: sender(s.conf), Resolver: resolver, Exclude: s.conf.Reports.Send.Exclude, Now: s.now, Log: s.log}.Collect(ctx, past, day)
+	_, err = send.Collection{State: s.state, Key: key, Sender: sender(s.conf), Resolver: resolver, Exclude: s.conf.Reports.Send.Exclude, Now: s.now, MaxTime: collectTime, Log: s.log}.Collect(ctx, past, day)
 	return err
 }
 

@@ -43,15 +43,19 @@ func (b *Bounces) newBounce(e policy.Envelope, fields []dkim.Field) *bounce {
 	return nil
 }
 
-// own reports whether all recipients are bounce addresses.
-func (b *Bounces) own(recipients []string) bool {
-	return b != nil && len(recipients) > 0 && !slices.ContainsFunc(recipients, func(r string) bool { return !b.has(r) })
+// own reports whether all recipients are bounce addresses. It is false if there are more recipients than are recorded: a forger could
+// otherwise put others behind them.
+func (b *Bounces) own(e policy.Envelope) bool {
+	return b != nil && len(e.Recipients) > 0 && len(e.Recipients) == e.Addressees && !slices.ContainsFunc(e.Recipients, func(r string) bool { return !b.has(r) })
 }
+
+// maxLocal is the maximum length of a local part in bytes: RFC 5321 section 4.5.3.1.1. A recorded address that was cut is longer.
+const maxLocal = 64
 
 // has reports whether a recipient has the form of a bounce address: r-LETTERS@DOMAIN. Only signpost reports send knows the letters.
 func (b *Bounces) has(recipient string) bool {
 	at := strings.LastIndexByte(recipient, '@')
-	if at < 0 || domain.Fold(recipient[at+1:]) != b.Domain {
+	if at < 0 || at > maxLocal || domain.Fold(recipient[at+1:]) != b.Domain {
 		return false
 	}
 	letters, is := strings.CutPrefix(strings.ToLower(recipient[:at]), "r-")

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,34 @@ func TestToReports(t *testing.T) {
 		m.Finish(t.Context())
 		if got.ToReports != want {
 			t.Errorf("%q: %v", to, got.ToReports)
+		}
+	}
+}
+
+// Mail to bounce addresses and to other recipients is verified, even if there are more recipients than are recorded, or an address is so
+// long that only its beginning is recorded. A forger could otherwise evade a policy.
+func TestBouncesHideNoRecipient(t *testing.T) {
+	const bounce = "r-abc@reports.example.org"
+	many := slices.Repeat([]string{bounce}, maxRecipients)
+	long := "r-" + strings.Repeat("a", maxAddress-len("r-@reports.example.org")) + "@reports.example.org"
+	for name, c := range map[string]struct {
+		to     []string
+		bypass bool
+	}{
+		"most recorded": {many, true},
+		"one more":      {append(slices.Clone(many), "ann@example.org"), false},
+		"cut":           {[]string{long + "@example.net"}, false},
+	} {
+		f := newFilter(t, "_dmarc.example.com. TXT \"v=DMARC1; p=reject\"\n")
+		f.Bounces = &Bounces{Domain: "reports.example.org", MaxSize: 1000, Received: func(string, []byte) {}}
+		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{})
+		for _, r := range c.to {
+			m.Recipient([]byte(r))
+		}
+		m.Header("From", " ceo@example.com")
+		m.EndHeaders("Q")
+		if _, reply := m.Finish(t.Context()); (reply.Code == 0) != c.bypass {
+			t.Errorf("%s: reply %+v", name, reply)
 		}
 	}
 }

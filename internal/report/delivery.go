@@ -45,7 +45,7 @@ type Delivery struct {
 	MAC         string    `json:"mac"` // of the envelope sender
 	Stage       Stage     `json:"stage"`
 	Changed     time.Time `json:"changed"`         // when the delivery reached the stage
-	Tries       int       `json:"tries,omitempty"` // failed attempts
+	Tries       int       `json:"tries,omitempty"` // attempts
 	Detail      string    `json:"detail,omitempty"`
 	Bounced     string    `json:"bounced,omitempty"` // the status of the bounce, such as 5.1.1
 }
@@ -87,10 +87,11 @@ func (s *State) Has(ctx context.Context, id string) (has bool, err error) {
 	return has, err
 }
 
-// Due returns the deliveries in StageFrozen: those of the reports with the most rows first, and those of one report in the order of its
-// destinations. Find returns the attachment.
+// Due returns the deliveries in StageFrozen: those with the fewest attempts first, then those of the reports with the most rows, and those of
+// one report in the order of its destinations. A report at which the server closes the connection thus does not delay the others. Find
+// returns the attachment.
 func (s *State) Due(ctx context.Context) ([]Delivery, error) {
-	return s.deliveries(ctx, "WHERE stage = ? ORDER BY rows DESC, id, position", StageFrozen)
+	return s.deliveries(ctx, "WHERE stage = ? ORDER BY tries, rows DESC, id, position", StageFrozen)
 }
 
 // Move sets the stage of a delivery, and its detail, such as the reply of the server.
@@ -98,9 +99,15 @@ func (s *State) Move(ctx context.Context, id, destination string, to Stage, deta
 	return s.change(ctx, "stage = ?, detail = ?, changed = ? WHERE report = ? AND destination = ?", to, cut(detail), s.now().Unix(), id, destination)
 }
 
-// Tried counts a failed attempt of a delivery that stays in StageFrozen.
+// Try counts an attempt before it is made. If the disk is full, it returns an error, and the report must not be sent: its acceptance could
+// not be recorded, so each run would send it again.
+func (s *State) Try(ctx context.Context, id, destination string) error {
+	return s.change(ctx, "tries = tries + 1 WHERE report = ? AND destination = ?", id, destination)
+}
+
+// Tried sets the detail of a delivery that stays in StageFrozen after an attempt has failed.
 func (s *State) Tried(ctx context.Context, id, destination, detail string) error {
-	return s.change(ctx, "tries = tries + 1, detail = ? WHERE report = ? AND destination = ?", cut(detail), id, destination)
+	return s.change(ctx, "detail = ? WHERE report = ? AND destination = ?", cut(detail), id, destination)
 }
 
 func (s *State) change(ctx context.Context, set string, args ...any) error {

@@ -107,6 +107,7 @@ func TestDeliveries(t *testing.T) {
 	freeze(t, s, frozenReport("dropped", 100))
 	wantDue(t, s, "large z@Example.ORG", "large x@example.com", "small x@example.com", "small y@example.com")
 	ok(t, s.Move(ctx, "large", "z@Example.ORG", StageAccepted, "250 2.0.0 Ok: queued as 4fXy"))
+	ok(t, s.Try(ctx, "small", "x@example.com"))
 	ok(t, s.Tried(ctx, "small", "x@example.com", "connection refused"))
 	ok(t, s.Move(ctx, "small", "y@example.com", StageRefused, strings.Repeat("é", maxDetail)))
 	wantDue(t, s, "large x@example.com", "small x@example.com")
@@ -132,7 +133,7 @@ func TestDeliveries(t *testing.T) {
 	if n, err := s.Retry(ctx, "small"); n != 2 || err != nil {
 		t.Error(n, err)
 	}
-	wantDue(t, s, "small x@example.com", "small y@example.com")
+	wantDue(t, s, "small y@example.com", "small x@example.com")                           // the one with fewer attempts first
 	if gone, err := s.GiveUp(ctx, start.Add(time.Second)); err != nil || len(gone) != 0 { // the time restarts
 		t.Error(gone, err)
 	}

@@ -22,12 +22,24 @@ type Collection struct {
 	Resolver *dns.Resolver
 	Exclude  []string
 	Now      func() time.Time
+	MaxTime  time.Duration // of Collect. Otherwise, many domains whose DNS does not answer would prevent all deliveries
 	Log      *slog.Logger
 }
 
-// Collect freezes the reports of a day that have a destination. If the lookup of a destination failed, complete is false, and Collect must be
-// called again later.
+// Collect freezes the reports of a day that have a destination. If the lookup of a destination failed, or MaxTime was not sufficient,
+// complete is false, and Collect must be called again later.
 func (c Collection) Collect(ctx context.Context, r *journal.Reader, day time.Time) (complete bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, c.MaxTime)
+	defer cancel()
+	complete, err = c.collect(limited, r, day)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		c.Log.Warn("not all reports of a day were computed in time, later", "day", day.Format(time.DateOnly), "limit_minutes", int(c.MaxTime.Minutes()))
+		return false, nil
+	}
+	return complete, err
+}
+
+func (c Collection) collect(ctx context.Context, r *journal.Reader, day time.Time) (complete bool, err error) {
 	complete = true
 	err = report.Collect(ctx, r, day, report.Options{Own: ToReports}, func(found *report.Report) error {
 		if found.Optional {

@@ -23,8 +23,8 @@ const (
 	Excluded      Drop = "excluded"       // reports.send.exclude
 )
 
-// maxDestinations is the maximum number of addresses of one record. Honest records have one or two. A long list could be used to flood
-// others with reports.
+// maxDestinations is the maximum number of addresses of one record, and of the addresses to which one report is sent. Honest records have
+// one or two. A long list could be used to flood others with reports, or to use up the reports of a day.
 const maxDestinations = 10
 
 // maxName is the maximum length of a DNS name in bytes.
@@ -68,7 +68,7 @@ func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, ex
 	if len(all) > 0 {
 		drop = ""
 	}
-	return all, drop, nil
+	return all[:min(maxDestinations, len(all))], drop, nil
 }
 
 // policy returns the DMARC record of a domain, or nil if it has none. Several records count as none: RFC 9989 section 4.10, step 2.
@@ -139,8 +139,8 @@ func authorized(ctx context.Context, r dmarc.Resolver, policyDomain, host, addre
 	return []string{address}, nil
 }
 
-// addresses returns the mailto addresses of URIs, with the domains as lower-case A-labels. It ignores other schemes, and addresses that
-// need quotes.
+// addresses returns the mailto addresses of URIs, with the domains as lower-case A-labels. It ignores other schemes, addresses that need
+// quotes, and local parts such as user%host, with which a server that relays for us may send the report elsewhere.
 func addresses(uris []string) (all []string) {
 	for _, uri := range uris {
 		scheme, rest, _ := strings.Cut(uri, ":")
@@ -164,9 +164,9 @@ func addresses(uris []string) (all []string) {
 // maxLocal is the maximum length of a local part in bytes: RFC 5321 section 4.5.3.1.1.
 const maxLocal = 64
 
-// atomRune reports whether a local part may contain r without quotes.
+// atomRune reports whether a local part may contain r without quotes. '!' and '%' are not allowed: see addresses.
 func atomRune(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-/=?^_`{|}~.", r)
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("#$&'*+-/=?^_`{|}~.", r)
 }
 
 // unique returns addresses without repetitions. It compares them without regard to case.

@@ -1,6 +1,7 @@
 package send
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -27,6 +28,13 @@ func resolver(t *testing.T, zone string) *dns.View {
 func TestDestinations(t *testing.T) {
 	const own = `_dmarc.a.test. IN TXT "v=DMARC1; p=none; rua=`
 	long := strings.Repeat(strings.Repeat("x", 60)+".", 3) + "a.test"
+	var many, first, firstOwn []string
+	for i := range 300 {
+		many = append(many, fmt.Sprintf("mailto:d%d@b.example", i))
+		if i < maxDestinations {
+			first, firstOwn = append(first, fmt.Sprintf("d%d@b.example", i)), append(firstOwn, fmt.Sprintf("d%d@a.test", i))
+		}
+	}
 	for _, c := range []struct {
 		name, domain, zone string
 		want               []string
@@ -53,6 +61,10 @@ func TestDestinations(t *testing.T) {
 		{name: "replaced on the same host", zone: own + "mailto:d@b.example\"\n" + `a.test._report._dmarc.b.example. IN TXT "v=DMARC1; rua=mailto:e@b.example"`, want: []string{"e@b.example"}},
 		{name: "replaced by another host", zone: own + "mailto:d@b.example\"\n" + `a.test._report._dmarc.b.example. IN TXT "v=DMARC1; rua=mailto:victim@c.example"`, drop: NotAuthorized},
 		{name: "replaced by https", zone: own + "mailto:d@b.example\"\n" + `a.test._report._dmarc.b.example. IN TXT "v=DMARC1; rua=https://b.example/"`, drop: NotAuthorized},
+		{name: "replaced by many", zone: own + "mailto:d@b.example\"\n" + `a.test._report._dmarc.b.example. IN TXT "v=DMARC1; rua=` + strings.Join(many, `,"  "`) + `"`, want: first},
+		{name: "many", zone: `_dmarc.a.test. IN TXT "v=DMARC1; p=none; rua=` + strings.ReplaceAll(strings.Join(many, `,"  "`), "b.example", "a.test") + `"`, want: firstOwn},
+		{name: "routes through us", zone: own + `mailto:victim%25c.example@a.test,mailto:c.example%21victim@a.test"`, drop: NoRUA},
+		{name: "address literal", zone: own + `mailto:d@[192.0.2.1],mailto:d@192.0.2.1"`, drop: NotAuthorized},
 		{name: "one of two is accepted", zone: own + `mailto:d@b.example,mailto:d@a.test"`, want: []string{"d@a.test"}},
 		{name: "the other organization cannot be looked up", zone: own + "mailto:d@b.example\"\n;fault a.test._report._dmarc.b.example. SERVFAIL", temporary: true},
 		{name: "the name is too long", domain: long, zone: `_dmarc.` + long + `. IN TXT "v=DMARC1; p=none; rua=mailto:d@` + strings.Repeat("y", 60) + `.example"`, drop: NotAuthorized},

@@ -116,6 +116,10 @@ func (r *run) deliver(ctx context.Context, d report.Delivery) error {
 		return err
 	}
 	d.Report = frozen
+	if err := r.State.Try(ctx, d.Report.ID, d.Destination); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // if the run is stopped now, the reply is still recorded
 	err = r.server.Send(report.EnvelopeSender(d.MAC, d.Report.SenderDomain), d.Destination, Message(d))
 	var refused *RefusedError
 	switch {

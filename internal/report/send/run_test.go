@@ -3,6 +3,7 @@ package send
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,23 +20,32 @@ import (
 type site struct {
 	*server
 	Options
-	t   *testing.T
-	now time.Time
-	log bytes.Buffer
+	t    *testing.T
+	path string
+	now  time.Time
+	log  bytes.Buffer
 }
 
 // newSite returns a site on the morning of 1 December.
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, server: newServer(t), now: time.Date(2026, 12, 1, 6, 0, 0, 0, time.UTC)}
-	state, err := report.OpenState(t.Context(), filepath.Join(t.TempDir(), "reports", "reports.db"), true, func() time.Time { return s.now })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(state.Close)
-	s.Options = Options{State: state, Server: Server{Addr: s.ln.Addr().String(), Name: "mx.b.test"}, PerDay: 100, PerHour: 100,
+	s.path = filepath.Join(t.TempDir(), "reports", "reports.db")
+	s.Options = Options{Server: Server{Addr: s.ln.Addr().String(), Name: "mx.b.test"}, PerDay: 100, PerHour: 100,
 		Now: func() time.Time { return s.now }, Ready: func(context.Context) error { return nil }, Log: slog.New(slog.NewTextHandler(&s.log, nil))}
+	s.open()
 	return s
+}
+
+// open opens the database, as a new process does.
+func (s *site) open() {
+	s.t.Helper()
+	state, err := report.OpenState(s.t.Context(), s.path, true, func() time.Time { return s.now })
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(state.Close)
+	s.State = state
 }
 
 // freeze adds a report about yesterday.
@@ -125,17 +135,78 @@ func TestNotDue(t *testing.T) {
 func TestKilled(t *testing.T) {
 	s := newSite(t)
 	s.freeze("A", "a.test", 10, "one@a.test")
-	ctx, kill := context.WithCancel(t.Context())
 	s.mu.Lock()
-	s.accepted = kill
+	s.accepted = s.State.Close
 	s.mu.Unlock()
-	if _, err := Run(ctx, s.Options); err == nil {
+	if _, err := Run(t.Context(), s.Options); err == nil {
 		t.Fatal("the run was not interrupted")
 	}
+	s.mu.Lock()
+	s.accepted = nil
+	s.mu.Unlock()
+	s.open()
 	s.now = s.now.Add(time.Hour)
 	s.send(Summary{Accepted: 1})
 	if len(s.messages) != 2 || s.messages[0] != s.messages[1] {
 		t.Errorf("the copies differ:\n%s", strings.Join(s.messages, "\n"))
+	}
+}
+
+// If a run is stopped while the server accepts a report, the acceptance is recorded. The next run continues with the others.
+func TestStopped(t *testing.T) {
+	s := newSite(t)
+	s.freeze("A", "a.test", 10, "one@a.test", "two@a.test")
+	ctx, stop := context.WithCancel(t.Context())
+	s.mu.Lock()
+	s.accepted = stop
+	s.mu.Unlock()
+	if _, err := Run(ctx, s.Options); !errors.Is(err, context.Canceled) {
+		t.Errorf("the run was not stopped: %v", err)
+	}
+	s.send(Summary{Accepted: 1})
+	if got := s.recipients(); !slices.Equal(got, []string{"one@a.test", "two@a.test"}) {
+		t.Errorf("sent to %q", got)
+	}
+}
+
+// While the database cannot be written, nothing is sent: each run would send the same report again.
+func TestDiskFull(t *testing.T) {
+	s := newSite(t)
+	s.freeze("A", "a.test", 10, "one@a.test")
+	db, err := sql.Open("sqlite", s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	execute := func(query string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute("CREATE TRIGGER full BEFORE UPDATE ON delivery BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END")
+	for range 3 {
+		if _, err := Run(t.Context(), s.Options); err == nil {
+			t.Error("no error")
+		}
+	}
+	if len(s.messages) > 0 {
+		t.Errorf("%d messages", len(s.messages))
+	}
+	execute("DROP TRIGGER full")
+	s.send(Summary{Accepted: 1})
+}
+
+// A report at which the server closes the connection does not delay the others, even if it has the most rows.
+func TestServerClosesEachTime(t *testing.T) {
+	s := newSite(t)
+	s.freeze("A", "a.test", 30, "one@a.test")
+	s.freeze("C", "c.test", 20, "d@c.test")
+	s.refuse["RCPT TO:<one@a.test>"] = "421 4.3.2 closing"
+	s.send(Summary{Waiting: 2})
+	s.send(Summary{Accepted: 1, Waiting: 1})
+	if got := s.stages(); got["d@c.test"] != report.StageAccepted || got["one@a.test"] != report.StageFrozen {
+		t.Errorf("%v", got)
 	}
 }
 
