@@ -152,6 +152,9 @@ func twoHosts(t *testing.T, server *testsql.Server) {
 
 	a.begin()
 	b.begin()
+	if fi, err := os.Stat(a.path("s")); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("other users can send commands to the control socket: %v, %v", fi, err)
+	}
 	b.put("state/cluster/rules.toml", "# ticket 1\n[[deny]]\ndomain = \"example.com\"\ncomment = \"x\"\nexpires = 2099-01-01\n")
 	a.until("the rule of b", func() bool {
 		return strings.Contains(a.get("state/cluster/rules.toml"), "# ticket 1\n[[deny]]\ndomain = \"example.com\"\n")

@@ -11,6 +11,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/cluster"
 	"signpost/internal/config"
+	"signpost/internal/owner"
 )
 
 // errAttention causes exit code 1. All messages have already been printed.
@@ -108,7 +109,7 @@ func rekeyCommand(load func() (*config.Config, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := addSiteKey(conf.Cluster.KeyFile); err != nil {
+			if err := addSiteKey(conf); err != nil {
 				return cli.Usage(err)
 			}
 			var r cluster.Rekeyed
@@ -128,8 +129,14 @@ func rekeyCommand(load func() (*config.Config, error)) *cobra.Command {
 	}
 }
 
-// addSiteKey adds a new key to the file of the site keys if it has only one.
-func addSiteKey(path string) error {
+// addSiteKey adds a new key to the file of the site keys if it has only one. Root acts as the owner of state_dir, to whom the file belongs.
+func addSiteKey(conf *config.Config) (err error) {
+	path := conf.Cluster.KeyFile
+	back, err := owner.Act(conf.ClusterDir())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, back()) }()
 	present, err := cluster.ReadSiteKeys(path)
 	if err != nil {
 		return fmt.Errorf("cluster.key_file: %w", err)

@@ -44,8 +44,9 @@ func runCommand(load func() (*config.Config, error)) *cobra.Command {
 }
 
 const (
-	// socketMode is the mode of the control socket. Its directory belongs to group signpost.
-	socketMode = 0o660
+	// socketMode is the mode of the control socket. Its clients are root and the owner of the keys. Group signpost has no access, because
+	// signpost-tables is in it, and could remove hosts from the cluster.
+	socketMode = 0o600
 	// headerTimeout is the time that a client of the control socket may take for the header of a request.
 	headerTimeout = 10 * time.Second
 	// stopTimeout is the time that requests have to complete when the process stops.

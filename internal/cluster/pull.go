@@ -23,6 +23,18 @@ const (
 	refusedLocal   = "local_files"      // the files of the key on this host cannot be used, or are links
 )
 
+// maxRefused limits the rows that are refused, and so the size of the log and of the state. At this limit, a host does not read further rows.
+const maxRefused = 1000
+
+// flooded returns a *Stop if too many rows were refused.
+func (h *Host) flooded() error {
+	if len(h.state.Refused) <= maxRefused {
+		return nil
+	}
+	h.state.Refused = h.state.Refused[:maxRefused]
+	return stop(TooMany, "docs/cluster.md, \"If a row is refused\"", "more than %d rows of the database are refused", maxRefused)
+}
+
 // refuse records a row that is not used, and logs it once.
 func (h *Host) refuse(table string, id rowID, version int64, reason string) {
 	h.state.accept(table, id)
@@ -126,6 +138,8 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 			if err := note(row.version, verified, err); err != nil {
 				return err
 			}
+		} else if err := h.flooded(); err != nil {
+			return err
 		}
 	}
 	for _, row := range r.rules {
@@ -135,6 +149,8 @@ func (h *Host) pull(ctx context.Context, full bool) error {
 			if err := note(row.version, verified, err); err != nil {
 				return err
 			}
+		} else if err := h.flooded(); err != nil {
+			return err
 		}
 	}
 	if r.full && failed == nil && hold == r.site.version {

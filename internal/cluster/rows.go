@@ -6,8 +6,27 @@ import (
 	"strings"
 )
 
-// batch is the number of rows that one query reads.
-const batch = 200
+const (
+	// batch is the number of rows that one query reads.
+	batch = 200
+	// maxHosts is the number of rows of hosts that are read.
+	maxHosts = 10_000
+	// maxRead is the size in bytes of the rows of one table that one synchronization reads. 10,000 RSA keys need about 30 MB.
+	maxRead = 512 << 20
+	// rowBytes is the size in bytes of the small columns of a row, at most.
+	rowBytes = 512
+)
+
+// size adds the sizes of rows.
+type size int
+
+// add returns a *Stop if the rows are too large together.
+func (s *size) add(n int) error {
+	if *s += size(n + rowBytes); *s > maxRead {
+		return stop(TooMany, "docs/cluster.md, \"If a row is refused\"", "the rows of the database have more than %d MiB", maxRead>>20)
+	}
+	return nil
+}
 
 // keyRow is a row of sp_key.
 type keyRow struct {
@@ -17,7 +36,8 @@ type keyRow struct {
 	sealed  []byte
 }
 
-const keyColumns = "SELECT domain, selector, version, key_id, sealed FROM sp_key"
+// keyColumns reads a row that is larger than the files of a key can be as an empty row, which does not verify.
+const keyColumns = "SELECT domain, selector, version, key_id, CASE WHEN OCTET_LENGTH(sealed) <= 2097152 THEN sealed ELSE '' END FROM sp_key"
 
 func (r *keyRow) dest() []any {
 	return []any{&r.id.domain, &r.id.selector, &r.version, &r.siteKey, &r.sealed}
@@ -25,14 +45,17 @@ func (r *keyRow) dest() []any {
 
 // keysAfter reads the rows of keys with a version above after, in the order of their versions.
 func (s session) keysAfter(ctx context.Context, after int64) (all []keyRow, err error) {
+	var read size
 	for n := batch; n == batch; {
 		n = 0
 		err := s.each(ctx, func(scan func(...any) error) error {
 			n++
 			var r keyRow
-			err := scan(r.dest()...)
+			if err := scan(r.dest()...); err != nil {
+				return err
+			}
 			all, after = append(all, r), r.version
-			return err
+			return read.add(len(r.sealed))
 		}, keyColumns+" WHERE version > ? ORDER BY version LIMIT ?", after, batch)
 		if err != nil {
 			return nil, err
@@ -71,7 +94,7 @@ type ruleRow struct {
 	mac     string
 }
 
-const ruleColumns = "SELECT kind, name, version, key_id, body, mac FROM sp_rule"
+const ruleColumns = "SELECT kind, name, version, key_id, CASE WHEN OCTET_LENGTH(body) <= 2097152 THEN body ELSE '' END, mac FROM sp_rule"
 
 func (r *ruleRow) dest() []any {
 	return []any{&r.id.Kind, &r.id.Name, &r.version, &r.siteKey, &r.body, &r.mac}
@@ -89,14 +112,17 @@ func (r ruleRow) check(k *SiteKeys, site string) error {
 }
 
 func (s session) rulesAfter(ctx context.Context, after int64) (all []ruleRow, err error) {
+	var read size
 	for n := batch; n == batch; {
 		n = 0
 		err := s.each(ctx, func(scan func(...any) error) error {
 			n++
 			var r ruleRow
-			err := scan(r.dest()...)
+			if err := scan(r.dest()...); err != nil {
+				return err
+			}
 			all, after = append(all, r), r.version
-			return err
+			return read.add(len(r.body))
 		}, ruleColumns+" WHERE version > ? ORDER BY version LIMIT ?", after, batch)
 		if err != nil {
 			return nil, err
@@ -149,7 +175,7 @@ func (s session) hostRows(ctx context.Context, k *SiteKeys, site string) (all ma
 		r.valid = k.verify(r.mac, func(key siteKey) string { return key.hostMAC(site, r) })
 		all[r.name] = r
 		return err
-	}, "SELECT name, version, key_ids, program, clock, seen, seq, mac, "+s.now+" FROM sp_host")
+	}, "SELECT name, version, key_ids, program, clock, seen, seq, mac, "+s.now+" FROM sp_host ORDER BY name LIMIT ?", maxHosts)
 	return all, now, err
 }
 

@@ -109,6 +109,10 @@ func (h *Host) changesOf(ctx context.Context, name string, l local) (changes []c
 			changes = append(changes, *c)
 		}
 	}
+	if slices.ContainsFunc(h.state.Refused, func(r refusal) bool { return r.Table == "sp_key" && r.ID[0] == name }) {
+		// The other hosts may lack the successor, so they must not stop signing with the present key.
+		changes = slices.DeleteFunc(changes, func(c change) bool { return c.key != nil && c.key.Stopped() && !c.key.Gone() })
+	}
 	rules, err := h.domainRules(ctx, name, l, removed, files)
 	return append(changes, rules...), err
 }

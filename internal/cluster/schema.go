@@ -137,6 +137,7 @@ const (
 	NoKeys         Reason = "no_keys"         // the keys directory is missing or empty
 	KeyFile        Reason = "key_file"        // the file of the site keys cannot be used
 	NameTaken      Reason = "name_taken"      // another host uses the name of this host
+	TooMany        Reason = "too_many"        // too many rows are refused, or the rows are too large
 	NotLeader      Reason = "not_leader"      // another host holds the lease
 )
 

@@ -41,7 +41,8 @@ func suite(t *testing.T, server *testsql.Server) {
 		{"Init", testInit}, {"OlderSchema", testOlderSchema}, {"BothWays", testBothWays}, {"Life", testLife}, {"Conflict", testConflict},
 		{"NeverBackwards", testNeverBackwards}, {"Revoked", testRevoked}, {"Removal", testRemoval}, {"LostFiles", testLostFiles},
 		{"Join", testJoin}, {"Restore", testRestore}, {"Lease", testLease}, {"LeaseExpires", testLeaseExpires}, {"Members", testMembers},
-		{"Attacker", testAttacker}, {"Repair", testRepair}, {"Faults", testFaults}, {"Rekey", testRekey}, {"Rules", testRules}, {"Names", testNames},
+		{"Attacker", testAttacker}, {"Repair", testRepair}, {"Flood", testFlood}, {"LostSuccessor", testLostSuccessor},
+		{"Faults", testFaults}, {"Rekey", testRekey}, {"Rules", testRules}, {"Names", testNames},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &site{t: t, server: server, database: server.Database(), keyFile: filepath.Join(t.TempDir(), "cluster.key")}

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -123,15 +125,15 @@ func (h *Host) readHosts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for name, r := range all {
+	h.state.Refused = slices.DeleteFunc(h.state.Refused, func(r refusal) bool { return r.Table == "sp_host" })
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		r := all[name]
 		if old := h.hosts[name]; name != h.Name && r.valid && old.valid && r.seq < old.seq {
 			r.valid = false // an older row was put back
 			all[name] = r
 		}
-		if !r.valid && name != h.Name {
+		if !r.valid && name != h.Name && len(h.state.Refused) < maxRefused/2 {
 			h.refuse("sp_host", rowID{name}, r.seq, refusedForged)
-		} else {
-			h.state.accept("sp_host", rowID{name})
 		}
 	}
 	h.hosts, h.hostsAt, h.hostsDB = all, h.Now(), now

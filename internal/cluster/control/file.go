@@ -42,6 +42,8 @@ const (
 	maxClock = 30 * time.Second
 	// outage is how long the database may be unreachable without a concern. A restart or failover of the database takes less.
 	outage = 2 * time.Minute
+	// maxShown is the number of refused rows that are named.
+	maxShown = 10
 )
 
 // Concerns returns what needs the attention of the operator, the severe ones first. The parameters s and err are the results of ReadStatus.
@@ -69,9 +71,15 @@ func Concerns(s Status, err error, now time.Time) (all []Concern) {
 	if s.Error != "" && s.Database.Reachable {
 		add(true, logs, why, "the last synchronization failed: %s", s.Error)
 	}
-	for _, r := range s.Refused {
-		add(true, "docs/cluster.md, \"If a row is refused\"", "a row that does not verify was not written by a host of this cluster, or the site key differs",
-			"a row of the database was refused: %s %s: %s", r.Table, r.Name, r.Reason)
+	for i, r := range s.Refused {
+		what := fmt.Sprintf("a row of the database was refused: %s %s: %s", r.Table, r.Name, r.Reason)
+		if i == maxShown {
+			what = fmt.Sprintf("%d further rows of the database were refused", len(s.Refused)-i)
+		}
+		add(true, "docs/cluster.md, \"If a row is refused\"", "a row that does not verify was not written by a host of this cluster, or the site key differs", "%s", what)
+		if i == maxShown {
+			break
+		}
 	}
 	if !s.Database.Reachable {
 		if now.Sub(s.Database.Since) > outage {

@@ -84,3 +84,13 @@ func TestNoStatus(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// A thousand refused rows do not hide the other concerns: ten are named, and the others are counted.
+func TestManyRefused(t *testing.T) {
+	now := time.Now()
+	s := control.Status{At: now, Leader: "a", Database: control.Database{Reachable: true}, Refused: make([]control.Refused, 1000)}
+	all := control.Concerns(s, nil, now)
+	if len(all) != 11 || all[10].What != "990 further rows of the database were refused" {
+		t.Errorf("%d concerns, the last is %+v", len(all), all[len(all)-1])
+	}
+}
