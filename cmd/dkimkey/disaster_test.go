@@ -324,6 +324,8 @@ func (d *disaster) joinOld() {
 // that was revoked since. No host uses these rows.
 func (d *disaster) attack() {
 	d.Helper()
+	d.sync()
+	d.sync() // what was changed before
 	before := map[*member]map[string]string{}
 	for _, m := range d.members {
 		m.log.lines("")

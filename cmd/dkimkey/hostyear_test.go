@@ -88,7 +88,7 @@ func yearOfHosts(t *testing.T, server *testsql.Server) {
 		}
 	}
 	s.same()
-	if least := days / 30; len(s.signed) < 8*least || len(d.had) < 5*least || days > 100 && (s.revoked == 0 || d.imported == 0) {
+	if len(s.signed) < days/8 || len(d.had) < days/10 || days > 100 && (s.revoked == 0 || d.imported == 0) {
 		t.Errorf("the test covers too little: %d keys signed, %d faults, %d keys revoked, %d imported", len(s.signed), len(d.had), s.revoked, d.imported)
 	}
 	fmt.Printf("%s: %d days of %d hosts: %d keys signed, faults: %s\n", server.Name, days, len(s.members), len(s.signed), strings.Join(d.had, "; "))
@@ -115,6 +115,7 @@ func (s *site) day(f *trouble) {
 	if f != nil && f.slow {
 		step = 24 * time.Hour
 	}
+	s.step = step
 	if s.random.IntN(4) == 0 {
 		s.secondary()
 	}

@@ -39,6 +39,7 @@ type site struct {
 	domains  map[string]time.Time // that must be signed, and since when
 	signed   map[string]bool      // all keys that have signed
 	leaked   map[string]time.Time // revoked as compromised: domain and selector
+	step     time.Duration        // between two checks of the daemons
 	revoked  int
 	broken   string          // the fault, for messages; "": there is none
 	out      strings.Builder // what the commands printed
@@ -243,7 +244,9 @@ func events(out string) string {
 func (s *site) cron() {
 	s.Helper()
 	for _, m := range s.shuffled() {
-		m.rotate()
+		if !m.down { // otherwise, a command is still at work
+			m.rotate()
+		}
 	}
 }
 
