@@ -250,7 +250,7 @@ func (s *site) cron() {
 	}
 }
 
-// pass advances the clock. A lease that nobody renewed ends.
+// pass advances the clock. A lease that is not renewed ends.
 func (s *site) pass(d time.Duration) {
 	s.Helper()
 	s.clock.Add(int64(d))

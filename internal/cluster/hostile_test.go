@@ -72,7 +72,7 @@ func testAttacker(t *testing.T, s *site) {
 		{"replays a revoked key", "UPDATE sp_key SET sealed = (SELECT sealed FROM old_key WHERE domain = 'a.example'), version = (SELECT version FROM sp_site) WHERE domain = 'a.example'", "table=sp_key key=a.example/s1"},
 		{"truncates a key", "UPDATE sp_key SET sealed = SUBSTRING(sealed FROM 1 FOR 40), version = (SELECT version FROM sp_site) WHERE domain = 'b.example'", "table=sp_key key=b.example/s1"},
 		{"adds a key", "INSERT INTO sp_key (domain, selector, version, key_id, sealed) SELECT '../x', 's1', (SELECT version FROM sp_site), key_id, sealed FROM old_key WHERE domain = 'b.example'", "table=sp_key key=../x/s1"},
-		{"a site key that nobody has", "UPDATE sp_key SET key_id = 'ffffffff', version = (SELECT version FROM sp_site) WHERE domain = 'b.example'", "reason=unknown_site_key"},
+		{"a site key that no host has", "UPDATE sp_key SET key_id = 'ffffffff', version = (SELECT version FROM sp_site) WHERE domain = 'b.example'", "reason=unknown_site_key"},
 		{"a version far ahead", "UPDATE sp_key SET version = 9000000000000000000 WHERE domain = 'b.example'", "table=sp_key key=b.example/s1"},
 		{"takes the lease", "UPDATE sp_lease SET holder = 'mallory', epoch = epoch + 1", "table=sp_lease"},
 	} {

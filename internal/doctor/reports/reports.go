@@ -43,7 +43,7 @@ func Checks(f Facts) []doctor.Check {
 		check("reports-mx", "the MX record of the domain of reports.send.from", "bounces of reports reach an MX", s.mx),
 		check("reports-spf", "the SPF record of the domain of reports.send.from", "the domain of the reports has an SPF record", s.spf),
 		check("reports-key", "an active key of the domain of reports.send.from, and its record", "the reports are signed", s.key),
-		check("reports-dmarc", "the DMARC record of the domain of reports.send.from: p=reject, without rua", "nobody sends reports about the reports", s.dmarc),
+		check("reports-dmarc", "the DMARC record of the domain of reports.send.from: p=reject, without rua", "other servers send no reports about the reports", s.dmarc),
 		check("reports-recipient", "relay_domains, virtual_mailbox_domains and mydestination, and the table of the recipients", "Postfix accepts bounces of reports", s.recipient),
 		check("reports-discard", "transport_maps", "Postfix discards the bounces of reports after Signpost has read them", s.discard),
 		check("reports-sender", "masquerade_domains, canonical_maps, sender_canonical_maps (which SRS uses), smtp_generic_maps", "Postfix does not rewrite the envelope sender of reports", s.sender),
