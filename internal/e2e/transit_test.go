@@ -63,7 +63,7 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 	w := newWorld(t, setup{mta: testmta.Options{MainCF: map[string]string{"default_transport": transport(n.addr)}}})
 	s := w.dial(w.SMTP, "")
 	x := func(n int) string { return strings.Repeat("x", n) }
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name, header, body string
 		has                string // text of the message that arrives
 		verifies           bool
@@ -85,7 +85,8 @@ func TestPostfixBreaksLongLines(t *testing.T) {
 		if got := w.verifies(mail); got != c.verifies {
 			t.Errorf("%s: verifies: %v, want %v\n%s", c.name, got, c.verifies, mail)
 		}
-		lines := strings.Split(strings.TrimSpace(w.daemon.log.String()), "\n") // the daemon logs a message before Postfix sends it
+		w.until("the message is in the log", func() bool { return w.lines("msg=message") > i })
+		lines := strings.Split(strings.TrimSpace(w.daemon.log.String()), "\n")
 		if line := lines[len(lines)-1]; !strings.Contains(line, "role=sign") || !strings.Contains(line, policy.LongLines(c.warning)) || c.warning == nil && strings.Contains(line, "reason=") {
 			t.Errorf("%s: the log has %s", c.name, line)
 		}
