@@ -59,7 +59,7 @@ var errNoDelivery = errors.New("there is no such report to this destination")
 // Freeze stores a report and its destinations, in their order. macs has the MAC of the envelope sender for each destination. If there is a
 // report with this ID, Freeze changes nothing, and fresh is false: a report may have been sent, so it must not change.
 func (s *State) Freeze(ctx context.Context, f Frozen, destinations, macs []string) (fresh bool, err error) {
-	err = s.transact(ctx, func(tx *sql.Tx) error {
+	err = s.db.Transact(ctx, func(tx *sql.Tx) error {
 		r, err := tx.ExecContext(ctx, "INSERT INTO report (id, file, gzip, day, domain, rows, messages, created, sender_domain, org_name, email) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
 			f.ID, f.File, f.Gzip, f.Day.Unix(), f.Domain, f.Rows, f.Messages, f.Created.Unix(), f.SenderDomain, f.OrgName, f.Email)
 		if err != nil {
@@ -125,7 +125,7 @@ func cut(detail string) string { return strings.ToValidUTF8(detail[:min(maxDetai
 
 // GiveUp gives up the deliveries that have been in StageFrozen since before a time. It returns them.
 func (s *State) GiveUp(ctx context.Context, before time.Time) (all []Delivery, err error) {
-	err = s.transact(ctx, func(tx *sql.Tx) error {
+	err = s.db.Transact(ctx, func(tx *sql.Tx) error {
 		const old = "WHERE stage = ? AND since < ?"
 		if all, err = deliveries(ctx, tx, old+" ORDER BY id, position", StageFrozen, before.Unix()); err != nil || len(all) == 0 {
 			return err
@@ -194,7 +194,7 @@ func (s *State) Counts(ctx context.Context) (map[Stage]int, error) {
 
 // Find returns a report by its ID, with Gzip, and its deliveries. found is false if there is none.
 func (s *State) Find(ctx context.Context, id string) (f Frozen, all []Delivery, found bool, err error) {
-	err = s.transact(ctx, func(tx *sql.Tx) error {
+	err = s.db.Transact(ctx, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, "SELECT gzip, "+reportColumns+" FROM report WHERE id = ?", id).Scan(append([]any{&f.Gzip}, f.columns()...)...)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil

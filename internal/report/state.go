@@ -6,19 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"signpost/internal/report/db"
 )
 
 // State is the database of the reports that were made: STATE_DIR/reports/reports.db. Each method is one transaction, which is on the disk
 // when the method returns. A process that is killed therefore loses nothing, and continues with the next step. Several processes can use
 // the database, but only one should send: the caller holds a lock.
 type State struct {
-	db  *sql.DB
+	db  *db.DB
 	now func() time.Time
 }
 
@@ -47,85 +44,24 @@ CREATE TABLE suppression (destination TEXT PRIMARY KEY, until INTEGER NOT NULL, 
 CREATE TABLE day (day INTEGER PRIMARY KEY);
 `
 
-const (
-	// stateBusy is how long a method waits for another process.
-	stateBusy = 10 * time.Second
-	// collectedDays is the number of days after which the record that a day was collected is deleted. journal.keep is shorter.
-	collectedDays = 4000
-)
+// collectedDays is the number of days after which the record that a day was collected is deleted. journal.keep is shorter.
+const collectedDays = 4000
 
 // OpenState opens the database at path. If create is true, it creates the database and its directory; otherwise, the error wraps ErrNoState if
 // there is none. now is the clock.
 func OpenState(ctx context.Context, path string, create bool, now func() time.Time) (*State, error) {
-	s, err := openState(ctx, path, create, now)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	d, err := db.Open(ctx, path, stateSchema, stateVersion, create)
+	if errors.Is(err, fs.ErrNotExist) && !create {
+		err = fmt.Errorf("%s: %w", path, ErrNoState)
 	}
-	return s, nil
-}
-
-func openState(ctx context.Context, path string, create bool, now func() time.Time) (*State, error) {
-	if create {
-		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-		// A new file gets mode 0600, because it has the addresses of recipients. Closing a file of SQLite releases its locks, so an
-		// existing file is not opened.
-		if f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err == nil {
-			f.Close()
-		} else if !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoState
-	}
-	pragmas := url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", stateBusy.Milliseconds()), "journal_mode(WAL)", "synchronous(2)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: pragmas.Encode()}).String())
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1)
-	s := &State{db, now}
-	if err := s.prepare(ctx); err != nil {
-		db.Close()
-		return nil, err
-	}
-	return s, nil
-}
-
-// prepare creates the tables of a new database.
-func (s *State) prepare(ctx context.Context) error {
-	return s.transact(ctx, func(tx *sql.Tx) error {
-		var has int
-		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has); err != nil {
-			return err
-		}
-		switch {
-		case has > stateVersion:
-			return fmt.Errorf("it is of version %d, and this Signpost reads version %d", has, stateVersion)
-		case has == stateVersion:
-			return nil
-		}
-		_, err := tx.ExecContext(ctx, stateSchema+fmt.Sprintf("PRAGMA user_version = %d", stateVersion))
-		return err
-	})
+	return &State{d, now}, nil
 }
 
 // Close closes the database.
 func (s *State) Close() { _ = s.db.Close() }
-
-// transact runs f in a transaction. The methods of State read and write only in transactions.
-func (s *State) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
 
 // Collected reports whether SetCollected was called for a day.
 func (s *State) Collected(ctx context.Context, day time.Time) (collected bool, err error) {
@@ -142,7 +78,7 @@ func (s *State) SetCollected(ctx context.Context, day time.Time) error {
 // Expire deletes the reports that were frozen before a time, with their deliveries, except those that are due. It also deletes days and
 // suppressions that no longer matter.
 func (s *State) Expire(ctx context.Context, before time.Time) error {
-	return s.transact(ctx, func(tx *sql.Tx) error {
+	return s.db.Transact(ctx, func(tx *sql.Tx) error {
 		for _, e := range []struct {
 			query string
 			args  []any

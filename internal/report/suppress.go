@@ -44,7 +44,7 @@ func suppressionTime(n int) time.Duration {
 // delivery changes nothing. While a destination is suppressed, bounces of other deliveries do not prolong this time.
 func (s *State) Bounce(ctx context.Context, mac, status string) (d Delivery, known bool, err error) {
 	status = status[:min(maxStatus, len(status))]
-	err = s.transact(ctx, func(tx *sql.Tx) error {
+	err = s.db.Transact(ctx, func(tx *sql.Tx) error {
 		all, err := deliveries(ctx, tx, "WHERE mac = ?", strings.ToLower(mac))
 		if err != nil || len(all) == 0 {
 			return err
