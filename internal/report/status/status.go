@@ -115,6 +115,9 @@ type Received struct {
 	Passed int64     `json:"passed"` // messages that passed DMARC
 	Failed int64     `json:"failed"`
 
+	// Evaluated is when the numbers of Day and the alarms were computed.
+	Evaluated time.Time `json:"evaluated"`
+
 	Trusted int     `json:"trusted_reporters"`
 	Alarms  []Alarm `json:"alarms"`  // at most MaxAlarms, by code and domain
 	Omitted int     `json:"omitted"` // alarms beyond that
