@@ -100,6 +100,9 @@ func Results() []Result {
 	return []Result{Stored, Duplicate, Failure, Unverified, Unreadable, Outdated, OverLimit}
 }
 
+// Kinds returns the keys of Received.Stored.
+func Kinds() []string { return []string{"aggregate", "tls"} }
+
 // Received is the content of received.json.
 type Received struct {
 	LastRun time.Time        `json:"last_run"` // zero: there was none
@@ -121,6 +124,18 @@ type Received struct {
 	Trusted int     `json:"trusted_reporters"`
 	Alarms  []Alarm `json:"alarms"`  // at most MaxAlarms, by code and domain
 	Omitted int     `json:"omitted"` // alarms beyond that
+}
+
+// ByCode returns the number of alarms of each code.
+func (r Received) ByCode() map[Code]int {
+	n := map[Code]int{}
+	for _, c := range Codes() {
+		n[c] = 0
+	}
+	for _, a := range r.Alarms {
+		n[a.Code]++
+	}
+	return n
 }
 
 // MaxAlarms limits the alarms of the file.
