@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/config"
+	"signpost/internal/daemon"
 	"signpost/internal/durable"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
@@ -48,7 +49,7 @@ func reportsReadCommand(load func() (*config.Config, error)) *cobra.Command {
 
 // readRun is the JSON of signpost reports read.
 type readRun struct {
-	Read worker.Summary `json:"read"` // messages of this run
+	Run worker.Summary `json:"run"` // messages of this run
 	status.Received
 }
 
@@ -65,7 +66,7 @@ func readReceived(ctx context.Context, conf *config.Config, asJSON bool, stdout,
 	if _, err := owner.Act(conf.ReceivedFile()); err != nil {
 		return err
 	}
-	lock, err := lockRun(conf, "read.lock", conf.ReceivedSpool(), conf.ReceivedUnread(), filepath.Dir(conf.ReceivedStatus()))
+	lock, err := lockRun(conf, "read.lock", daemon.ReceivedSpool(conf).Path, conf.ReceivedUnread(), filepath.Dir(conf.ReceivedStatus()))
 	if busy := (*durable.BusyError)(nil); errors.As(err, &busy) {
 		_, err := fmt.Fprintln(stderr, "signpost: another run reads the reports: nothing to do")
 		return err
@@ -80,15 +81,15 @@ func readReceived(ctx context.Context, conf *config.Config, asJSON bool, stdout,
 		log.Warn("the result of the last run cannot be read, it is computed again", "error", err)
 	}
 	run := readRun{Received: previous}
-	run.Received, run.Read, err = readAll(ctx, conf, previous, log)
+	run.Received, run.Run, err = readAll(ctx, conf, previous, log)
 	err = errors.Join(err, run.Received.Write(tree, conf.ReceivedStatus(), conf.ReportsDir()))
 	switch {
 	case asJSON:
 		err = errors.Join(err, term.WriteJSON(stdout, run))
-	case len(run.Read) > 0:
+	case len(run.Run) > 0:
 		var parts []string
 		for _, r := range status.Results() {
-			if n := run.Read[r]; n > 0 {
+			if n := run.Run[r]; n > 0 {
 				parts = append(parts, fmt.Sprintf("%s: %d", strings.ReplaceAll(string(r), "_", " "), n))
 			}
 		}
@@ -118,7 +119,7 @@ func readAll(ctx context.Context, conf *config.Config, previous status.Received,
 	}
 	defer store.Close()
 	store.MaxSize = c.MaxSize
-	w := worker.Worker{Store: store, Spool: conf.ReceivedSpool(), Unread: conf.ReceivedUnread(), Parse: read.Message, Retention: c.Retention, Site: site,
+	w := worker.Worker{Store: store, Spool: daemon.ReceivedSpool(conf).Path, Unread: conf.ReceivedUnread(), Parse: read.Message, Retention: c.Retention, Site: site,
 		Resolver: resolver.View(netip.Addr{}), Trusted: c.TrustedReporters, Now: time.Now, Log: log}
 	if conf.Journal.Enabled && conf.Journal.Addresses != "omit" {
 		past, err := journal.OpenReader(conf.JournalFile())

@@ -26,6 +26,7 @@ import (
 	"signpost/internal/metrics"
 	"signpost/internal/report/status"
 	"signpost/internal/setup"
+	"signpost/internal/spool"
 	"signpost/milter"
 )
 
@@ -59,6 +60,8 @@ type service struct {
 	granted      grants           // nil: connections to unix sockets are not restricted
 	journal      *journal.Journal // nil: disabled
 	tables       *lookup.Cache
+	intake       *spool.Intake // of reports of others
+	copiesLost   sparse
 	messages     atomic.Int64 // since the start
 	now          atomic.Pointer[generation]
 	sharedSeen   fs.FileInfo // the file of shared rules at the last check
@@ -92,6 +95,7 @@ func (d *service) run(ctx context.Context) error {
 		defer d.journal.Close() // after the messages in progress are completed
 	}
 	d.tables = tableAnswers(conf, d.metrics, log)
+	d.intake = spool.NewIntake(ReceivedSpool(conf))
 	first, err := d.build(conf, nil)
 	if err != nil {
 		return err
