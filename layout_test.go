@@ -57,7 +57,7 @@ func TestImports(t *testing.T) {
 		"internal/packaging":       "",
 		"internal/report":          "dkim dmarc dns domain durable journal report/db spf policy",
 		"internal/report/db":       "",
-		"internal/report/read":     "",
+		"internal/report/read":     "domain",
 		"internal/report/received": "report/db report/read report/status",
 		"internal/report/status":   "durable",
 		"internal/report/worker":   "dmarc domain durable journal report/read report/received report/status policy",
