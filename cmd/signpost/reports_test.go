@@ -40,7 +40,7 @@ func (a *archive) frozen() (id string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if _, err := s.Freeze(a.t.Context(), file.Frozen(r, sender(conf), time.Now()), []string{"one@example.com", "two@example.com"}, []string{strings.Repeat("a", 32), strings.Repeat("b", 32)}); err != nil {
+	if _, err := s.Freeze(a.t.Context(), file.Frozen(r, sender(conf), time.Now()), []report.Destination{{Address: "one@example.com", Organization: "example.com", MAC: strings.Repeat("a", 32)}, {Address: "two@example.com", Organization: "example.com", MAC: strings.Repeat("b", 32)}}); err != nil {
 		a.t.Fatal(err)
 	}
 	return file.ID

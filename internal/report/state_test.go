@@ -38,11 +38,11 @@ func frozenReport(id string, rows int) Frozen {
 
 func freeze(t testing.TB, s *State, f Frozen, destinations ...string) {
 	t.Helper()
-	macs := make([]string, len(destinations))
+	all := make([]Destination, len(destinations))
 	for i, d := range destinations {
-		macs[i] = Key("secret").MAC(d, f.ID)
+		all[i] = Destination{d, strings.ToLower(d[strings.IndexByte(d, '@')+1:]), Key("secret").MAC(d, f.ID)}
 	}
-	if fresh, err := s.Freeze(t.Context(), f, destinations, macs); err != nil || !fresh {
+	if fresh, err := s.Freeze(t.Context(), f, all); err != nil || !fresh {
 		t.Fatalf("%s: fresh %v, %v", f.ID, fresh, err)
 	}
 }
@@ -80,7 +80,7 @@ func TestFrozenStays(t *testing.T) {
 	freeze(t, s, first, "x@example.com")
 	second := first
 	second.Gzip, second.Rows, second.OrgName = []byte("other"), 9, "Renamed"
-	if fresh, err := s.Freeze(ctx, second, []string{"y@example.com"}, []string{"m"}); fresh || err != nil {
+	if fresh, err := s.Freeze(ctx, second, []Destination{{"y@example.com", "example.com", "m"}}); fresh || err != nil {
 		t.Error(fresh, err)
 	}
 	got, deliveries, found, err := s.Find(ctx, "a")
@@ -114,9 +114,9 @@ func TestDeliveries(t *testing.T) {
 	if err := s.Move(ctx, "small", "nobody@example.com", StageAccepted, ""); !errors.Is(err, errNoDelivery) {
 		t.Error(err)
 	}
-	all, byHost, err := s.Accepted(ctx, start)
-	if err != nil || all != 1 || byHost["example.org"] != 1 || len(byHost) != 1 {
-		t.Error(all, byHost, err)
+	all, byOrganization, err := s.Accepted(ctx, start)
+	if err != nil || all != 1 || byOrganization["example.org"] != 1 || len(byOrganization) != 1 {
+		t.Error(all, byOrganization, err)
 	}
 	c.Time = start.Add(time.Hour)
 	if all, _, err := s.Accepted(ctx, c.Time); err != nil || all != 0 {
