@@ -179,7 +179,7 @@ func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions,
 	defer past.Close()
 	var message []byte
 	day := report.Day(now).AddDate(0, 0, -1)
-	err = report.Collect(ctx, past, day, report.Options{Own: send.ToReports}, func(found *report.Report) error {
+	err = report.Collect(ctx, past, day, report.Options{Own: send.ReportMail}, func(found *report.Report) error {
 		if found.Policy.Domain != name || message != nil {
 			return nil
 		}

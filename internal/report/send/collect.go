@@ -63,7 +63,7 @@ func (c Collection) collect(ctx context.Context, r *journal.Reader, day time.Tim
 		}
 		all, ctx := errgroup.WithContext(ctx)
 		all.SetLimit(maxLookups)
-		err := report.Collect(ctx, r, day, report.Options{Own: ToReports}, func(found *report.Report) error {
+		err := report.Collect(ctx, r, day, report.Options{Own: ReportMail}, func(found *report.Report) error {
 			if found.Optional || unresolved[found.Policy.Domain] != again {
 				return nil
 			}
@@ -117,5 +117,5 @@ func (c Collection) freeze(ctx context.Context, found *report.Report) (resolved 
 	return true, err
 }
 
-// ToReports reports whether a message is only for the bounce addresses of our reports.
-func ToReports(e *journal.Entry) bool { return e.Evidence.ToReports }
+// ReportMail reports whether a message is only for addresses of our own reports.
+func ReportMail(e *journal.Entry) bool { return e.Evidence.ReportMail }
