@@ -145,6 +145,13 @@ func (s *State) SetCollected(ctx context.Context, day time.Time) error {
 	})
 }
 
+// ForgetDays forgets that days since a time were collected. It is called for days that have not ended: the clock was ahead. A report about
+// such a day that was frozen stays as it is.
+func (s *State) ForgetDays(ctx context.Context, since time.Time) error {
+	_, err := s.db.ExecContext(ctx, "DELETE FROM day WHERE day >= ?", Day(since).Unix())
+	return err
+}
+
 // SetUnresolved records that the destinations of a Policy Domain's report about a day could not be looked up.
 func (s *State) SetUnresolved(ctx context.Context, day time.Time, domain string) error {
 	_, err := s.db.ExecContext(ctx, "INSERT INTO unresolved (day, domain) VALUES (?,?) ON CONFLICT DO NOTHING", Day(day).Unix(), domain)

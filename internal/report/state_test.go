@@ -279,3 +279,26 @@ func TestOpenState(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A day that was collected before it ended is collected again. Domains without an answer are known until the day is collected.
+func TestDays(t *testing.T) {
+	s, _ := newState(t)
+	ctx := t.Context()
+	tuesday := monday().AddDate(0, 0, 1)
+	ok(t, s.SetUnresolved(ctx, monday(), "slow.example"))
+	ok(t, s.SetUnresolved(ctx, monday(), "slow.example"))
+	if all, err := s.Unresolved(ctx, monday()); err != nil || !all["slow.example"] || len(all) != 1 {
+		t.Error(all, err)
+	}
+	ok(t, s.SetCollected(ctx, monday()))
+	ok(t, s.SetCollected(ctx, tuesday))
+	ok(t, s.ForgetDays(ctx, tuesday.Add(time.Hour)))
+	for day, want := range map[time.Time]bool{monday(): true, tuesday: false} {
+		if got, err := s.Collected(ctx, day); got != want || err != nil {
+			t.Error(day, got, err)
+		}
+	}
+	if all, err := s.Unresolved(ctx, monday()); err != nil || len(all) != 0 {
+		t.Error(all, err)
+	}
+}
