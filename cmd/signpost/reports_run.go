@@ -118,7 +118,7 @@ func (s *sending) collect(ctx context.Context, p *progress) error {
 }
 
 func (s *sending) collectDay(ctx context.Context, day time.Time) error {
-	key, err := report.LoadKey(filepath.Join(s.conf.ReportsDir(), "bounce.key"))
+	key, err := report.LoadKey(daemon.BounceKey(s.conf))
 	if err != nil {
 		return err
 	}

@@ -86,8 +86,8 @@ func (o reportsSendOptions) clock() (clock, error) {
 	if err != nil {
 		return clock{}, cli.Usage(fmt.Errorf("--date %q is not a date such as 2027-05-31", o.date))
 	}
-	if day.After(time.Now()) && !o.dryRun {
-		return clock{}, cli.Usage(fmt.Errorf("--date %s is in the future: the reports would lack the rest of today\nhint: --dry-run --domain DOMAIN writes one of these reports", o.date))
+	if day.After(time.Now()) && !o.dryRun && !o.early {
+		return clock{}, cli.Usage(fmt.Errorf("--date %s is in the future: the reports would lack the rest of today\nhint: --dry-run --domain DOMAIN writes one of them; --now sends them nevertheless", o.date))
 	}
 	return clock{now: func() time.Time { return day.Add(12 * time.Hour) }}, nil
 }
@@ -156,7 +156,7 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 // lockReports takes the lock of the runs of signpost reports send.
 func lockReports(conf *config.Config) (*durable.Lock, error) {
 	tree := durable.Tree{conf.StateDir}
-	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf))} {
+	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf)), filepath.Dir(daemon.BounceKey(conf))} {
 		if err := tree.MakeDir(dir); err != nil {
 			return nil, err
 		}
