@@ -40,7 +40,7 @@ func (a *archive) frozen() (id string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if _, err := s.Freeze(a.t.Context(), file.Frozen(r, sender(conf), time.Now()), []string{"one@example.com", "two@example.com"}, []string{strings.Repeat("a", 32), strings.Repeat("b", 32)}); err != nil {
+	if _, err := s.Freeze(a.t.Context(), file.Frozen(r, sender(conf), time.Now()), []report.Destination{{Address: "one@example.com", Organization: "example.com", MAC: strings.Repeat("a", 32)}, {Address: "two@example.com", Organization: "example.com", MAC: strings.Repeat("b", 32)}}); err != nil {
 		a.t.Fatal(err)
 	}
 	return file.ID
@@ -57,8 +57,9 @@ func TestReportsIdle(t *testing.T) {
 		{"no report", "", false, "", "no report was made yet", 1},
 		{"disabled", "", false, "send", "reports.send.enabled is false: nothing is sent", 0},
 		{"observe mode", "mode = \"observe\"", true, "send", "mode is observe: nothing is sent", 0},
-		{"no journal", "", true, "send --date 2026-12-02", "there is no journal here yet", 1},
+		{"no journal", "", true, "send --date 2026-11-02", "there is no journal here yet", 1},
 		{"wrong date", "", true, "send --date tomorrow", "--date \"tomorrow\" is not a date", 2},
+		{"a date in the future", "", true, "send --date " + time.Now().AddDate(0, 0, 2).Format(time.DateOnly), "is in the future", 2},
 		{"wrong state", "", true, "--state x", "--state must be frozen, ", 2},
 		{"to without dry-run", "", true, "send --to x", "--to requires --dry-run", 2},
 		{"dry-run without a domain", "", true, "send --dry-run", "--dry-run requires --domain", 2},
@@ -172,7 +173,7 @@ func TestReportsLock(t *testing.T) {
 		t.Errorf("%d %s", code, stderr)
 	}
 	lock.Unlock()
-	if code, _, stderr := a.run("reports", "send", "--date", "2026-12-02"); code != 1 || !strings.Contains(stderr, "no journal") {
+	if code, _, stderr := a.run("reports", "send", "--date", "2026-11-02"); code != 1 || !strings.Contains(stderr, "no journal") {
 		t.Errorf("%d %s", code, stderr)
 	}
 }

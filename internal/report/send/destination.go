@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"signpost/internal/dmarc"
 	"signpost/internal/domain"
+	"signpost/internal/report"
 )
 
 // Drop is why no report about a Policy Domain is sent.
@@ -31,8 +33,8 @@ const maxDestinations = 10
 const maxName = 253
 
 // Destinations looks up the DMARC record of a Policy Domain again, and returns the addresses in its rua that accept reports about the
-// domain, in the order of the record. If there are none, drop is the reason. The error is temporary: the caller tries again later.
-func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, exclude []string) (all []string, drop Drop, err error) {
+// domain, in the order of the record, without MAC. If there are none, drop is the reason. The error is temporary: the caller tries again later.
+func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, exclude []string) (all []report.Destination, drop Drop, err error) {
 	if excluded(policyDomain, exclude) {
 		return nil, Excluded, nil
 	}
@@ -61,14 +63,31 @@ func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, ex
 		}
 		if len(accepted) == 0 {
 			drop = NotAuthorized
+			continue
 		}
-		all = append(all, accepted...)
+		organization, err := organization(ctx, r, host)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, a := range accepted {
+			if !slices.ContainsFunc(all, func(d report.Destination) bool { return strings.EqualFold(d.Address, a) }) {
+				all = append(all, report.Destination{Address: a, Organization: organization})
+			}
+		}
 	}
-	all = unique(all)
 	if len(all) > 0 {
 		drop = ""
 	}
 	return all[:min(maxDestinations, len(all))], drop, nil
+}
+
+// organization returns the Organizational Domain of a destination's host. If a lookup has failed for good, it is the host itself.
+func organization(ctx context.Context, r dmarc.Resolver, host string) (string, error) {
+	name, _, err := dmarc.Organization(ctx, r, host)
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) && !dns.Temporary() {
+		return host, nil
+	}
+	return name, err
 }
 
 // policy returns the DMARC record of a domain, or nil if it has none. Several records count as none: RFC 9989 section 4.10, step 2.

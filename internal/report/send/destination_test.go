@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"signpost/internal/dns"
+	"signpost/internal/report"
 	"signpost/internal/testdns"
 )
 
@@ -77,9 +78,27 @@ func TestDestinations(t *testing.T) {
 				c.domain = "a.test"
 			}
 			got, drop, err := Destinations(t.Context(), resolver(t, c.zone+"\n"), c.domain, []string{"excluded.test"})
-			if !slices.Equal(got, c.want) || drop != c.drop || (err != nil) != c.temporary {
+			var addresses []string
+			for _, d := range got {
+				addresses = append(addresses, d.Address)
+			}
+			if !slices.Equal(addresses, c.want) || drop != c.drop || (err != nil) != c.temporary {
 				t.Errorf("got %q %q %v, want %q %q", got, drop, err, c.want, c.drop)
 			}
 		})
+	}
+}
+
+// Each destination has its Organizational Domain, so that subdomains of one organization share a limit.
+func TestDestinationsHaveOrganizations(t *testing.T) {
+	got, _, err := Destinations(t.Context(), resolver(t, `_dmarc.a.test. IN TXT "v=DMARC1; p=none; rua=mailto:d@x.b.example,mailto:d@y.b.example,mailto:d@none.example"
+_dmarc.b.example. IN TXT "v=DMARC1; p=none"
+a.test._report._dmarc.x.b.example. IN TXT "v=DMARC1"
+a.test._report._dmarc.y.b.example. IN TXT "v=DMARC1"
+a.test._report._dmarc.none.example. IN TXT "v=DMARC1"
+`), "a.test", nil)
+	want := []report.Destination{{Address: "d@x.b.example", Organization: "b.example"}, {Address: "d@y.b.example", Organization: "b.example"}, {Address: "d@none.example", Organization: "none.example"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v %v", got, err)
 	}
 }
