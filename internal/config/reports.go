@@ -18,14 +18,15 @@ func (c *Config) ReportsDomain() string {
 	return domain
 }
 
-// ReportAddresses returns the addresses of our own reports, except the bounce addresses. Mail to them never causes a report.
+// ReportAddresses returns the addresses of our own reports, except the bounce addresses, and the addresses of received reports. Mail to them
+// never causes a report.
 func (c *Config) ReportAddresses() (all []string) {
 	for _, address := range []string{c.Reports.Send.From, c.Reports.Send.Contact} {
 		if address != "" {
 			all = append(all, address)
 		}
 	}
-	return all
+	return append(all, c.Reports.Receive.Addresses...)
 }
 
 // reportsKeep is the minimum of journal.keep with reports: a report of a day is computed during the next day.
@@ -67,6 +68,20 @@ func mailbox(to *string, v any) error {
 	}
 	*to = local + "@" + d
 	return nil
+}
+
+// reportAddresses reads a list of email addresses, and converts them to lower case.
+func reportAddresses(to *[]string, v any) error {
+	return list(to, v, func(s string) (string, error) {
+		var address string
+		if err := mailbox(&address, s); err != nil {
+			return "", err
+		}
+		if address == "" {
+			return "", errors.New("contains an empty address")
+		}
+		return strings.ToLower(address), nil
+	})
 }
 
 func number(to *int, v any, least, most int) error {
