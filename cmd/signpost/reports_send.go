@@ -43,7 +43,7 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 		Example: "  signpost reports send\n  signpost reports send --domain example.com --now\n  signpost reports send --domain example.com --dry-run --to report.eml",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
-			now, err := o.clock()
+			clock, err := o.clock()
 			if err != nil {
 				return err
 			}
@@ -57,12 +57,12 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 				return cli.Usage(errors.New("reports.send.from and reports.send.org_name are required\nhint: docs/reports.md, \"Start\""))
 			}
 			if o.dryRun {
-				return writeReport(c.Context(), conf, o, now(), c.OutOrStdout())
+				return writeReport(c.Context(), conf, o, clock.now(), c.OutOrStdout())
 			}
 			if o.to != "" {
 				return cli.Usage(errors.New("--to requires --dry-run"))
 			}
-			return sendReports(c.Context(), conf, o, now, c.OutOrStdout(), c.ErrOrStderr())
+			return sendReports(c.Context(), conf, o, clock, c.OutOrStdout(), c.ErrOrStderr())
 		}),
 	}
 	f := c.Flags()
@@ -70,23 +70,26 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.BoolVar(&o.early, "now", false, "send also reports that are not due yet")
 	f.BoolVar(&o.dryRun, "dry-run", false, "write the message of --domain to --to, and send nothing")
 	f.StringVar(&o.to, "to", "", "with --dry-run: the `FILE` (default: standard output)")
-	f.StringVar(&o.date, "date", "", "run as if it were noon (UTC) on this `DATE`")
+	f.StringVar(&o.date, "date", "", "run as if it were noon (UTC) on this `DATE`, and do not check the clock")
 	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
 	f.StringVar(&o.postfix, "postfix", "", "the `DIRECTORY` of main.cf (default: that of postconf(1))")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": cli.Any(), "to": cli.File(), "date": cli.Any(), "postfix": cli.Directory()})
 	return c
 }
 
-// clock returns the time of the run.
-func (o reportsSendOptions) clock() (func() time.Time, error) {
+// clock returns the clocks of the run.
+func (o reportsSendOptions) clock() (clock, error) {
 	if o.date == "" {
-		return time.Now, nil
+		return clock{time.Now, send.Uptime}, nil
 	}
 	day, err := time.Parse(time.DateOnly, o.date)
 	if err != nil {
-		return nil, cli.Usage(fmt.Errorf("--date %q is not a date such as 2027-05-31", o.date))
+		return clock{}, cli.Usage(fmt.Errorf("--date %q is not a date such as 2027-05-31", o.date))
 	}
-	return func() time.Time { return day.Add(12 * time.Hour) }, nil
+	if day.After(time.Now()) && !o.dryRun && !o.early {
+		return clock{}, cli.Usage(fmt.Errorf("--date %s is in the future: the reports would lack the rest of today\nhint: --dry-run --domain DOMAIN writes one of them; --now sends them nevertheless", o.date))
+	}
+	return clock{now: func() time.Time { return day.Add(12 * time.Hour) }}, nil
 }
 
 func disabled(stderr io.Writer) error {
@@ -100,7 +103,7 @@ func sender(conf *config.Config) report.Sender {
 	return report.Sender{Domain: conf.ReportsDomain(), OrgName: c.OrgName, Email: c.From, Extra: c.Contact, Generator: "signpost " + cli.Number()}
 }
 
-func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, now func() time.Time, stdout, stderr io.Writer) error {
+func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, clock clock, stdout, stderr io.Writer) error {
 	if !conf.Reports.Send.Enabled {
 		return disabled(stderr)
 	}
@@ -125,8 +128,17 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 		return err
 	}
 	defer lock.Unlock()
-	s := &sending{conf: conf, options: o, now: now, log: log}
-	if s.state, err = openReports(ctx, conf, true, now); err != nil {
+	s := &sending{conf: conf, options: o, clock: clock, log: log}
+	wait, err := s.steady()
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		_, err := fmt.Fprintf(stderr, "signpost: the clock was set, or the machine was off: nothing is sent for %d hours\nhint: if the date is correct: signpost reports send --date %s\n",
+			int(wait.Hours()+1), clock.now().UTC().Format(time.DateOnly))
+		return err
+	}
+	if s.state, err = openReports(ctx, conf, true, clock.now); err != nil {
 		return err
 	}
 	defer s.state.Close()
@@ -144,7 +156,7 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 // lockReports takes the lock of the runs of signpost reports send.
 func lockReports(conf *config.Config) (*durable.Lock, error) {
 	tree := durable.Tree{conf.StateDir}
-	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf))} {
+	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf)), filepath.Dir(daemon.BounceKey(conf))} {
 		if err := tree.MakeDir(dir); err != nil {
 			return nil, err
 		}
@@ -179,7 +191,7 @@ func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions,
 	defer past.Close()
 	var message []byte
 	day := report.Day(now).AddDate(0, 0, -1)
-	err = report.Collect(ctx, past, day, report.Options{Own: send.ToReports}, func(found *report.Report) error {
+	err = report.Collect(ctx, past, day, report.Options{Own: send.ReportMail}, func(found *report.Report) error {
 		if found.Policy.Domain != name || message != nil {
 			return nil
 		}
@@ -206,4 +218,6 @@ func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions,
 }
 
 // bounces returns the spool of the bounces.
-func bounces(conf *config.Config) spool.Dir { return spool.Dir{Path: daemon.BouncesDir(conf)} }
+func bounces(conf *config.Config) spool.Dir {
+	return spool.Dir{Path: daemon.BouncesDir(conf), Limits: spool.Bounces()}
+}

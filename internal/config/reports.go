@@ -18,6 +18,17 @@ func (c *Config) ReportsDomain() string {
 	return domain
 }
 
+// ReportAddresses returns the addresses of our own reports, except the bounce addresses, and the addresses of received reports. Mail to them
+// never causes a report.
+func (c *Config) ReportAddresses() (all []string) {
+	for _, address := range []string{c.Reports.Send.From, c.Reports.Send.Contact} {
+		if address != "" {
+			all = append(all, address)
+		}
+	}
+	return append(all, c.Reports.Receive.Addresses...)
+}
+
 // reportsKeep is the minimum of journal.keep with reports: a report of a day is computed during the next day.
 const reportsKeep = 48 * time.Hour
 
@@ -57,6 +68,20 @@ func mailbox(to *string, v any) error {
 	}
 	*to = local + "@" + d
 	return nil
+}
+
+// reportAddresses reads a list of email addresses, and converts them to lower case.
+func reportAddresses(to *[]string, v any) error {
+	return list(to, v, func(s string) (string, error) {
+		var address string
+		if err := mailbox(&address, s); err != nil {
+			return "", err
+		}
+		if address == "" {
+			return "", errors.New("contains an empty address")
+		}
+		return strings.ToLower(address), nil
+	})
 }
 
 func number(to *int, v any, least, most int) error {

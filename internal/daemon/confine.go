@@ -194,15 +194,16 @@ func (g grants) addKeys(conf *config.Config) {
 			}
 		}
 	}
-	names := []string{"hosted", "observed", "locks", "journal", "tables", bouncesDir}
+	names := []string{"hosted", "observed", "locks", "journal", "tables", bouncesDir, receivedDir}
 	// If a directory cannot be created, a later write fails, and the error is logged.
 	_ = setup.KeyStore(conf).MakeState(append(names, filepath.Base(conf.ClusterDir()))...)
 	g.add(conf.ClusterDir(), ll.AccessFSReadFile)
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}
-	_ = setup.KeyStore(conf).MakeState(statusDir) // as above
+	_ = setup.KeyStore(conf).MakeState(statusDir, bounceKeyDir) // as above
 	g.add(filepath.Join(conf.StateDir, statusDir), mayRead)
+	g.add(filepath.Join(conf.StateDir, bounceKeyDir), mayRead)
 }
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }

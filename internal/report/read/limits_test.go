@@ -275,3 +275,18 @@ func TestReaderFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The daemon recognizes reports while mail arrives: a part with a million parameters takes little more memory than its bytes.
+func TestRecognizeIsBounded(t *testing.T) {
+	text := "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/xml"
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	m := &metered{r: io.MultiReader(strings.NewReader(text), numbered(";a%d=b", 900_000), strings.NewReader("\r\n\r\n<feedback/>\r\n--b--\r\n")), base: s.HeapAlloc}
+	_, possible := Recognize(m)
+	m.measure()
+	if m.peak > 60<<20 {
+		t.Errorf("the heap grew by %d MiB", m.peak>>20)
+	}
+	t.Log(possible, m.peak>>20, "MiB")
+}

@@ -16,7 +16,7 @@ import (
 const (
 	maxMessage = 10 << 20 // bytes
 	maxHeader  = 1 << 20  // bytes of its header
-	maxField   = 8 << 10  // bytes of a Content-Type field of which the parameters are read
+	maxField   = 8 << 10  // bytes of a field of which the parameters are read
 	maxDepth   = 16       // of MIME parts, XML elements and JSON values
 	maxParts   = 100      // MIME parts
 )
@@ -98,7 +98,7 @@ func (s *search) part(header func(string) string, body io.Reader, depth int) (*R
 	if s.parts++; s.parts > maxParts {
 		return nil, &Error{Cause: TooMany, Detail: "MIME parts"}
 	}
-	kind, params := mediaType(header("Content-Type"))
+	kind, params := contentType(header("Content-Type"))
 	switch {
 	case kind == "message/feedback-report", kind == "multipart/report" && strings.EqualFold(params["report-type"], "feedback-report"):
 		return &Report{Kind: Failure}, nil
@@ -142,21 +142,28 @@ func (u unterminated) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mediaType is like mime.ParseMediaType, but does not fail: reporters repeat parameters or do not quote them.
-func mediaType(field string) (kind string, params map[string]string) {
+// contentType is like mime.ParseMediaType, but does not fail: reporters repeat parameters or do not quote them.
+func contentType(field string) (kind string, params map[string]string) {
+	if kind, params, err := parseField(field); err == nil {
+		return kind, params
+	}
 	kind, rest, _ := strings.Cut(field, ";")
-	kind, params = strings.ToLower(strings.TrimSpace(kind)), map[string]string{}
+	params = map[string]string{}
+	if len(field) <= maxField {
+		for param := range strings.SplitSeq(rest, ";") {
+			name, value, _ := strings.Cut(param, "=")
+			params[strings.ToLower(strings.TrimSpace(name))] = strings.Trim(strings.TrimSpace(value), `"`)
+		}
+	}
+	return strings.ToLower(strings.TrimSpace(kind)), params
+}
+
+// parseField is mime.ParseMediaType for a field of at most maxField bytes. A million parameters would take more memory than the message.
+func parseField(field string) (kind string, params map[string]string, err error) {
 	if len(field) > maxField {
-		return kind, params
+		return "", nil, &Error{Cause: TooLarge, Detail: "a header field"}
 	}
-	if kind, params, err := mime.ParseMediaType(field); err == nil {
-		return kind, params
-	}
-	for param := range strings.SplitSeq(rest, ";") {
-		name, value, _ := strings.Cut(param, "=")
-		params[strings.ToLower(strings.TrimSpace(name))] = strings.Trim(strings.TrimSpace(value), `"`)
-	}
-	return kind, params
+	return mime.ParseMediaType(field)
 }
 
 // transfer decodes a Content-Transfer-Encoding.
