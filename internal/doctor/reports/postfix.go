@@ -192,10 +192,12 @@ func (s *site) sender(ctx context.Context) (found []doctor.Finding) {
 			}
 		}
 	}
-	for _, milter := range tables(main["smtpd_milters"]) {
-		if strings.Contains(strings.ToLower(milter), "srs") {
-			found = append(found, doctor.Finding{Level: doctor.Yellow, What: "a milter seems to change the envelope sender of reports (SRS)", Where: "smtpd_milters: " + milter, Why: why,
-				Fix: "# exclude " + s.Domain + " in that milter, or set reports.smtp to a port of Postfix without that milter"})
+	for _, in := range append([]override{{value: main["smtpd_milters"]}}, services["smtpd_milters"]...) {
+		for _, milter := range tables(in.value) {
+			if strings.Contains(strings.ToLower(milter), "srs") {
+				found = append(found, doctor.Finding{Level: doctor.Yellow, What: "a milter seems to change the envelope sender of reports (SRS)", Where: "smtpd_milters" + in.of() + ": " + milter, Why: why,
+					Fix: "# exclude " + s.Domain + " in that milter, or set reports.smtp to a port of Postfix without that milter"})
+			}
 		}
 	}
 	return found

@@ -96,6 +96,7 @@ func TestChecks(t *testing.T) {
 		{name: "postsrsd 2", main: with("sender_canonical_maps", "socketmap:unix:srs:forward"), check: "reports-sender", what: "sender_canonical_maps changes the envelope sender of reports to SRS0=x@a.test", fix: "does SRS"},
 		{name: "SRS in one service", main: with("cleanup/unix/sender_canonical_maps", "tcp:srs"), check: "reports-sender", what: "sender_canonical_maps of cleanup/unix changes", fix: "postconf -P 'cleanup/unix/sender_canonical_maps = inline:{ {@reports.a.test = @reports.a.test} } tcp:srs'"},
 		{name: "SRS in a milter", main: with("smtpd_milters", "unix:s, { unix:/run/SRS-milter.sock }"), warning: true, check: "reports-sender", what: "a milter seems to change the envelope sender", fix: "exclude reports.a.test"},
+		{name: "SRS in a milter of one service", main: with("smtp/inet/smtpd_milters", "unix:/run/srs"), warning: true, check: "reports-sender", what: "a milter seems to change the envelope sender", fix: "exclude reports.a.test"},
 		{name: "canonical without a change", main: with("canonical_maps", "hash:same")},
 		{name: "own bounces", main: with("internal_mail_filter_classes", ""), check: "reports-bounce", what: "own bounces", fix: "internal_mail_filter_classes = bounce"},
 		{name: "no non_smtpd_milters", main: with("non_smtpd_milters", ""), check: "reports-bounce", what: "to Signpost", fix: "non_smtpd_milters = $smtpd_milters"},
