@@ -59,6 +59,20 @@ func mailbox(to *string, v any) error {
 	return nil
 }
 
+// reportAddresses reads a list of email addresses, and converts them to lower case.
+func reportAddresses(to *[]string, v any) error {
+	return list(to, v, func(s string) (string, error) {
+		var address string
+		if err := mailbox(&address, s); err != nil {
+			return "", err
+		}
+		if address == "" {
+			return "", errors.New("contains an empty address")
+		}
+		return strings.ToLower(address), nil
+	})
+}
+
 func number(to *int, v any, least, most int) error {
 	n, ok := v.(int64)
 	if !ok {

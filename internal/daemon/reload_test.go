@@ -231,6 +231,7 @@ func TestReloadEveryKey(t *testing.T) {
 		"publish.server": `"127.0.0.1:4"`, "publish.domain": `{ "a.example" = { server = "127.0.0.1:5" } }`,
 		"journal.enabled": `false`, "journal.keep": `"2d"`, "journal.max_size": `"64MiB"`, "journal.addresses": `"full"`,
 		"reports.send.from": `"dmarc@reports.example"`, "reports.send.contact": `"a@b.example"`, "reports.send.retention": `"60d"`,
+		"reports.receive.addresses": `["dmarc@a.example"]`, "reports.receive.retention": `"60d"`,
 		"metrics.listen": `"127.0.0.1:0"`, "cluster.database": `"mysql://u@h/d"`, "log.level": `"debug"`, "log.format": `"json"`, "log.syslog": `"mail"`,
 	}
 	r := start(t, "")
