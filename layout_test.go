@@ -59,6 +59,7 @@ func TestImports(t *testing.T) {
 		"internal/report/db":       "",
 		"internal/report/read":     "",
 		"internal/report/received": "report/db report/read",
+		"internal/report/status":   "durable",
 		"internal/report/send":     "dmarc dns domain journal report spool",
 		"internal/setup":           "cli cluster/control config dns doctor doctor/domain doctor/host doctor/postfix doctor/reports domain filter lookup owner keys keys/publish policy",
 		"internal/spf":             "domain",

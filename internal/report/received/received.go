@@ -33,17 +33,23 @@ const version = 1
 // schema creates the tables. Times are in seconds since 1970, days are the first second of a UTC day. Names are lower-case A-labels.
 //
 // A report has a day if its range is within one UTC day (with an hour of tolerance); otherwise day is NULL, and charts omit it. A row of source
-// is a record of an aggregate report; after foldAfter, the rows of a day, domain, reporter and address are added up, and header_from,
-// envelope_from and detail are empty. A row of signature counts the messages of a report with a signature.
+// is a record of an aggregate report. After foldAfter, the rows of a report with the same address and results are added up, and header_from,
+// envelope_from and detail are empty. A row of signature counts the messages of a report with a signature; after foldAfter, address is empty.
+//
+// trusted has the reporters that count for advice and alarms. mail counts our outbound mail by day and domain of the recipients. exchange caches
+// the mail exchangers of these domains. published has the policies that were last found in DNS, and since when. quota counts what a reporter has
+// sent on a day. tally counts what happened to the messages of the spool.
 const schema = `
 CREATE TABLE report (
 	id INTEGER PRIMARY KEY, kind TEXT NOT NULL, reporter TEXT NOT NULL, report_id TEXT NOT NULL, domain TEXT NOT NULL,
 	begin_at INTEGER NOT NULL, end_at INTEGER NOT NULL, day INTEGER, received INTEGER NOT NULL, verified INTEGER NOT NULL, queue_id TEXT NOT NULL,
 	org_name TEXT NOT NULL, contact TEXT NOT NULL, generator TEXT NOT NULL, errors TEXT NOT NULL, policy TEXT NOT NULL,
-	messages INTEGER NOT NULL, passed INTEGER NOT NULL,
+	messages INTEGER NOT NULL, passed INTEGER NOT NULL, folded INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (kind, reporter, report_id, domain)
 );
 CREATE INDEX report_end ON report (end_at);
+CREATE INDEX report_fold ON report (folded, end_at);
+CREATE INDEX report_domain ON report (domain, kind, end_at);
 CREATE TABLE source (
 	report INTEGER NOT NULL REFERENCES report (id) ON DELETE CASCADE, address BLOB NOT NULL, count INTEGER NOT NULL,
 	dkim INTEGER NOT NULL, spf INTEGER NOT NULL, disposition TEXT NOT NULL, header_from TEXT NOT NULL, envelope_from TEXT NOT NULL, detail TEXT NOT NULL
@@ -60,6 +66,13 @@ CREATE TABLE tls (
 	successful INTEGER NOT NULL, failed INTEGER NOT NULL, failures TEXT NOT NULL
 );
 CREATE INDEX tls_report ON tls (report);
+CREATE TABLE trusted (reporter TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE alarm (key TEXT PRIMARY KEY, alarm TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tally (result TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE quota (day INTEGER NOT NULL, reporter TEXT NOT NULL, reports INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (day, reporter)) WITHOUT ROWID;
+CREATE TABLE mail (day INTEGER NOT NULL, domain TEXT NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (day, domain)) WITHOUT ROWID;
+CREATE TABLE exchange (domain TEXT PRIMARY KEY, at INTEGER NOT NULL, hosts TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE published (domain TEXT PRIMARY KEY, policy TEXT NOT NULL, since INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
 `
 
 // Open opens the database at path. If create is true, it creates the database and its directory; otherwise, the error wraps ErrNone if there is
