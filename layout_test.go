@@ -58,7 +58,7 @@ func TestImports(t *testing.T) {
 		"internal/report":          "dkim dmarc dns domain durable journal report/db spf policy",
 		"internal/report/db":       "",
 		"internal/report/read":     "",
-		"internal/report/received": "report/db report/read",
+		"internal/report/received": "report/db report/read report/status",
 		"internal/report/status":   "durable",
 		"internal/report/send":     "dmarc dns domain journal report spool",
 		"internal/setup":           "cli cluster/control config dns doctor doctor/domain doctor/host doctor/postfix doctor/reports domain filter lookup owner keys keys/publish policy",
