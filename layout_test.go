@@ -76,7 +76,7 @@ func TestImports(t *testing.T) {
 		"internal/testmilter":      "",
 		"internal/testmta":         "testport",
 		"internal/testport":        "",
-		"internal/testreports":     "report/read report/received",
+		"internal/testreports":     "report/read report/received report/status",
 		"internal/testsql":         "testport",
 		"internal/top":             "journal metrics term keys policy",
 		"internal/trace":           "dkim",

@@ -10,6 +10,7 @@ import (
 
 	"signpost/internal/report/read"
 	"signpost/internal/report/received"
+	"signpost/internal/report/status"
 )
 
 // Own and Known are networks of the site to which the reports were sent.
@@ -79,4 +80,17 @@ func rows(ago int, evil string) []read.Row {
 		all = append(all, row("192.0.2.2", 1, false, false))
 	}
 	return all
+}
+
+// Alarms returns an alarm with each code. The text evil is in each text.
+func Alarms(now time.Time, evil string) []status.Alarm {
+	day := func(ago int) time.Time { return now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -ago) }
+	reporters := []string{"google.com" + evil, "yahoo.example"}
+	return []status.Alarm{
+		{Code: status.UnknownSource, Domain: "example.org", Selector: "news" + evil, Signer: "example.org", Source: netip.MustParseAddr("198.51.100.2"), Sources: 1, Reporters: reporters, Messages: 180, Since: day(30), Last: day(1), Reports: []int64{1, 2}},
+		{Code: status.ReporterSilent, Reporters: []string{"silent.example" + evil}, Since: day(9), Last: day(9)},
+		{Code: status.PolicyDiffers, Domain: "example.org", Published: "p=reject", Seen: "p=none" + evil, Reporters: reporters, Since: day(3), Last: day(1)},
+		{Code: status.TLSFailure, Domain: "example.org", Failure: "certificate-expired" + evil, Reporters: reporters, Messages: 60, Total: 3090, Since: day(30), Last: day(1)},
+		{Code: status.SelectorFails, Domain: "example.org", Selector: "s202611" + evil, Reporters: reporters, Messages: 30, Total: 900, Since: day(5), Last: day(1)},
+	}
 }

@@ -26,7 +26,7 @@ func Alarm(a status.Alarm) string {
 		if published == "" {
 			published = "no record"
 		}
-		text = fmt.Sprintf("reporters see the policy %s; in DNS is %s", a.Seen, published)
+		text = fmt.Sprintf("reporters see the policy %s, but DNS has %s,", a.Seen, published)
 	case status.TLSFailure:
 		return fmt.Sprintf("TLS sessions fail (%s): %d of %d since %s, by %s", a.Failure, a.Messages, a.Total, day(a.Since), names(a.Reporters))
 	case status.SelectorFails:

@@ -21,7 +21,7 @@ type text struct {
 
 func (t *text) line(format string, a ...any) {
 	if t.err == nil {
-		_, t.err = fmt.Fprintln(t.w, term.Printable(fmt.Sprintf(format, a...)))
+		_, t.err = fmt.Fprintln(t.w, strings.TrimRight(term.Printable(fmt.Sprintf(format, a...)), " "))
 	}
 }
 
