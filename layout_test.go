@@ -80,7 +80,7 @@ func TestImports(t *testing.T) {
 		"internal/testsql":         "testport",
 		"internal/top":             "journal metrics term keys policy",
 		"internal/trace":           "dkim",
-		"internal/web":             "doctor domain explain hostheader journal report keys policy",
+		"internal/web":             "doctor domain explain hostheader journal report report/received report/status report/summary keys policy",
 		"internal/whatif":          "dkim dmarc journal spf term policy",
 		"keys":                     "dkim dns domain durable",
 		"keys/keystest":            "dns domain keys",

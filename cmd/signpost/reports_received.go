@@ -31,7 +31,7 @@ const (
 	mostJSON = 1000
 	mostCSV  = 100_000
 	// mostShown is the number of sources whose name is looked up.
-	mostShown = 10
+	mostShown = 20
 )
 
 // receivedOptions are the flags of signpost reports received.
@@ -112,15 +112,9 @@ func showReceived(ctx context.Context, conf *config.Config, o receivedOptions, n
 	if o.csv {
 		most = mostCSV
 	}
-	a, err := s.About(ctx, f, receivedSite(conf), most)
+	a, err := aboutDomain(ctx, conf, s, f, most, !o.noDNS)
 	if err != nil {
 		return err
-	}
-	if a.Alarms, _, err = alarmsOf(conf, f.Domain); err != nil {
-		return err
-	}
-	if !o.noDNS {
-		nameSources(ctx, conf, &a.Sources)
 	}
 	switch {
 	case o.csv:
@@ -129,6 +123,17 @@ func showReceived(ctx context.Context, conf *config.Config, o receivedOptions, n
 		return term.WriteJSON(stdout, a)
 	}
 	return summary.WriteAbout(stdout, a)
+}
+
+// aboutDomain returns what the reports state about f.Domain, with its alarms. If named is true, it looks up the names of the first sources.
+func aboutDomain(ctx context.Context, conf *config.Config, s *received.Store, f received.Filter, most int, named bool) (a received.About, err error) {
+	if a, err = s.About(ctx, f, receivedSite(conf), most); err != nil {
+		return a, err
+	}
+	if a.Alarms, _, err = alarmsOf(conf, f.Domain); err == nil && named {
+		nameSources(ctx, conf, &a.Sources)
+	}
+	return a, err
 }
 
 func showStored(ctx context.Context, s *received.Store, o receivedOptions, stdout io.Writer) error {
