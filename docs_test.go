@@ -159,7 +159,7 @@ func TestLogIsDocumented(t *testing.T) {
 // docs/doctor.md lists exactly the checks of doctor, with their descriptions.
 func TestChecksAreDocumented(t *testing.T) {
 	var want []string
-	for _, c := range slices.Concat(host.Checks(host.Facts{}), postfix.Checks(postfix.Facts{}), reports.Checks(reports.Facts{}), domain.HostChecks(domain.Host{}, nil), domain.Checks(domain.Facts{})) {
+	for _, c := range slices.Concat(host.Checks(host.Facts{}), postfix.Checks(postfix.Facts{}), reports.Checks(reports.Facts{}), reports.ReceivedChecks(reports.Received{}), domain.HostChecks(domain.Host{}, nil), domain.Checks(domain.Facts{})) {
 		want = append(want, c.Name+": "+c.Doc)
 	}
 	_, text, _ := strings.Cut(read(t, "docs/doctor.md"), "\n## What doctor checks\n")

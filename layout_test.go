@@ -45,7 +45,7 @@ func TestImports(t *testing.T) {
 		"internal/durable":         "",
 		"internal/e2e":             "",
 		"internal/explain":         "decision dkim dmarc dns domain journal spf term milter policy",
-		"internal/filter":          "authres decision dkim dmarc dns domain spf keys milter policy",
+		"internal/filter":          "authres decision dkim dmarc dns domain report/read spf spool keys milter policy",
 		"internal/forwarders":      "dkim dmarc domain journal spf term policy",
 		"internal/hostheader":      "domain",
 		"internal/journal":         "decision dkim dmarc dns domain durable spf policy",

@@ -206,4 +206,6 @@ func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions,
 }
 
 // bounces returns the spool of the bounces.
-func bounces(conf *config.Config) spool.Dir { return spool.Dir{Path: daemon.BouncesDir(conf)} }
+func bounces(conf *config.Config) spool.Dir {
+	return spool.Dir{Path: daemon.BouncesDir(conf), Limits: spool.Bounces()}
+}

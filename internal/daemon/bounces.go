@@ -31,10 +31,10 @@ func (d *service) bounces(conf *config.Config) *filter.Bounces {
 	if domain == "" {
 		return nil
 	}
-	return &filter.Bounces{Domain: domain, MaxSize: spool.MaxMessage - maxAddress - 1, Received: func(recipient string, message []byte) {
+	return &filter.Bounces{Domain: domain, MaxSize: spool.MaxBounce - maxAddress - 1, Received: func(recipient string, message []byte) {
 		err := setup.KeyStore(conf).MakeState(bouncesDir) // without confinement, the directory is not created at the start
 		if err == nil {
-			err = spool.Dir{Path: BouncesDir(conf)}.Add(append([]byte(recipient+"\n"), message...))
+			err = spool.Dir{Path: BouncesDir(conf), Limits: spool.Bounces()}.Add(append([]byte(recipient+"\n"), message...))
 		}
 		if err != nil {
 			d.log.Warn("the bounce of a report is lost", "error", d.hintConfined(err))

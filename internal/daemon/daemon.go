@@ -25,6 +25,7 @@ import (
 	"signpost/internal/lookup"
 	"signpost/internal/metrics"
 	"signpost/internal/setup"
+	"signpost/internal/spool"
 	"signpost/milter"
 )
 
@@ -58,6 +59,8 @@ type service struct {
 	granted      grants           // nil: connections to unix sockets are not restricted
 	journal      *journal.Journal // nil: disabled
 	tables       *lookup.Cache
+	intake       *spool.Intake // of reports of others
+	copiesLost   sparse
 	messages     atomic.Int64 // since the start
 	now          atomic.Pointer[generation]
 	sharedSeen   fs.FileInfo // the file of shared rules at the last check
@@ -91,6 +94,7 @@ func (d *service) run(ctx context.Context) error {
 		defer d.journal.Close() // after the messages in progress are completed
 	}
 	d.tables = tableAnswers(conf, d.metrics, log)
+	d.intake = spool.NewIntake(ReceivedSpool(conf))
 	first, err := d.build(conf, nil)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type Metrics struct {
 	verifySeconds prometheus.Histogram
 
 	bounces    *prometheus.CounterVec // of reports: result
+	received   *prometheus.CounterVec // reports of others: result
 	failovers  prometheus.Counter     // of name servers
 	forged     prometheus.Counter     // fields
 	unnamed    prometheus.Counter     // fields
@@ -91,7 +92,11 @@ func New(observe bool, version string) *Metrics {
 	for _, result := range []string{bounceKept, bounceLost} {
 		m.bounces.WithLabelValues(result) // creates the counter with 0, so that Prometheus sees the first bounce as an increase
 	}
-	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers, m.bounces, m.tables)
+	m.received = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_reports_received_total", Help: "Messages to reports.receive.addresses that may be reports, by whether a copy was kept for signpost reports read."}, []string{"result"})
+	for _, result := range policy.ReportCopies() {
+		m.received.WithLabelValues(string(result)) // as above
+	}
+	m.registry.MustRegister(m.received, m.forged, m.unnamed, m.panics, m.lost, m.failovers, m.bounces, m.tables)
 	m.observing = m.gauge("signpost_observe_mode", "1 if mode = \"observe\": nothing is signed, removed or rejected.")
 	m.Observing(observe)
 	m.buildInfo(version)

@@ -68,6 +68,9 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 		if d.Config.Reports.Send.Enabled && noResolver == nil {
 			found = append(found, doctor.Run(ctx, reports.Checks(ReportFacts(d.Config, resolver, set, d.Postfix)))...)
 		}
+		if len(d.Config.Reports.Receive.Addresses) > 0 && noResolver == nil {
+			found = append(found, doctor.Run(ctx, reports.ReceivedChecks(ReceivedFacts(d.Config, resolver, set, d.Postfix)))...)
+		}
 		if unread == nil && noResolver == nil {
 			domains = set.Domains()
 		}
