@@ -11,9 +11,6 @@ import (
 // ReportsDir returns the directory of the state of reports.
 func (c *Config) ReportsDir() string { return filepath.Join(c.StateDir, "reports") }
 
-// ReceivedSpool returns the directory into which the daemon writes received reports. signpost reports read deletes them.
-func (c *Config) ReceivedSpool() string { return filepath.Join(c.ReportsDir(), "in") }
-
 // ReceivedUnread returns the directory of the newest received reports that could not be read.
 func (c *Config) ReceivedUnread() string { return filepath.Join(c.ReportsDir(), "unread") }
 

@@ -126,7 +126,10 @@ type Numbers struct {
 
 // Numbers returns the counts of the database.
 func (s *Store) Numbers(ctx context.Context) (n Numbers, err error) {
-	n = Numbers{Read: map[status.Result]int64{}, Stored: map[string]int64{string(read.Aggregate): 0, string(read.TLS): 0}}
+	n = Numbers{Read: map[status.Result]int64{}, Stored: map[string]int64{}}
+	for _, kind := range status.Kinds() {
+		n.Stored[kind] = 0
+	}
 	for _, r := range status.Results() {
 		n.Read[r] = 0
 	}

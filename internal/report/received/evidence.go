@@ -160,13 +160,15 @@ func (s *Store) Arrivals(ctx context.Context, since time.Time) (all []Regularity
 	return all, err
 }
 
-// Regular returns the reporters that sent verified reports on at least a number of UTC days before today.
-func (s *Store) Regular(ctx context.Context, days int) (all []string, err error) {
+// ReportDays returns, for each reporter that sent a verified report, on how many UTC days before today its reports arrived.
+func (s *Store) ReportDays(ctx context.Context) (days map[string]int, err error) {
+	days = map[string]int{}
 	err = s.each(ctx, func(scan func(...any) error) error {
 		var name string
-		err := scan(&name)
-		all = append(all, name)
+		var n int
+		err := scan(&name, &n)
+		days[name] = n
 		return err
-	}, "SELECT reporter FROM report WHERE verified AND received < ? GROUP BY reporter HAVING count(DISTINCT received / 86400) >= ? ORDER BY reporter", s.today().Unix(), days)
-	return all, err
+	}, "SELECT reporter, count(DISTINCT iif(received < ?, received / 86400, NULL)) FROM report WHERE verified GROUP BY reporter", s.today().Unix())
+	return days, err
 }

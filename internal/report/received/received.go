@@ -113,13 +113,13 @@ type detail struct {
 	SPF        []read.SPFResult `json:"spf,omitempty"`
 }
 
-// maxCount limits a count of a report. No address sends more messages a day. Without a limit, a forged report could make sums overflow.
-const maxCount = 1_000_000_000
+// countLimit limits a count of a report. No address sends more messages a day. Without a limit, a forged report could make sums overflow.
+const countLimit = 1_000_000_000
 
 func add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) (weighs int, err error) {
 	var messages, passed int64
 	for _, row := range r.Rows {
-		n := min(row.Count, maxCount)
+		n := min(row.Count, countLimit)
 		messages += n
 		if row.DKIM || row.SPF {
 			passed += n
@@ -159,7 +159,7 @@ func addSources(ctx context.Context, tx *sql.Tx, id int64, rows []read.Row) erro
 		if err != nil {
 			return err
 		}
-		if _, err := insert.ExecContext(ctx, id, row.Source.AsSlice(), min(row.Count, maxCount), row.DKIM, row.SPF, row.Disposition, row.HeaderFrom, row.EnvelopeFrom, more); err != nil {
+		if _, err := insert.ExecContext(ctx, id, row.Source.AsSlice(), min(row.Count, countLimit), row.DKIM, row.SPF, row.Disposition, row.HeaderFrom, row.EnvelopeFrom, more); err != nil {
 			return err
 		}
 	}
@@ -183,13 +183,13 @@ func addSignatures(ctx context.Context, tx *sql.Tx, id int64, all map[signed]int
 func addPolicies(ctx context.Context, tx *sql.Tx, id int64, all []read.TLSPolicy) error {
 	for _, p := range all {
 		for i := range p.Failures {
-			p.Failures[i].Count = min(p.Failures[i].Count, maxCount)
+			p.Failures[i].Count = min(p.Failures[i].Count, countLimit)
 		}
 		failures, err := json.Marshal(p.Failures)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO tls VALUES (?, ?, ?, ?, ?, ?)", id, p.Domain, p.Type, min(p.Successful, maxCount), min(p.Failed, maxCount), failures); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO tls VALUES (?, ?, ?, ?, ?, ?)", id, p.Domain, p.Type, min(p.Successful, countLimit), min(p.Failed, countLimit), failures); err != nil {
 			return err
 		}
 	}
@@ -210,7 +210,7 @@ func signatures(rows []read.Row) map[signed]int64 {
 		for _, s := range row.Signatures {
 			if one := (signed{row.Source, s.Domain, s.Selector, s.Result}); !slices.Contains(seen, one) {
 				seen = append(seen, one)
-				all[one] += min(row.Count, maxCount)
+				all[one] += min(row.Count, countLimit)
 			}
 		}
 	}

@@ -168,12 +168,12 @@ func TestHugeCounts(t *testing.T) {
 		r.Rows[i].Count = 1<<63 - 1
 	}
 	ok(t, s.Add(t.Context(), r, s.from("a.example")))
-	if n := s.number(t, "SELECT messages FROM report"); n != 3*maxCount {
+	if n := s.number(t, "SELECT messages FROM report"); n != 3*countLimit {
 		t.Errorf("%d messages", n)
 	}
 	s.clock = s.clock.AddDate(0, 0, 100)
 	ok(t, s.Expire(t.Context(), s.clock.AddDate(0, 0, -400)))
-	if n := s.number(t, "SELECT sum(count) FROM source"); n != 3*maxCount {
+	if n := s.number(t, "SELECT sum(count) FROM source"); n != 3*countLimit {
 		t.Errorf("%d messages after folding", n)
 	}
 }

@@ -100,6 +100,9 @@ func Results() []Result {
 	return []Result{Stored, Duplicate, Failure, Unverified, Unreadable, Outdated, OverLimit}
 }
 
+// Kinds returns the keys of Received.Stored.
+func Kinds() []string { return []string{"aggregate", "tls"} }
+
 // Received is the content of received.json.
 type Received struct {
 	LastRun time.Time        `json:"last_run"` // zero: there was none
@@ -115,9 +118,24 @@ type Received struct {
 	Passed int64     `json:"passed"` // messages that passed DMARC
 	Failed int64     `json:"failed"`
 
+	// Evaluated is when the numbers of Day and the alarms were computed.
+	Evaluated time.Time `json:"evaluated"`
+
 	Trusted int     `json:"trusted_reporters"`
 	Alarms  []Alarm `json:"alarms"`  // at most MaxAlarms, by code and domain
 	Omitted int     `json:"omitted"` // alarms beyond that
+}
+
+// ByCode returns the number of alarms of each code.
+func (r Received) ByCode() map[Code]int {
+	n := map[Code]int{}
+	for _, c := range Codes() {
+		n[c] = 0
+	}
+	for _, a := range r.Alarms {
+		n[a.Code]++
+	}
+	return n
 }
 
 // MaxAlarms limits the alarms of the file.
