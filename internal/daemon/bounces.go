@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 
 	"signpost/internal/config"
+	"signpost/internal/durable"
 	"signpost/internal/filter"
 	"signpost/internal/metrics"
 	"signpost/internal/report"
+	"signpost/internal/report/status"
 	"signpost/internal/setup"
 	"signpost/internal/spool"
 )
@@ -70,6 +72,19 @@ func (d *service) reports(conf *config.Config) (r metrics.Reports) {
 	}
 	if data, err := os.ReadFile(ReportsStatus(conf)); err == nil && json.Unmarshal(data, &r) != nil {
 		return metrics.Reports{}
+	}
+	return r
+}
+
+// received returns the result of the last run of signpost reports read. It is zero if there was none, or no reports are received.
+func received(conf *config.Config) status.Received {
+	if len(conf.Reports.Receive.Addresses) == 0 {
+		return status.Received{}
+	}
+	path := conf.ReceivedStatus()
+	r, err := status.Load(durable.Tree{filepath.Dir(path)}, path) // the confined daemon cannot open state_dir itself
+	if err != nil {
+		return status.Received{}
 	}
 	return r
 }

@@ -24,6 +24,7 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/lookup"
 	"signpost/internal/metrics"
+	"signpost/internal/report/status"
 	"signpost/internal/setup"
 	"signpost/internal/spool"
 	"signpost/milter"
@@ -222,7 +223,7 @@ func (d *service) watchMetrics() {
 		}
 		s, err = control.ReadStatus(setup.ClusterStatus(conf))
 		return s, true, err
-	}, Reports: func() metrics.Reports { return d.reports(d.now.Load().conf) }})
+	}, Reports: func() metrics.Reports { return d.reports(d.now.Load().conf) }, Received: func() status.Received { return received(d.now.Load().conf) }})
 }
 
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {

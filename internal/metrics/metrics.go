@@ -17,6 +17,7 @@ import (
 	"signpost/internal/cluster/control"
 	"signpost/internal/decision"
 	"signpost/internal/dns"
+	"signpost/internal/report/status"
 	"signpost/policy"
 )
 
@@ -58,6 +59,8 @@ type Source struct {
 	// Cluster returns the result of control.ReadStatus. ok is false if this host does not belong to a cluster.
 	Cluster func() (s control.Status, ok bool, err error)
 	Reports func() Reports // nil: no metrics of reports
+	// Received returns the result of the last run of signpost reports read. It is zero if there was none. nil: no metrics of received reports.
+	Received func() status.Received
 }
 
 // New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is the version of the program.
@@ -159,6 +162,9 @@ func (m *Metrics) Watch(s Source) {
 		newKeysCollector(s.Keys, m.Panicked), newClusterCollector(s.Cluster, m.Panicked))
 	if s.Reports != nil {
 		m.registry.MustRegister(newReportsCollector(s.Reports))
+	}
+	if s.Received != nil {
+		m.registry.MustRegister(newReceivedCollector(s.Received))
 	}
 }
 
