@@ -37,7 +37,8 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 		Short: "Send the reports that are due",
 		Long: "Read the bounces of reports, compute the reports about yesterday from the journal, and send those that are due. A report is\n" +
 			"sent between 00:10 and 06:00 UTC, at a time that depends on its domain, so run the command every ten minutes, as\n" +
-			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. Two runs never overlap.\n\n" +
+			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. If the clock of the machine was set,\n" +
+			"nothing is sent for 23 hours. Two runs never overlap.\n\n" +
 			"With --dry-run, write the report about --domain to a file, and change nothing.\n\n" +
 			"Exit code 0: done, 1: a check is red, or the SMTP server cannot be reached, 2: usage or configuration error.",
 		Example: "  signpost reports send\n  signpost reports send --domain example.com --now\n  signpost reports send --domain example.com --dry-run --to report.eml",
