@@ -73,6 +73,35 @@ func (a Alarm) String() string {
 	return fmt.Sprintf("receivers report that its signatures fail: %d of %d messages since %s, at %s", a.Failed, a.Messages, a.Since.UTC().Format(time.DateOnly), names(a.Reporters))
 }
 
+// Note returns a text about what receivers saw of a key, or "": its alarm, or why failures raise none.
+func (f *File) Note(k keys.Status, now time.Time) string {
+	s := f.Of(k.Domain, k.Selector)
+	if s == nil {
+		return ""
+	}
+	if a := f.Alarm(k, now); a != nil {
+		return "fails since " + a.Since.UTC().Format(time.DateOnly) + " at " + names(a.Reporters)
+	}
+	if until, expected := Expected(k); expected && now.Before(until) {
+		return "expected until " + until.UTC().Format(time.DateOnly)
+	}
+	if k.Algorithm == "ed25519" && s.Failed+s.NotJudged > 0 && f.rsaPasses(k.Domain, "") {
+		return "some receivers do not support Ed25519"
+	}
+	var failing []string
+	for _, r := range s.Failing {
+		if name := r.Reporter; r.Trusted {
+			failing = append(failing, name)
+		} else {
+			failing = append(failing, name+" (not trusted yet)")
+		}
+	}
+	if len(failing) == 0 {
+		return ""
+	}
+	return "fails at " + names(failing)
+}
+
 // names returns the first names of a list.
 func names(all []string) string {
 	const shown = 3
