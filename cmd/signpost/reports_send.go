@@ -143,19 +143,23 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 
 // lockReports takes the lock of the runs of signpost reports send.
 func lockReports(conf *config.Config) (*durable.Lock, error) {
+	return lockRun(conf, "lock", daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf)))
+}
+
+// lockRun creates directories, and takes a lock in the directory of reports.
+func lockRun(conf *config.Config, name string, dirs ...string) (*durable.Lock, error) {
 	tree := durable.Tree{conf.StateDir}
-	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf))} {
+	for _, dir := range dirs {
 		if err := tree.MakeDir(dir); err != nil {
 			return nil, err
 		}
 	}
-	var lock *durable.Lock
-	path := filepath.Join(conf.ReportsDir(), "lock")
 	dir, err := tree.Open(conf.ReportsDir())
 	if err != nil {
 		return nil, err
 	}
-	if lock, err = durable.TryLock(dir, path); err == nil {
+	lock, err := durable.TryLock(dir, filepath.Join(conf.ReportsDir(), name))
+	if err == nil {
 		lock.WritePID()
 	}
 	return lock, err
@@ -206,4 +210,6 @@ func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions,
 }
 
 // bounces returns the spool of the bounces.
-func bounces(conf *config.Config) spool.Dir { return spool.Dir{Path: daemon.BouncesDir(conf)} }
+func bounces(conf *config.Config) spool.Dir {
+	return spool.Dir{Path: daemon.BouncesDir(conf), Limits: spool.Bounces()}
+}

@@ -24,7 +24,9 @@ import (
 	"signpost/internal/doctor"
 	"signpost/internal/journal"
 	"signpost/internal/report"
+	"signpost/internal/report/received"
 	"signpost/internal/report/seen"
+	"signpost/internal/report/summary"
 	"signpost/internal/spf"
 	"signpost/keys"
 	"signpost/policy"
@@ -74,7 +76,11 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
 		},
 		Reports: func(context.Context) (Reports, error) { return someReports(now), nil },
-		Now:     func() time.Time { return now }}
+		Received: func(ctx context.Context, f received.Filter) (summary.Overview, error) {
+			return someOverview(t, now, f)
+		},
+		About: func(ctx context.Context, f received.Filter) (received.About, error) { return someAbout(t, now, "", f) },
+		Now:   func() time.Time { return now }}
 }
 
 // someReports returns a delivery in each stage, with hostile texts.

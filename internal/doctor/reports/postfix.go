@@ -27,13 +27,19 @@ func (s *site) settings(ctx context.Context) (map[string]string, []doctor.Findin
 		if err != nil {
 			return nil, red("cannot read Postfix's settings: postconf(1) failed", err.Error(), "no report is sent until this check succeeds", "postconf -n # then correct the error that it prints")
 		}
-		s.main = map[string]string{}
-		for line := range strings.Lines(out) {
-			name, value, _ := strings.Cut(line, "=")
-			s.main[strings.TrimSpace(name)] = strings.TrimSpace(value)
-		}
+		s.main = parseSettings(out)
 	}
 	return s.main, nil
+}
+
+// parseSettings parses the output of postconf(1).
+func parseSettings(out string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(out) {
+		name, value, _ := strings.Cut(line, "=")
+		all[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return all
 }
 
 func words(value string) []string {

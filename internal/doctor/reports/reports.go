@@ -1,5 +1,6 @@
 // Package reports checks what the sending of DMARC reports needs: the DNS records of the domain of the reports, and the settings of Postfix
-// that return bounces to Signpost. Steps returns the commands and records that make the checks green.
+// that return bounces to Signpost. Steps returns the commands and records that make the checks green. ReceivedChecks checks what the
+// receiving of reports needs, and Discover finds the addresses to which others send them.
 //
 //	findings := doctor.Run(ctx, reports.Checks(facts))
 package reports

@@ -18,6 +18,9 @@ import (
 // DB is an open database. Each transaction is on the disk when it is committed. Several processes can use the database.
 type DB struct{ *sql.DB }
 
+// maxLog is the size in bytes to which the write-ahead log is cut after a large transaction.
+const maxLog = 4 << 20
+
 // busy is how long a transaction waits for another process.
 const busy = 10 * time.Second
 
@@ -46,7 +49,9 @@ func open(ctx context.Context, path, schema string, version int, create bool) (*
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fs.ErrNotExist
 	}
-	pragmas := url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "journal_mode(WAL)", "synchronous(2)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
+	// auto_vacuum has an effect only on a new database.
+	pragmas := url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "auto_vacuum(2)", "journal_mode(WAL)", "synchronous(2)", "foreign_keys(1)",
+		fmt.Sprintf("journal_size_limit(%d)", maxLog)}, "_txlock": {"immediate"}}
 	pool, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: pragmas.Encode()}).String())
 	if err != nil {
 		return nil, err
