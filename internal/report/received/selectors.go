@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"signpost/internal/report/read"
@@ -52,7 +53,7 @@ func (s *Store) signedDays(ctx context.Context, k Key, networks []netip.Prefix, 
 	rows, err := s.db.QueryContext(ctx, `SELECT report.reporter, report.begin_at, report.end_at, signature.address, signature.result, signature.count
 		FROM signature JOIN report ON report.id = signature.report
 		WHERE signature.domain = ? AND signature.selector = ? AND report.kind = ? AND report.verified AND report.end_at > ?
-		ORDER BY report.reporter, report.begin_at`, k.Domain, k.Selector, read.Aggregate, since.Unix())
+		ORDER BY report.reporter, report.begin_at`, k.Domain, strings.ToLower(k.Selector), read.Aggregate, since.Unix())
 	if err != nil {
 		return nil, err
 	}
