@@ -53,7 +53,7 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 			}
 			if conf.ReportsDomain() == "" || conf.Reports.Send.OrgName == "" {
 				if !conf.Reports.Send.Enabled && !o.dryRun {
-					return disabled(c.ErrOrStderr())
+					return disabled(conf, c.ErrOrStderr())
 				}
 				return cli.Usage(errors.New("reports.send.from and reports.send.org_name are required\nhint: docs/reports.md, \"Start\""))
 			}
@@ -93,7 +93,11 @@ func (o reportsSendOptions) clock() (clock, error) {
 	return clock{now: func() time.Time { return day.Add(12 * time.Hour) }}, nil
 }
 
-func disabled(stderr io.Writer) error {
+// disabled states that nothing is sent. On a host that only receives reports, the timer runs the command too, so it is silent there.
+func disabled(conf *config.Config, stderr io.Writer) error {
+	if len(conf.Reports.Receive.Addresses) > 0 {
+		return nil
+	}
 	_, err := fmt.Fprintln(stderr, "signpost: reports.send.enabled is false: nothing is sent")
 	return err
 }
@@ -106,7 +110,7 @@ func sender(conf *config.Config) report.Sender {
 
 func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, clock clock, stdout, stderr io.Writer) error {
 	if !conf.Reports.Send.Enabled {
-		return disabled(stderr)
+		return disabled(conf, stderr)
 	}
 	if conf.Observe && !conf.Reports.Send.Observe {
 		_, err := fmt.Fprintln(stderr, "signpost: mode is observe: nothing is sent\nhint: observe = true # in [reports.send]")

@@ -29,7 +29,7 @@ func (t *text) line(format string, a ...any) {
 func (t *text) sentence(format string, a ...any) {
 	room := t.columns
 	if room == 0 {
-		room = 100
+		room = term.LineWidth
 	}
 	for _, part := range term.Break(term.Printable(fmt.Sprintf(format, a...)), room) {
 		t.line("%s", part)

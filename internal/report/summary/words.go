@@ -90,11 +90,11 @@ func Policy(p read.Policy) string {
 // Advice returns what to do about the alarms with a code.
 func Advice(c status.Code) string {
 	return map[status.Code]string{
-		status.UnknownSource:  "if the source is yours, add it to reports.receive.networks or known_sources; if not, remove it from the SPF record, or the key from DNS",
-		status.ReporterSilent: "check that the address in rua= still accepts mail, with signpost doctor",
-		status.PolicyDiffers:  "check the DMARC record at all name servers of the domain",
-		status.TLSFailure:     "check the certificate, the MTA-STS policy and the TLSA records of your mail servers",
-		status.SelectorFails:  "check the record of the key with signpost doctor DOMAIN, and whether a program changes mail after Signpost has signed it",
+		status.UnknownSource:  "if it may send in your name, add it to reports.receive.networks or known_sources; if not, remove its key or its SPF term from DNS at once",
+		status.ReporterSilent: "check that the rua still has the address, and that mail to it arrives: signpost doctor",
+		status.PolicyDiffers:  "ask each authoritative name server of the domain; one of them may have an old zone",
+		status.TLSFailure:     "signpost doctor checks MTA-STS and DANE",
+		status.SelectorFails:  "dkimkey check compares the record with the key; a program may change mail after Signpost has signed it",
 	}[c]
 }
 
