@@ -24,11 +24,13 @@ func reportsCommand(load func() (*config.Config, error)) *cobra.Command {
 	var state string
 	c := &cobra.Command{
 		Use:   "reports",
-		Short: "List and send DMARC aggregate reports to other domains",
+		Short: "Send DMARC reports to other domains, and show those about your own",
 		Long: "List the DMARC aggregate reports (RFC 9990) that wait or were sent, the newest last: the day, the Policy Domain, the number\n" +
 			"of messages, the destination, its state, and the ID of the report. --state suppressed lists the addresses to which no report\n" +
-			"is sent, because reports bounced. docs/reports.md describes the setup.",
-		Example: "  signpost reports\n  signpost reports --state suppressed\n  signpost reports show ID",
+			"is sent, because reports bounced.\n\n" +
+			"The commands received, read and discover are about the reports that others send about your domains. docs/reports.md describes\n" +
+			"the setup of both.",
+		Example: "  signpost reports\n  signpost reports --state suppressed\n  signpost reports received example.org",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			return listReports(c.Context(), conf, state, asJSON, c.OutOrStdout())
@@ -37,7 +39,8 @@ func reportsCommand(load func() (*config.Config, error)) *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
 	c.Flags().StringVar(&state, "state", "", "only reports in this `STATE`: "+strings.Join(reportStates(), ", "))
 	cli.Complete(c, map[string]cobra.CompletionFunc{"state": cli.Words(reportStates()...)})
-	c.AddCommand(reportsReadCommand(load), reportsSendCommand(load), reportsSetupCommand(load), reportsDiscoverCommand(load), reportsShowCommand(load), reportsRetryCommand(load), reportsSuppressCommand(load), reportsImportCommand(load))
+	c.AddCommand(reportsSendCommand(load), reportsSetupCommand(load), reportsShowCommand(load), reportsRetryCommand(load), reportsSuppressCommand(load),
+		reportsDiscoverCommand(load), reportsReadCommand(load), reportsReceivedCommand(load), reportsImportCommand(load))
 	return c
 }
 
