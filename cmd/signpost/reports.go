@@ -40,7 +40,7 @@ func reportsCommand(load func() (*config.Config, error)) *cobra.Command {
 	c.Flags().StringVar(&state, "state", "", "only reports in this `STATE`: "+strings.Join(reportStates(), ", "))
 	cli.Complete(c, map[string]cobra.CompletionFunc{"state": cli.Words(reportStates()...)})
 	c.AddCommand(reportsSendCommand(load), reportsSetupCommand(load), reportsShowCommand(load), reportsRetryCommand(load), reportsSuppressCommand(load),
-		reportsDiscoverCommand(load), reportsReadCommand(load), reportsReceivedCommand(load))
+		reportsDiscoverCommand(load), reportsReadCommand(load), reportsReceivedCommand(load), reportsImportCommand(load))
 	return c
 }
 

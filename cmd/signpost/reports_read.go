@@ -121,6 +121,9 @@ func readAll(ctx context.Context, conf *config.Config, previous status.Received,
 	store.MaxSize = c.MaxSize
 	w := worker.Worker{Store: store, Spool: daemon.ReceivedSpool(conf).Path, Unread: conf.ReceivedUnread(), Parse: read.Message, Retention: c.Retention, Site: site,
 		Resolver: resolver.View(netip.Addr{}), Trusted: c.TrustedReporters, Now: time.Now, Log: log}
+	w.Selectors = func(ctx context.Context, trusted []string) ([]status.Alarm, error) {
+		return selectorAlarms(ctx, conf, store, site.Networks, trusted, w.Now())
+	}
 	if conf.Journal.Enabled && conf.Journal.Addresses != "omit" {
 		past, err := journal.OpenReader(conf.JournalFile())
 		if err != nil && !errors.Is(err, journal.ErrNone) {

@@ -24,6 +24,7 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/owner"
 	"signpost/internal/report/received"
+	"signpost/internal/report/seen"
 	"signpost/internal/report/summary"
 	"signpost/internal/setup"
 	"signpost/internal/web"
@@ -65,6 +66,7 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 		File:    conf.JournalFile(),
 		Open:    func() (*journal.Reader, error) { return readJournal(conf) },
 		Keys:    func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
+		Seen:    func() (*seen.File, error) { return seen.Load(conf.StateDir, time.Now()) },
 		Doctor:  func(ctx context.Context) ([]doctor.Finding, error) { return runDoctor(ctx, program, file) },
 		Reports: func(ctx context.Context) (web.Reports, error) { return readReports(ctx, conf) },
 		Received: func(ctx context.Context, f received.Filter) (o summary.Overview, err error) {

@@ -3,12 +3,15 @@ package setup
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"signpost/internal/config"
 	"signpost/internal/dns"
 	"signpost/internal/doctor/postfix"
 	"signpost/internal/doctor/reports"
+	"signpost/internal/durable"
 	"signpost/internal/lookup"
+	"signpost/internal/report/status"
 	"signpost/keys"
 )
 
@@ -38,7 +41,10 @@ func askPostmap(conf *config.Config, dir string) func(ctx context.Context, table
 
 // ReceivedFacts returns the facts that the checks of the receiving of reports need. The parameters are those of ReportFacts.
 func ReceivedFacts(conf *config.Config, resolver *dns.Resolver, set *keys.Set, dir string) reports.Received {
-	f := reports.Received{Addresses: conf.Reports.Receive.Addresses, Delimiter: conf.RecipientDelimiter, Resolver: resolver, Postconf: postfix.Postconf(dir), Ask: askPostmap(conf, dir)}
+	f := reports.Received{Addresses: conf.Reports.Receive.Addresses, Delimiter: conf.RecipientDelimiter, Resolver: resolver, Postconf: postfix.Postconf(dir), Ask: askPostmap(conf, dir), Now: time.Now,
+		LastRun: func() (status.Received, error) {
+			return status.Load(durable.Tree{conf.StateDir}, conf.ReceivedStatus())
+		}}
 	if set != nil {
 		f.Hosted = set.Domains()
 	}

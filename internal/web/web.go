@@ -16,6 +16,7 @@ import (
 	"signpost/internal/hostheader"
 	"signpost/internal/journal"
 	"signpost/internal/report/received"
+	"signpost/internal/report/seen"
 	"signpost/internal/report/summary"
 	"signpost/keys"
 )
@@ -25,6 +26,7 @@ type Site struct {
 	File   string                                              // of the journal
 	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
 	Keys   func() ([]keys.Status, error)                       // called for each page
+	Seen   func() (*seen.File, error)                          // what receivers saw of the keys; nil: nothing
 	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called concurrently
 	// Reports is called for each page of reports. The error wraps report.ErrNoState if no report was made yet.
 	Reports func(ctx context.Context) (Reports, error)

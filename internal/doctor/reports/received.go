@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
+	"signpost/internal/report/status"
 )
 
 // Received are what Discover, and the checks of the receiving of reports, need to know.
@@ -17,6 +19,9 @@ type Received struct {
 	Delimiter string   // recipient_delimiter
 	Resolver  *dns.Resolver
 	Postconf  func(ctx context.Context, args ...string) (string, error)
+	// LastRun reads the result of the last run of signpost reports read. The error wraps fs.ErrNotExist if there was none.
+	LastRun func() (status.Received, error)
+	Now     func() time.Time
 	// Ask is as in Facts.
 	Ask func(ctx context.Context, table, key string) (value string, found bool, err error)
 }
@@ -27,8 +32,29 @@ func ReceivedChecks(f Received) []doctor.Check {
 	return []doctor.Check{
 		{Name: "receive-recipient", Doc: "whether Postfix accepts mail to reports.receive.addresses: the tables of the recipients", Run: doctor.Or("Postfix accepts mail to the report addresses", r.recipients)},
 		{Name: "receive-rua", Doc: "the rua of the DMARC and TLS-RPT records of the domains with keys, compared with reports.receive.addresses", Run: doctor.Or("the records of the domains name report addresses of reports.receive.addresses only", r.rua)},
+		{Name: "receive-read", Doc: "the last run of signpost reports read", Run: doctor.Or("signpost reports read runs", r.read)},
 		{Name: "receive-size", Doc: "message_size_limit", Run: doctor.Or("Postfix accepts reports of 10 MB", r.size)},
 	}
+}
+
+// maxReadAge is the age from which the last run of signpost reports read is reported. The timer runs every ten minutes.
+const maxReadAge = 24 * time.Hour
+
+func (r *receiving) read(context.Context) []doctor.Finding {
+	const why, timer = "reports are not read, and their number is limited", "systemctl enable --now signpost-reports.timer"
+	last, err := r.LastRun()
+	switch {
+	case status.None(err):
+		return yellow("signpost reports read has never run", "signpost-reports.timer", why, timer)
+	case err != nil:
+		return yellow("cannot read the result of signpost reports read", err.Error(), "it is not known whether reports are read", "sudo signpost reports read")
+	case r.Now().Sub(last.LastRun) > maxReadAge:
+		return yellow("signpost reports read has not run since "+last.LastRun.UTC().Format(time.DateOnly), "signpost-reports.timer", why, timer)
+	case !last.OK:
+		line, _, _ := strings.Cut(last.Error, "\n")
+		return yellow("the last run of signpost reports read failed", line, why, "sudo signpost reports read")
+	}
+	return nil
 }
 
 type receiving struct {

@@ -3,6 +3,7 @@ package reports
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
+	"signpost/internal/report/status"
 	"signpost/internal/testdns"
 )
 
@@ -33,7 +35,8 @@ func received(t *testing.T, zone string, main map[string]string, answers ...stri
 	}
 	t.Cleanup(s.Stop)
 	o := dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(s.Addr())}, Timeout: 200 * time.Millisecond, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-	return Received{Hosted: []string{"a.test", "customer.test", "sub.a.test"}, Delimiter: "+", Resolver: dns.New(o),
+	return Received{Hosted: []string{"a.test", "customer.test", "sub.a.test"}, Delimiter: "+", Resolver: dns.New(o), Now: time.Now,
+		LastRun: func() (status.Received, error) { return status.Received{LastRun: time.Now(), OK: true}, nil },
 		Postconf: func(context.Context, ...string) (string, error) {
 			if main == nil {
 				return "", errors.New("not found")
@@ -137,5 +140,31 @@ func TestReceivedChecks(t *testing.T) {
 				t.Errorf("%+v", doctor.Run(t.Context(), ReceivedChecks(f)))
 			}
 		})
+	}
+}
+
+// A worker that never ran, stopped or failed is reported.
+func TestRead(t *testing.T) {
+	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name string
+		last status.Received
+		err  error
+		want string // a part of What; empty: no finding
+	}{
+		{"well", status.Received{LastRun: now.Add(-time.Hour), OK: true}, nil, ""},
+		{"never", status.Received{}, fs.ErrNotExist, "never run"},
+		{"damaged", status.Received{}, errors.New("damaged"), "cannot read"},
+		{"stopped", status.Received{LastRun: now.Add(-25 * time.Hour), OK: true}, nil, "not run since 2026-11-30"},
+		{"failed", status.Received{LastRun: now, Error: "disk full\nhint: x"}, nil, "failed"},
+	} {
+		r := &receiving{Received: Received{LastRun: func() (status.Received, error) { return c.last, c.err }, Now: func() time.Time { return now }}}
+		found := r.read(t.Context())
+		if c.want == "" && len(found) == 0 {
+			continue
+		}
+		if len(found) != 1 || c.want == "" || !strings.Contains(found[0].What, c.want) || found[0].Level != doctor.Yellow || found[0].Fix == "" {
+			t.Errorf("%s: %+v", c.name, found)
+		}
 	}
 }

@@ -24,7 +24,7 @@ func Possible(contentType, disposition string) bool {
 	h := textproto.MIMEHeader{"Content-Type": {contentType}, "Content-Disposition": {disposition}}
 	kind, _, err := mime.ParseMediaType(contentType)
 	return strings.HasPrefix(kind, "multipart/") || err != nil && strings.HasPrefix(strings.ToLower(strings.TrimSpace(contentType)), "multipart/") ||
-		mayBeReport(mediaType(h), fileName(h))
+		mayBeReport(typeOf(h), fileName(h))
 }
 
 // Recognize looks at the form of a message, not at the contents of its parts. kind is the kind of a report, or empty if the form leaves a
@@ -79,7 +79,7 @@ func (r *recognizer) entity(h textproto.MIMEHeader, body io.Reader, depth int) e
 			}
 		}
 	}
-	media, name := mediaType(h), fileName(h)
+	media, name := typeOf(h), fileName(h)
 	switch {
 	case media == "message/feedback-report":
 		r.found(Failure)
@@ -117,8 +117,8 @@ func mayBeReport(media, name string) bool {
 		slices.ContainsFunc([]string{".xml", ".json", ".gz", ".zip"}, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
-// mediaType returns the media type in lower case. If its parameters cannot be read, it ignores them.
-func mediaType(h textproto.MIMEHeader) string {
+// typeOf returns the media type in lower case. If its parameters cannot be read, it ignores them.
+func typeOf(h textproto.MIMEHeader) string {
 	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.ToLower(strings.TrimSpace(kind))
 }
