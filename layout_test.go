@@ -30,7 +30,7 @@ func TestImports(t *testing.T) {
 		"internal/cluster/control": "domain",
 		"internal/config":          "domain durable lookup",
 		"internal/conformance":     "",
-		"internal/daemon":          "cluster/control config decision dns durable filter journal lookup metrics report/status setup spool keys milter",
+		"internal/daemon":          "cluster/control config decision dns durable filter journal lookup metrics report report/status setup spool keys milter",
 		"internal/decision":        "dns policy",
 		"internal/demo":            "dkim testdkim testdns testmta",
 		"internal/dkim":            "domain",

@@ -29,6 +29,7 @@ type Evidence struct {
 	Oversize   bool     `json:"oversize,omitempty"`    // the header exceeds the limits and was not kept
 	Size       int64    `json:"body_bytes"`
 	ToReports  bool     `json:"to_reports,omitempty"`   // all recipients are bounce addresses of our DMARC reports
+	ReportMail bool     `json:"report_mail,omitempty"`  // all recipients are bounce addresses or other addresses of our own DMARC reports
 	Relayed    []string `json:"relay_fields,omitempty"` // names of the fields that lists and forwarders add; not verified
 
 	// Report is nil unless the message is inbound mail to an address of reports.receive.addresses that may be a report by its form.

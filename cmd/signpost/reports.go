@@ -130,8 +130,16 @@ func writeRows(w io.Writer, rows [][]string) error {
 	return term.NewTable(w, columns, 3, func(_ int, text string) string { return text }).Write(rows)
 }
 
+// retried is the JSON of reports retry.
+type retried struct {
+	Report       string `json:"report,omitempty"`
+	Destination  string `json:"destination,omitempty"`
+	Destinations int    `json:"destinations,omitempty"` // of the report, to which it is sent again
+}
+
 func reportsRetryCommand(load func() (*config.Config, error)) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "retry ID|ADDRESS",
 		Short: "Send a report again, or end the suppression of an address",
 		Long: "With the ID of a report, deliver it to the destinations that did not accept it. The message is the same, and the three days\n" +
@@ -150,6 +158,9 @@ func reportsRetryCommand(load func() (*config.Config, error)) *cobra.Command {
 				if err := s.Suppress(c.Context(), args[0], time.Time{}); err != nil {
 					return err
 				}
+				if asJSON {
+					return term.WriteJSON(c.OutOrStdout(), retried{Destination: strings.ToLower(args[0])})
+				}
 				fmt.Fprintf(c.OutOrStdout(), "%s: not suppressed\n", term.Printable(args[0]))
 				return nil
 			}
@@ -159,18 +170,23 @@ func reportsRetryCommand(load func() (*config.Config, error)) *cobra.Command {
 				return err
 			case n == 0:
 				return fmt.Errorf("%s: no such report, or all of its destinations accepted it\nhint: signpost reports lists the IDs", args[0])
+			case asJSON:
+				return term.WriteJSON(c.OutOrStdout(), retried{Report: args[0], Destinations: n})
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: waiting, destinations: %d\n", term.Printable(args[0]), n)
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
 }
 
 // suppressedByHand is the time for which reports suppress suppresses an address.
 const suppressedByHand = 365 * 24 * time.Hour
 
 func reportsSuppressCommand(load func() (*config.Config, error)) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:     "suppress ADDRESS",
 		Short:   "Send no reports to an address for a year",
 		Long:    "Send no reports to an address for a year. To exclude a domain permanently, use reports.send.exclude.",
@@ -191,10 +207,19 @@ func reportsSuppressCommand(load func() (*config.Config, error)) *cobra.Command 
 			if err := s.Suppress(c.Context(), args[0], until); err != nil {
 				return err
 			}
+			if asJSON {
+				all, err := s.Suppressed(c.Context())
+				if err != nil {
+					return err
+				}
+				return term.WriteJSON(c.OutOrStdout(), all[strings.ToLower(args[0])])
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: suppressed until %s\n", term.Printable(args[0]), until.Format(time.DateOnly))
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the suppression as JSON")
+	return c
 }
 
 func reportsShowCommand(load func() (*config.Config, error)) *cobra.Command {

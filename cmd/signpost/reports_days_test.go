@@ -54,7 +54,7 @@ func newReporter(t *testing.T, name, dns string) *reporter {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
-	put(t, r.file, fmt.Sprintf("state_dir = %q\n[dns]\nservers = [%q]\n[reports]\nsmtp = %q\n[reports.send]\nenabled = true\norg_name = %q\nfrom = \"dmarc@reports.%s\"\n", r.dir, dns, ln.Addr(), name, name))
+	put(t, r.file, fmt.Sprintf("state_dir = %q\n[dns]\nservers = [%q]\n[reports]\nsmtp = %q\n[reports.send]\nenabled = true\norg_name = %q\nfrom = \"dmarc@reports.%s\"\ncontact = \"contact@%s\"\n", r.dir, dns, ln.Addr(), name, name, name))
 	if r.conf, err = config.Load(r.file); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func (r *reporter) receive(l letter) (record *decision.Record) {
 	f := setup.Filter(r.conf, log)
 	f.Keys, f.Resolver = func() *keys.Snapshot { return &keys.Snapshot{Set: &keys.Set{}} }, resolver
 	f.Finished = func(finished *decision.Record) { record = finished }
-	f.Bounces = &filter.Bounces{Domain: "reports." + r.name, MaxSize: 60000, Received: func(recipient string, message []byte) {
+	f.Bounces = &filter.Bounces{Domain: "reports." + r.name, Others: r.conf.ReportAddresses(), MaxSize: 60000, Received: func(recipient string, message []byte) {
 		if err := bounces(r.conf).Add([]byte(recipient + "\n" + string(message))); err != nil {
 			r.t.Error(err)
 		}
@@ -210,5 +210,28 @@ func TestReportsTenDays(t *testing.T) {
 	want := []string{"2+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "1+1", "0+0", "0+0", "0+0"}
 	if !slices.Equal(counts, want) {
 		t.Errorf("reports each day: %q, want %q", counts, want)
+	}
+}
+
+// Mail to the addresses in our own reports never causes a report, even though the journal has no recipients. With other mail of the
+// domain, it is counted.
+func TestReportsAboutReportMail(t *testing.T) {
+	server, err := testdns.Start(daysZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	a := newReporter(t, "a.example", server.Addr())
+	day := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -5)
+	mail := func(to string) *decision.Record {
+		return a.receive(letter{client: "192.0.2.2", from: "x@b.example", to: to, text: "From: x@b.example\n\ntext\n"})
+	}
+	keepReports(t, a.conf, day.Add(12*time.Hour), mail("dmarc@reports.a.example"), mail("Contact@a.example"))
+	if sent := a.send(day.AddDate(0, 0, 1)); len(sent) > 0 {
+		t.Errorf("%d reports about mail to our own report addresses", len(sent))
+	}
+	keepReports(t, a.conf, day.Add(36*time.Hour), mail("contact@a.example"), mail("ann@a.example"))
+	if sent := a.send(day.AddDate(0, 0, 2)); len(sent) != 2 {
+		t.Errorf("%d copies of the report, want one for each address", len(sent))
 	}
 }

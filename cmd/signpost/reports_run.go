@@ -39,9 +39,15 @@ const (
 type sending struct {
 	conf    *config.Config
 	options reportsSendOptions
-	now     func() time.Time
-	log     *slog.Logger
-	state   *report.State
+	clock
+	log   *slog.Logger
+	state *report.State
+}
+
+// clock has the clocks of a run. up is nil if the user has set the time with --date.
+type clock struct {
+	now func() time.Time
+	up  func() (time.Duration, error) // since the boot
 }
 
 // progress is the file progress.json: what the next run must know in addition to the database.
@@ -49,9 +55,30 @@ type progress struct {
 	Collected time.Time `json:"collected"` // the last attempt to compute reports
 	Green     time.Time `json:"green"`     // when all checks of reports were green
 	Domain    string    `json:"domain"`    // of reports.send.from, to which Green refers
+
+	Clock send.Clock `json:"clock"`
+}
+
+// steady returns the time for which nothing is sent, because the clock of the machine was set.
+func (s *sending) steady() (time.Duration, error) {
+	if s.up == nil {
+		return 0, nil
+	}
+	up, err := s.up()
+	if err != nil {
+		return 0, err
+	}
+	p := s.progress()
+	p.Clock = p.Clock.Next(s.now(), up)
+	return p.Clock.Wait(), s.write(s.progressFile(), p)
 }
 
 func (s *sending) run(ctx context.Context) (summary send.Summary, err error) {
+	if s.up != nil { // --date may be in the past
+		if err := s.state.ForgetDays(ctx, s.now()); err != nil {
+			return summary, err
+		}
+	}
 	if _, err := send.Returned(ctx, s.state, bounces(s.conf), s.conf.ReportsDomain(), s.log); err != nil {
 		return summary, err
 	}
@@ -93,7 +120,7 @@ func (s *sending) collect(ctx context.Context, p *progress) error {
 }
 
 func (s *sending) collectDay(ctx context.Context, day time.Time) error {
-	key, err := report.LoadKey(filepath.Join(s.conf.ReportsDir(), "bounce.key"))
+	key, err := report.LoadKey(daemon.BounceKey(s.conf))
 	if err != nil {
 		return err
 	}

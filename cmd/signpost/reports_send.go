@@ -37,13 +37,14 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 		Short: "Send the reports that are due",
 		Long: "Read the bounces of reports, compute the reports about yesterday from the journal, and send those that are due. A report is\n" +
 			"sent between 00:10 and 06:00 UTC, at a time that depends on its domain, so run the command every ten minutes, as\n" +
-			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. Two runs never overlap.\n\n" +
+			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. If the clock of the machine was set,\n" +
+			"nothing is sent for 23 hours. Two runs never overlap.\n\n" +
 			"With --dry-run, write the report about --domain to a file, and change nothing.\n\n" +
 			"Exit code 0: done, 1: a check is red, or the SMTP server cannot be reached, 2: usage or configuration error.",
 		Example: "  signpost reports send\n  signpost reports send --domain example.com --now\n  signpost reports send --domain example.com --dry-run --to report.eml",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
-			now, err := o.clock()
+			clock, err := o.clock()
 			if err != nil {
 				return err
 			}
@@ -52,17 +53,17 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 			}
 			if conf.ReportsDomain() == "" || conf.Reports.Send.OrgName == "" {
 				if !conf.Reports.Send.Enabled && !o.dryRun {
-					return disabled(c.ErrOrStderr())
+					return disabled(conf, c.ErrOrStderr())
 				}
 				return cli.Usage(errors.New("reports.send.from and reports.send.org_name are required\nhint: docs/reports.md, \"Start\""))
 			}
 			if o.dryRun {
-				return writeReport(c.Context(), conf, o, now(), c.OutOrStdout())
+				return writeReport(c.Context(), conf, o, clock.now(), c.OutOrStdout())
 			}
 			if o.to != "" {
 				return cli.Usage(errors.New("--to requires --dry-run"))
 			}
-			return sendReports(c.Context(), conf, o, now, c.OutOrStdout(), c.ErrOrStderr())
+			return sendReports(c.Context(), conf, o, clock, c.OutOrStdout(), c.ErrOrStderr())
 		}),
 	}
 	f := c.Flags()
@@ -70,26 +71,33 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.BoolVar(&o.early, "now", false, "send also reports that are not due yet")
 	f.BoolVar(&o.dryRun, "dry-run", false, "write the message of --domain to --to, and send nothing")
 	f.StringVar(&o.to, "to", "", "with --dry-run: the `FILE` (default: standard output)")
-	f.StringVar(&o.date, "date", "", "run as if it were noon (UTC) on this `DATE`")
+	f.StringVar(&o.date, "date", "", "run as if it were noon (UTC) on this `DATE`, and do not check the clock")
 	f.BoolVar(&o.json, "json", false, "print the numbers as JSON")
 	f.StringVar(&o.postfix, "postfix", "", "the `DIRECTORY` of main.cf (default: that of postconf(1))")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": cli.Any(), "to": cli.File(), "date": cli.Any(), "postfix": cli.Directory()})
 	return c
 }
 
-// clock returns the time of the run.
-func (o reportsSendOptions) clock() (func() time.Time, error) {
+// clock returns the clocks of the run.
+func (o reportsSendOptions) clock() (clock, error) {
 	if o.date == "" {
-		return time.Now, nil
+		return clock{time.Now, send.Uptime}, nil
 	}
 	day, err := time.Parse(time.DateOnly, o.date)
 	if err != nil {
-		return nil, cli.Usage(fmt.Errorf("--date %q is not a date such as 2027-05-31", o.date))
+		return clock{}, cli.Usage(fmt.Errorf("--date %q is not a date such as 2027-05-31", o.date))
 	}
-	return func() time.Time { return day.Add(12 * time.Hour) }, nil
+	if day.After(time.Now()) && !o.dryRun && !o.early {
+		return clock{}, cli.Usage(fmt.Errorf("--date %s is in the future: the reports would lack the rest of today\nhint: --dry-run --domain DOMAIN writes one of them; --now sends them nevertheless", o.date))
+	}
+	return clock{now: func() time.Time { return day.Add(12 * time.Hour) }}, nil
 }
 
-func disabled(stderr io.Writer) error {
+// disabled states that nothing is sent. On a host that only receives reports, the timer runs the command too, so it is silent there.
+func disabled(conf *config.Config, stderr io.Writer) error {
+	if len(conf.Reports.Receive.Addresses) > 0 {
+		return nil
+	}
 	_, err := fmt.Fprintln(stderr, "signpost: reports.send.enabled is false: nothing is sent")
 	return err
 }
@@ -100,9 +108,9 @@ func sender(conf *config.Config) report.Sender {
 	return report.Sender{Domain: conf.ReportsDomain(), OrgName: c.OrgName, Email: c.From, Extra: c.Contact, Generator: "signpost " + cli.Number()}
 }
 
-func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, now func() time.Time, stdout, stderr io.Writer) error {
+func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, clock clock, stdout, stderr io.Writer) error {
 	if !conf.Reports.Send.Enabled {
-		return disabled(stderr)
+		return disabled(conf, stderr)
 	}
 	if conf.Observe && !conf.Reports.Send.Observe {
 		_, err := fmt.Fprintln(stderr, "signpost: mode is observe: nothing is sent\nhint: observe = true # in [reports.send]")
@@ -125,8 +133,17 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 		return err
 	}
 	defer lock.Unlock()
-	s := &sending{conf: conf, options: o, now: now, log: log}
-	if s.state, err = openReports(ctx, conf, true, now); err != nil {
+	s := &sending{conf: conf, options: o, clock: clock, log: log}
+	wait, err := s.steady()
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		_, err := fmt.Fprintf(stderr, "signpost: the clock was set, or the machine was off: nothing is sent for %d hours\nhint: if the date is correct: signpost reports send --date %s\n",
+			int(wait.Hours()+1), clock.now().UTC().Format(time.DateOnly))
+		return err
+	}
+	if s.state, err = openReports(ctx, conf, true, clock.now); err != nil {
 		return err
 	}
 	defer s.state.Close()
@@ -143,7 +160,7 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 
 // lockReports takes the lock of the runs of signpost reports send.
 func lockReports(conf *config.Config) (*durable.Lock, error) {
-	return lockRun(conf, "lock", daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf)))
+	return lockRun(conf, "lock", daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf)), filepath.Dir(daemon.BounceKey(conf)))
 }
 
 // lockRun creates directories, and takes a lock in the directory of reports.
@@ -183,7 +200,7 @@ func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions,
 	defer past.Close()
 	var message []byte
 	day := report.Day(now).AddDate(0, 0, -1)
-	err = report.Collect(ctx, past, day, report.Options{Own: send.ToReports}, func(found *report.Report) error {
+	err = report.Collect(ctx, past, day, report.Options{Own: send.ReportMail}, func(found *report.Report) error {
 		if found.Policy.Domain != name || message != nil {
 			return nil
 		}

@@ -40,10 +40,27 @@ func (a *archive) frozen() (id string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if _, err := s.Freeze(a.t.Context(), file.Frozen(r, sender(conf), time.Now()), []string{"one@example.com", "two@example.com"}, []string{strings.Repeat("a", 32), strings.Repeat("b", 32)}); err != nil {
+	if _, err := s.Freeze(a.t.Context(), file.Frozen(r, sender(conf), time.Now()), []report.Destination{{Address: "one@example.com", Organization: "example.com", MAC: strings.Repeat("a", 32)}, {Address: "two@example.com", Organization: "example.com", MAC: strings.Repeat("b", 32)}}); err != nil {
 		a.t.Fatal(err)
 	}
 	return file.ID
+}
+
+// suppressed moves a delivery to StageSuppressed.
+func (a *archive) suppressed(id, destination string) {
+	a.t.Helper()
+	conf, err := config.Load(a.file)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	s, err := openReports(a.t.Context(), conf, false, time.Now)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Move(a.t.Context(), id, destination, report.StageSuppressed, ""); err != nil {
+		a.t.Fatal(err)
+	}
 }
 
 // Without a report, with sending disabled and in observe mode, the commands state why nothing is sent or listed.
@@ -57,8 +74,9 @@ func TestReportsIdle(t *testing.T) {
 		{"no report", "", false, "", "no report was made yet", 1},
 		{"disabled", "", false, "send", "reports.send.enabled is false: nothing is sent", 0},
 		{"observe mode", "mode = \"observe\"", true, "send", "mode is observe: nothing is sent", 0},
-		{"no journal", "", true, "send --date 2026-12-02", "there is no journal here yet", 1},
+		{"no journal", "", true, "send --date 2026-11-02", "there is no journal here yet", 1},
 		{"wrong date", "", true, "send --date tomorrow", "--date \"tomorrow\" is not a date", 2},
+		{"a date in the future", "", true, "send --date " + time.Now().AddDate(0, 0, 2).Format(time.DateOnly), "is in the future", 2},
 		{"wrong state", "", true, "--state x", "--state must be frozen, ", 2},
 		{"to without dry-run", "", true, "send --to x", "--to requires --dry-run", 2},
 		{"dry-run without a domain", "", true, "send --dry-run", "--dry-run requires --domain", 2},
@@ -118,6 +136,10 @@ func TestReportsList(t *testing.T) {
 	has([]string{`"destination": "one@example.com"`}, "--state", "suppressed", "--json")
 	has([]string{"not suppressed"}, "retry", "one@example.com")
 	has([]string{"[]"}, "--state", "suppressed", "--json")
+	has([]string{`"destination": "two@example.com"`, `"until": "`}, "suppress", "Two@example.com", "--json")
+	has([]string{`"destination": "two@example.com"`}, "retry", "Two@example.com", "--json")
+	a.suppressed(id, "one@example.com")
+	has([]string{`"report": "` + id + `"`, `"destinations": 1`}, "retry", id, "--json")
 	if code, out, _ := a.run("reports", "--state", "accepted"); code != 0 || out != "" {
 		t.Errorf("%d %s", code, out)
 	}
@@ -172,7 +194,7 @@ func TestReportsLock(t *testing.T) {
 		t.Errorf("%d %s", code, stderr)
 	}
 	lock.Unlock()
-	if code, _, stderr := a.run("reports", "send", "--date", "2026-12-02"); code != 1 || !strings.Contains(stderr, "no journal") {
+	if code, _, stderr := a.run("reports", "send", "--date", "2026-11-02"); code != 1 || !strings.Contains(stderr, "no journal") {
 		t.Errorf("%d %s", code, stderr)
 	}
 }

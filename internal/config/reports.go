@@ -30,6 +30,17 @@ func (c *Config) ReportsDomain() string {
 	return domain
 }
 
+// ReportAddresses returns the addresses of our own reports, except the bounce addresses, and the addresses of received reports. Mail to them
+// never causes a report.
+func (c *Config) ReportAddresses() (all []string) {
+	for _, address := range []string{c.Reports.Send.From, c.Reports.Send.Contact} {
+		if address != "" {
+			all = append(all, address)
+		}
+	}
+	return append(all, c.Reports.Receive.Addresses...)
+}
+
 // reportsKeep is the minimum of journal.keep with reports: a report of a day is computed during the next day.
 const reportsKeep = 48 * time.Hour
 

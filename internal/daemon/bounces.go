@@ -9,6 +9,7 @@ import (
 	"signpost/internal/durable"
 	"signpost/internal/filter"
 	"signpost/internal/metrics"
+	"signpost/internal/report"
 	"signpost/internal/report/status"
 	"signpost/internal/setup"
 	"signpost/internal/spool"
@@ -19,13 +20,20 @@ const maxAddress = 320
 
 // These are paths below state_dir.
 const (
-	bouncesDir = "reports/bounces"
-	statusDir  = "reports/status"
+	bouncesDir   = "reports/bounces"
+	bounceKeyDir = "reports/key"
+	statusDir    = "reports/status"
 )
 
 // BouncesDir returns the spool of notifications about reports that could not be delivered. The first line of each message in it is the
 // recipient.
 func BouncesDir(conf *config.Config) string { return filepath.Join(conf.StateDir, bouncesDir) }
+
+// BounceKey returns the file of the key of bounce addresses. It has a directory of its own, to which the daemon has access even if the file is
+// created or replaced later.
+func BounceKey(conf *config.Config) string {
+	return filepath.Join(conf.StateDir, bounceKeyDir, "bounce.key")
+}
 
 // bounces returns what the filter does with bounces of reports. signpost reports send reads them. It returns nil if no reports are sent.
 func (d *service) bounces(conf *config.Config) *filter.Bounces {
@@ -33,8 +41,14 @@ func (d *service) bounces(conf *config.Config) *filter.Bounces {
 	if domain == "" {
 		return nil
 	}
-	return &filter.Bounces{Domain: domain, MaxSize: spool.MaxBounce - maxAddress - 1, Received: func(recipient string, message []byte) {
-		err := setup.KeyStore(conf).MakeState(bouncesDir) // without confinement, the directory is not created at the start
+	return &filter.Bounces{Domain: domain, Others: conf.ReportAddresses(), MaxSize: spool.MaxBounce - maxAddress - 1, Received: func(recipient string, message []byte) {
+		key, err := report.ReadKey(BounceKey(conf))
+		if mac, ok := report.ParseEnvelopeSender(recipient, domain); err == nil && (!ok || !key.Made(mac)) {
+			return // otherwise, anyone could fill the spool
+		}
+		if err == nil {
+			err = setup.KeyStore(conf).MakeState(bouncesDir) // without confinement, the directory is not created at the start
+		}
 		if err == nil {
 			err = spool.Dir{Path: BouncesDir(conf), Limits: spool.Bounces()}.Add(append([]byte(recipient+"\n"), message...))
 		}

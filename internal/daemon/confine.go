@@ -201,8 +201,9 @@ func (g grants) addKeys(conf *config.Config) {
 	for _, name := range names {
 		g.add(filepath.Join(conf.StateDir, name), mayRecord)
 	}
-	_ = setup.KeyStore(conf).MakeState(statusDir) // as above
+	_ = setup.KeyStore(conf).MakeState(statusDir, bounceKeyDir) // as above
 	g.add(filepath.Join(conf.StateDir, statusDir), mayRead)
+	g.add(filepath.Join(conf.StateDir, bounceKeyDir), mayRead)
 }
 
 func isLink(e fs.DirEntry) bool { return e.Type()&fs.ModeSymlink != 0 }

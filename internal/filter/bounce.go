@@ -11,8 +11,9 @@ import (
 
 // Bounces are what the filter does with notifications about reports that could not be delivered. A message to bounce addresses alone is neither verified nor rejected. Postfix discards it.
 type Bounces struct {
-	Domain  string // the domain of the envelope sender of reports
-	MaxSize int    // larger messages are not passed on
+	Domain  string   // the domain of the envelope sender of reports
+	Others  []string // other addresses of our own reports: in their From, or to which others send reports. They are only recorded
+	MaxSize int      // larger messages are not passed on
 	// Received is called at the end of each message with the null sender to a bounce address, unless it is rejected.
 	Received func(recipient string, message []byte)
 }
@@ -43,10 +44,19 @@ func (b *Bounces) newBounce(e policy.Envelope, fields []dkim.Field) *bounce {
 	return nil
 }
 
-// own reports whether all recipients are bounce addresses. It is false if there are more recipients than are recorded: a forger could
-// otherwise put others behind them.
-func (b *Bounces) own(e policy.Envelope) bool {
-	return b != nil && len(e.Recipients) > 0 && len(e.Recipients) == e.Addressees && !slices.ContainsFunc(e.Recipients, func(r string) bool { return !b.has(r) })
+// own reports whether all recipients are bounce addresses, and whether all are bounce addresses or one of Others. Both are false if there
+// are more recipients than are recorded: a forger could otherwise put others behind them.
+func (b *Bounces) own(e policy.Envelope) (bounces, reports bool) {
+	if b == nil || len(e.Recipients) == 0 || len(e.Recipients) != e.Addressees {
+		return false, false
+	}
+	bounces, reports = true, true
+	for _, r := range e.Recipients {
+		bounce := b.has(r)
+		bounces = bounces && bounce
+		reports = reports && (bounce || slices.ContainsFunc(b.Others, func(other string) bool { return strings.EqualFold(other, r) }))
+	}
+	return bounces, reports
 }
 
 // maxLocal is the maximum length of a local part in bytes: RFC 5321 section 4.5.3.1.1. A recorded address that was cut is longer.

@@ -63,13 +63,26 @@ func TestUnauthenticatedBounce(t *testing.T) {
 	}
 }
 
-// The record states that all recipients are bounce addresses.
+// The record states whether all recipients are bounce addresses, and whether all are addresses of our reports.
 func TestToReports(t *testing.T) {
-	for to, want := range map[string]bool{"r-abc@reports.example.org": true, "R-A2@Reports.Example.org": true, "dmarc@reports.example.org": false, "r-a1@reports.example.org": false, "r-@reports.example.org": false, "r-abc@reports.example.org ann@example.org": false, "ann@example.org": false, "": false} {
+	for to, want := range map[string]struct{ bounces, reports bool }{
+		"r-abc@reports.example.org":                           {true, true},
+		"R-A2@Reports.Example.org":                            {true, true},
+		"dmarc@reports.example.org":                           {false, true},
+		"Postmaster@Example.org":                              {false, true},
+		"r-abc@reports.example.org dmarc@reports.example.org": {false, true},
+		"dmarc@reports.example.org ann@example.org":           {},
+		"r-a1@reports.example.org":                            {},
+		"r-@reports.example.org":                              {},
+		"r-abc@reports.example.org ann@example.org":           {},
+		"ann@example.org":                                     {},
+		"":                                                    {},
+		strings.Repeat("dmarc@reports.example.org ", maxRecipients) + "ann@example.org": {},
+	} {
 		f := newFilter(t, "")
 		var got *decision.Record
 		f.Finished = func(r *decision.Record) { got = r }
-		f.Bounces = &Bounces{Domain: "reports.example.org", MaxSize: 1000, Received: func(string, []byte) {}}
+		f.Bounces = &Bounces{Domain: "reports.example.org", Others: []string{"dmarc@reports.example.org", "postmaster@example.org"}, MaxSize: 1000, Received: func(string, []byte) {}}
 		m := f.Begin(t.Context(), milter.Session{MTA: "mx", SMTP: true, Client: netip.MustParseAddr("203.0.113.9")}, milter.Envelope{Sender: "a@example.com"})
 		for r := range strings.FieldsSeq(to) {
 			m.Recipient([]byte(r))
@@ -77,8 +90,8 @@ func TestToReports(t *testing.T) {
 		m.Header("From", " a@example.com")
 		m.EndHeaders("Q")
 		m.Finish(t.Context())
-		if got.ToReports != want {
-			t.Errorf("%q: %v", to, got.ToReports)
+		if got.ToReports != want.bounces || got.ReportMail != want.reports {
+			t.Errorf("%q: %v %v", to, got.ToReports, got.ReportMail)
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (m *message) EndHeaders(queueID string) {
 			m.evidence.Author = dmarc.Author{Cause: dmarc.FromHiddenField}
 		}
 	}
-	m.evidence.ToReports = m.filter.Bounces.own(m.evidence.Envelope)
+	m.evidence.ToReports, m.evidence.ReportMail = m.filter.Bounces.own(m.evidence.Envelope)
 	m.evidence.ResultsAbout = resultsAbout(m.own, m.evidence.Author.Domains)
 	snapshot := m.filter.Keys()
 	m.rules = m.filter.Rules.At(m.filter.Now())

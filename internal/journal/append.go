@@ -102,6 +102,7 @@ func appendEvidence(b []byte, e *policy.Evidence) []byte {
 	b = appendTrue(b, "oversize", e.Oversize)
 	b = appendInt(b, "body_bytes", e.Size)
 	b = appendTrue(b, "to_reports", e.ToReports)
+	b = appendTrue(b, "report_mail", e.ReportMail)
 	b = appendTexts(b, "relay_fields", e.Relayed)
 	b = appendPointer(b, "report", e.Report, appendReport)
 	b = appendText(b, "results_about", e.ResultsAbout)

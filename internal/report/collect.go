@@ -15,7 +15,6 @@ import (
 // Options configure Collect.
 type Options struct {
 	// Own reports whether a message is only for our own report addresses. Such a message never causes a report by itself. nil: no message.
-	// With journal.addresses = "omit", entries have no recipients; with "hash", they have the domains of recipients.
 	Own func(*journal.Entry) bool
 }
 

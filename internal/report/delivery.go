@@ -38,16 +38,24 @@ const (
 	StageSuppressed Stage = "suppressed" // the destination was suppressed
 )
 
+// Destination is an address to which a report is sent.
+type Destination struct {
+	Address      string
+	Organization string // the Organizational Domain of Address
+	MAC          string // of the envelope sender
+}
+
 // Delivery is a report to one destination.
 type Delivery struct {
-	Report      Frozen    `json:"report"` // without Gzip
-	Destination string    `json:"destination"`
-	MAC         string    `json:"mac"` // of the envelope sender
-	Stage       Stage     `json:"stage"`
-	Changed     time.Time `json:"changed"`         // when the delivery reached the stage
-	Tries       int       `json:"tries,omitempty"` // attempts
-	Detail      string    `json:"detail,omitempty"`
-	Bounced     string    `json:"bounced,omitempty"` // the status of the bounce, such as 5.1.1
+	Report       Frozen    `json:"report"` // without Gzip
+	Destination  string    `json:"destination"`
+	Organization string    `json:"organization"` // the Organizational Domain of the destination
+	MAC          string    `json:"mac"`          // of the envelope sender
+	Stage        Stage     `json:"stage"`
+	Changed      time.Time `json:"changed"`         // when the delivery reached the stage
+	Tries        int       `json:"tries,omitempty"` // attempts
+	Detail       string    `json:"detail,omitempty"`
+	Bounced      string    `json:"bounced,omitempty"` // the status of the bounce, such as 5.1.1
 }
 
 // maxDetail limits the detail of a delivery, in bytes: an SMTP reply line.
@@ -56,9 +64,9 @@ const maxDetail = 512
 // errNoDelivery is the error if there is no such delivery.
 var errNoDelivery = errors.New("there is no such report to this destination")
 
-// Freeze stores a report and its destinations, in their order. macs has the MAC of the envelope sender for each destination. If there is a
-// report with this ID, Freeze changes nothing, and fresh is false: a report may have been sent, so it must not change.
-func (s *State) Freeze(ctx context.Context, f Frozen, destinations, macs []string) (fresh bool, err error) {
+// Freeze stores a report and its destinations, in their order. If there is a report with this ID, Freeze changes nothing, and fresh is
+// false: a report may have been sent, so it must not change.
+func (s *State) Freeze(ctx context.Context, f Frozen, destinations []Destination) (fresh bool, err error) {
 	err = s.db.Transact(ctx, func(tx *sql.Tx) error {
 		r, err := tx.ExecContext(ctx, "INSERT INTO report (id, file, gzip, day, domain, rows, messages, created, sender_domain, org_name, email) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
 			f.ID, f.File, f.Gzip, f.Day.Unix(), f.Domain, f.Rows, f.Messages, f.Created.Unix(), f.SenderDomain, f.OrgName, f.Email)
@@ -71,8 +79,8 @@ func (s *State) Freeze(ctx context.Context, f Frozen, destinations, macs []strin
 		fresh = true
 		now := s.now().Unix()
 		for i, d := range destinations {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO delivery (report, position, destination, mac, stage, since, changed, tries, detail, bounced) VALUES (?,?,?,?,?,?,?,0,'','')",
-				f.ID, i, d, macs[i], StageFrozen, now, now); err != nil {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO delivery (report, position, destination, organization, mac, stage, since, changed, tries, detail, bounced) VALUES (?,?,?,?,?,?,?,?,0,'','')",
+				f.ID, i, d.Address, d.Organization, d.MAC, StageFrozen, now, now); err != nil {
 				return err
 			}
 		}
@@ -149,23 +157,24 @@ func (s *State) Retry(ctx context.Context, id string) (int, error) {
 	return int(n), err
 }
 
-// Accepted returns the number of deliveries that were accepted since a time, of all destinations, and by the domain of the destination.
-func (s *State) Accepted(ctx context.Context, since time.Time) (all int, byHost map[string]int, err error) {
-	byHost = map[string]int{}
-	rows, err := s.db.QueryContext(ctx, "SELECT destination FROM delivery WHERE stage = ? AND changed >= ?", StageAccepted, since.Unix())
+// Accepted returns the number of deliveries that were accepted since a time, of all destinations, and by Organizational Domain.
+func (s *State) Accepted(ctx context.Context, since time.Time) (all int, byOrganization map[string]int, err error) {
+	byOrganization = map[string]int{}
+	rows, err := s.db.QueryContext(ctx, "SELECT organization, count(*) FROM delivery WHERE stage = ? AND changed >= ? GROUP BY organization", StageAccepted, since.Unix())
 	if err != nil {
 		return 0, nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var destination string
-		if err := rows.Scan(&destination); err != nil {
+		var organization string
+		var n int
+		if err := rows.Scan(&organization, &n); err != nil {
 			return 0, nil, err
 		}
-		all++
-		byHost[strings.ToLower(destination[strings.LastIndexByte(destination, '@')+1:])]++
+		all += n
+		byOrganization[organization] = n
 	}
-	return all, byHost, rows.Err()
+	return all, byOrganization, rows.Err()
 }
 
 // List returns all deliveries, newest report first. A report without destinations is not in the list.
@@ -237,14 +246,14 @@ func (s *State) deliveries(ctx context.Context, where string, args ...any) ([]De
 }
 
 func deliveries(ctx context.Context, q querier, where string, args ...any) (all []Delivery, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT "+reportColumns+", destination, mac, stage, changed, tries, detail, bounced FROM delivery JOIN report ON id = report "+where, args...)
+	rows, err := q.QueryContext(ctx, "SELECT "+reportColumns+", destination, organization, mac, stage, changed, tries, detail, bounced FROM delivery JOIN report ON id = report "+where, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var d Delivery
-		if err := rows.Scan(append(d.Report.columns(), &d.Destination, &d.MAC, &d.Stage, (*seconds)(&d.Changed), &d.Tries, &d.Detail, &d.Bounced)...); err != nil {
+		if err := rows.Scan(append(d.Report.columns(), &d.Destination, &d.Organization, &d.MAC, &d.Stage, (*seconds)(&d.Changed), &d.Tries, &d.Detail, &d.Bounced)...); err != nil {
 			return nil, err
 		}
 		all = append(all, d)

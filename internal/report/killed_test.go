@@ -90,8 +90,11 @@ func sendUntilKilled(t *testing.T, dir string, steps int) {
 			}
 			f, err := r.File(sender)
 			ok(t, err)
-			to := []string{"a@" + domain, "b@" + domain}
-			_, err = s.Freeze(ctx, f.Frozen(r, sender, time.Now()), to, []string{key.MAC(to[0], f.ID), key.MAC(to[1], f.ID)})
+			var to []Destination
+			for _, address := range []string{"a@" + domain, "b@" + domain} {
+				to = append(to, Destination{address, domain, key.MAC(address, f.ID)})
+			}
+			_, err = s.Freeze(ctx, f.Frozen(r, sender, time.Now()), to)
 			ok(t, err)
 			step()
 		}

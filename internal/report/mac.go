@@ -22,15 +22,20 @@ type Key []byte
 
 const (
 	keyBytes = 32
-	macBytes = 20 // 32 characters, so that the local part has 34; RFC 5321 allows 64
+	macBytes = 20 // 32 characters, so that the local part has 34; RFC 5321 allows 64. The second half is a MAC of the first
 	macText  = macBytes * 8 / 5
 	// macPrefix begins the local part of an envelope sender.
 	macPrefix = "r-"
 )
 
-// LoadKey reads the key file at path: 64 hexadecimal digits. If there is no file, LoadKey creates one with a random key and mode 0600. Its
-// directory must exist.
-func LoadKey(path string) (Key, error) {
+// ReadKey reads the key file at path: 64 hexadecimal digits.
+func ReadKey(path string) (Key, error) { return readKey(path, false) }
+
+// LoadKey reads the key file at path like ReadKey. If there is no file, it creates one with a random key and mode 0600. Its directory must
+// exist.
+func LoadKey(path string) (Key, error) { return readKey(path, true) }
+
+func readKey(path string, create bool) (Key, error) {
 	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err
@@ -38,7 +43,7 @@ func LoadKey(path string) (Key, error) {
 	defer dir.Close()
 	name := filepath.Base(path)
 	text, err := durable.Read(dir, name, 4*keyBytes)
-	if errors.Is(err, fs.ErrNotExist) {
+	if create && errors.Is(err, fs.ErrNotExist) {
 		fresh := make([]byte, keyBytes)
 		rand.Read(fresh)
 		text = hex.AppendEncode(nil, fresh)
@@ -58,12 +63,22 @@ func LoadKey(path string) (Key, error) {
 func (k Key) MAC(destination, id string) string {
 	mac := hmac.New(sha256.New, k)
 	fmt.Fprintf(mac, "signpost report bounce 1\n%s\n%s", strings.ToLower(destination), id)
-	return base32Lower(mac.Sum(nil)[:macBytes])
+	first := base32Lower(mac.Sum(nil)[:macBytes/2])
+	return first + k.second(first)
 }
 
-// Verify reports whether mac is the MAC of a report to a destination. Case does not matter.
-func (k Key) Verify(mac, destination, id string) bool {
-	return hmac.Equal([]byte(strings.ToLower(mac)), []byte(k.MAC(destination, id)))
+// second returns the second half of a MAC.
+func (k Key) second(first string) string {
+	mac := hmac.New(sha256.New, k)
+	fmt.Fprintf(mac, "signpost report address 1\n%s", first)
+	return base32Lower(mac.Sum(nil)[:macBytes/2])
+}
+
+// Made reports whether MAC may have returned mac, for any report and destination: a bounce to another address need not be kept. Case does
+// not matter.
+func (k Key) Made(mac string) bool {
+	mac = strings.ToLower(mac)
+	return len(mac) == macText && hmac.Equal([]byte(mac[macText/2:]), []byte(k.second(mac[:macText/2])))
 }
 
 // EnvelopeSender returns the envelope sender of a report: r-MAC@domain.

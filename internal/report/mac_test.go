@@ -2,6 +2,8 @@ package report
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +13,12 @@ import (
 // The key file is created once, with mode 0600. All hosts that have the same file make the same MACs.
 func TestKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bounce.key")
+	if _, err := ReadKey(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
 	first, err := LoadKey(path)
 	ok(t, err)
-	second, err := LoadKey(path)
+	second, err := ReadKey(path)
 	if err != nil || !bytes.Equal(first, second) || len(first) != keyBytes {
 		t.Errorf("%x %x %v", first, second, err)
 	}
@@ -38,12 +43,17 @@ func TestMAC(t *testing.T) {
 		t.Error(address)
 	}
 	for _, recipient := range []string{address, strings.ToUpper(address), address + "."} {
-		if got, ok := ParseEnvelopeSender(recipient, "Reports.mx.example.net"); !ok || got != mac || !k.Verify(got, "DMARC@example.ORG", "id1") {
+		if got, ok := ParseEnvelopeSender(recipient, "Reports.mx.example.net"); !ok || got != mac || got != k.MAC("DMARC@example.ORG", "id1") || !k.Made(got) || !k.Made(strings.ToUpper(got)) {
 			t.Errorf("%s: %s %v", recipient, got, ok)
 		}
 	}
-	if k.Verify(mac, "dmarc@example.com", "id1") || k.Verify(mac, "dmarc@example.org", "id2") || Key("other").Verify(mac, "dmarc@example.org", "id1") || k.Verify("", "dmarc@example.org", "id1") {
-		t.Error("the MAC of another report is accepted")
+	if mac == k.MAC("dmarc@example.com", "id1") || mac == k.MAC("dmarc@example.org", "id2") || mac == Key("other").MAC("dmarc@example.org", "id1") {
+		t.Error("another report has the same MAC")
+	}
+	for _, forged := range []string{"", mac[1:], mac + "a", mac[16:] + mac[:16], mac[:16] + strings.Repeat("a", 16), strings.Repeat("a", 16) + mac[16:]} {
+		if k.Made(forged) || Key("other").Made(mac) {
+			t.Errorf("%q is accepted", forged)
+		}
 	}
 	for _, bad := range []string{"", "@", "r-@reports.mx.example.net", "r-" + mac + "@example.net", "r-" + mac + "a@reports.mx.example.net", "r-" + mac[1:] + "@reports.mx.example.net",
 		"r-" + mac[1:] + "1@reports.mx.example.net", "r-" + mac[1:] + "@@reports.mx.example.net", "x" + address, "r-" + mac, address + strings.Repeat(".example", 100)} {

@@ -12,7 +12,7 @@
 //		if err != nil {
 //			return err
 //		}
-//		_, err = state.Freeze(ctx, file.Frozen(r, sender, now), destinations, macs)
+//		_, err = state.Freeze(ctx, file.Frozen(r, sender, now), destinations)
 //		return err
 //	})
 package report

@@ -34,7 +34,7 @@ CREATE TABLE report (
 );
 CREATE TABLE delivery (
 	report TEXT NOT NULL REFERENCES report (id) ON DELETE CASCADE,
-	position INTEGER NOT NULL, destination TEXT NOT NULL, mac TEXT NOT NULL,
+	position INTEGER NOT NULL, destination TEXT NOT NULL, organization TEXT NOT NULL, mac TEXT NOT NULL,
 	stage TEXT NOT NULL, since INTEGER NOT NULL, changed INTEGER NOT NULL, tries INTEGER NOT NULL, detail TEXT NOT NULL, bounced TEXT NOT NULL,
 	PRIMARY KEY (report, position), UNIQUE (report, destination)
 );
@@ -42,6 +42,7 @@ CREATE INDEX delivery_mac ON delivery (mac);
 CREATE INDEX delivery_stage ON delivery (stage, changed);
 CREATE TABLE suppression (destination TEXT PRIMARY KEY, until INTEGER NOT NULL, count INTEGER NOT NULL, status TEXT NOT NULL);
 CREATE TABLE day (day INTEGER PRIMARY KEY);
+CREATE TABLE unresolved (day INTEGER NOT NULL, domain TEXT NOT NULL, PRIMARY KEY (day, domain)) WITHOUT ROWID;
 `
 
 // collectedDays is the number of days after which the record that a day was collected is deleted. journal.keep is shorter.
@@ -71,8 +72,44 @@ func (s *State) Collected(ctx context.Context, day time.Time) (collected bool, e
 
 // SetCollected records that all reports of a day are frozen, so the journal of that day is not read again.
 func (s *State) SetCollected(ctx context.Context, day time.Time) error {
-	_, err := s.db.ExecContext(ctx, "INSERT INTO day (day) VALUES (?) ON CONFLICT DO NOTHING", Day(day).Unix())
+	return s.db.Transact(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM unresolved WHERE day = ?", Day(day).Unix()); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO day (day) VALUES (?) ON CONFLICT DO NOTHING", Day(day).Unix())
+		return err
+	})
+}
+
+// ForgetDays forgets that days since a time were collected. It is called for days that have not ended: the clock was ahead. A report about
+// such a day that was frozen stays as it is.
+func (s *State) ForgetDays(ctx context.Context, since time.Time) error {
+	_, err := s.db.ExecContext(ctx, "DELETE FROM day WHERE day >= ?", Day(since).Unix())
 	return err
+}
+
+// SetUnresolved records that the destinations of a Policy Domain's report about a day could not be looked up.
+func (s *State) SetUnresolved(ctx context.Context, day time.Time, domain string) error {
+	_, err := s.db.ExecContext(ctx, "INSERT INTO unresolved (day, domain) VALUES (?,?) ON CONFLICT DO NOTHING", Day(day).Unix(), domain)
+	return err
+}
+
+// Unresolved returns the domains for which SetUnresolved was called, until SetCollected is called for that day.
+func (s *State) Unresolved(ctx context.Context, day time.Time) (map[string]bool, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT domain FROM unresolved WHERE day = ?", Day(day).Unix())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[string]bool{}
+	for rows.Next() {
+		var domain string
+		if err := rows.Scan(&domain); err != nil {
+			return nil, err
+		}
+		all[domain] = true
+	}
+	return all, rows.Err()
 }
 
 // Expire deletes the reports that were frozen before a time, with their deliveries, except those that are due. It also deletes days and
@@ -85,6 +122,7 @@ func (s *State) Expire(ctx context.Context, before time.Time) error {
 		}{
 			{"DELETE FROM report WHERE created < ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE report = id AND stage = ?)", []any{before.Unix(), StageFrozen}},
 			{"DELETE FROM day WHERE day < ?", []any{s.now().AddDate(0, 0, -collectedDays).Unix()}},
+			{"DELETE FROM unresolved WHERE day < ?", []any{s.now().AddDate(0, 0, -collectedDays).Unix()}},
 			{"DELETE FROM suppression WHERE until < ?", []any{s.now().Add(-forgetBounces).Unix()}},
 		} {
 			if _, err := tx.ExecContext(ctx, e.query, e.args...); err != nil {

@@ -38,11 +38,11 @@ func frozenReport(id string, rows int) Frozen {
 
 func freeze(t testing.TB, s *State, f Frozen, destinations ...string) {
 	t.Helper()
-	macs := make([]string, len(destinations))
+	all := make([]Destination, len(destinations))
 	for i, d := range destinations {
-		macs[i] = Key("secret").MAC(d, f.ID)
+		all[i] = Destination{d, strings.ToLower(d[strings.IndexByte(d, '@')+1:]), Key("secret").MAC(d, f.ID)}
 	}
-	if fresh, err := s.Freeze(t.Context(), f, destinations, macs); err != nil || !fresh {
+	if fresh, err := s.Freeze(t.Context(), f, all); err != nil || !fresh {
 		t.Fatalf("%s: fresh %v, %v", f.ID, fresh, err)
 	}
 }
@@ -80,7 +80,7 @@ func TestFrozenStays(t *testing.T) {
 	freeze(t, s, first, "x@example.com")
 	second := first
 	second.Gzip, second.Rows, second.OrgName = []byte("other"), 9, "Renamed"
-	if fresh, err := s.Freeze(ctx, second, []string{"y@example.com"}, []string{"m"}); fresh || err != nil {
+	if fresh, err := s.Freeze(ctx, second, []Destination{{"y@example.com", "example.com", "m"}}); fresh || err != nil {
 		t.Error(fresh, err)
 	}
 	got, deliveries, found, err := s.Find(ctx, "a")
@@ -114,9 +114,9 @@ func TestDeliveries(t *testing.T) {
 	if err := s.Move(ctx, "small", "nobody@example.com", StageAccepted, ""); !errors.Is(err, errNoDelivery) {
 		t.Error(err)
 	}
-	all, byHost, err := s.Accepted(ctx, start)
-	if err != nil || all != 1 || byHost["example.org"] != 1 || len(byHost) != 1 {
-		t.Error(all, byHost, err)
+	all, byOrganization, err := s.Accepted(ctx, start)
+	if err != nil || all != 1 || byOrganization["example.org"] != 1 || len(byOrganization) != 1 {
+		t.Error(all, byOrganization, err)
 	}
 	c.Time = start.Add(time.Hour)
 	if all, _, err := s.Accepted(ctx, c.Time); err != nil || all != 0 {
@@ -277,5 +277,28 @@ func TestOpenState(t *testing.T) {
 	ok(t, err)
 	if _, err := OpenState(ctx, path, true, time.Now); err == nil || !strings.Contains(err.Error(), "version 2") {
 		t.Error(err)
+	}
+}
+
+// A day that was collected before it ended is collected again. Domains without an answer are known until the day is collected.
+func TestDays(t *testing.T) {
+	s, _ := newState(t)
+	ctx := t.Context()
+	tuesday := monday().AddDate(0, 0, 1)
+	ok(t, s.SetUnresolved(ctx, monday(), "slow.example"))
+	ok(t, s.SetUnresolved(ctx, monday(), "slow.example"))
+	if all, err := s.Unresolved(ctx, monday()); err != nil || !all["slow.example"] || len(all) != 1 {
+		t.Error(all, err)
+	}
+	ok(t, s.SetCollected(ctx, monday()))
+	ok(t, s.SetCollected(ctx, tuesday))
+	ok(t, s.ForgetDays(ctx, tuesday.Add(time.Hour)))
+	for day, want := range map[time.Time]bool{monday(): true, tuesday: false} {
+		if got, err := s.Collected(ctx, day); got != want || err != nil {
+			t.Error(day, got, err)
+		}
+	}
+	if all, err := s.Unresolved(ctx, monday()); err != nil || len(all) != 0 {
+		t.Error(all, err)
 	}
 }

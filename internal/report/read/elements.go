@@ -9,11 +9,11 @@ import (
 
 // elements reads the elements of an XML document. The first error ends all loops.
 type elements struct {
-	d     *xml.Decoder
-	in    *limited
-	depth int
-	read  bool // the current element was read to its end
-	err   error
+	d    *xml.Decoder
+	in   *limited
+	open []xml.Name // the elements that are not closed
+	read bool       // the current element was read to its end
+	err  error
 }
 
 func newElements(r io.Reader) *elements {
@@ -24,13 +24,14 @@ func newElements(r io.Reader) *elements {
 	return &elements{d: d, in: in}
 }
 
-// token returns the next token, or nil after an error.
+// token returns the next token, or nil after an error. It checks end tags itself: a decoder that is not strict adds missing ones, and would
+// end a report before its last record.
 func (e *elements) token() xml.Token {
 	if e.err != nil {
 		return nil
 	}
 	e.in.left = maxToken
-	t, err := e.d.Token()
+	t, err := e.d.RawToken()
 	if err != nil {
 		e.err = err
 		if known := (*Error)(nil); !errors.As(err, &known) {
@@ -38,14 +39,20 @@ func (e *elements) token() xml.Token {
 		}
 		return nil
 	}
-	switch t.(type) {
+	switch t := t.(type) {
 	case xml.StartElement:
-		if e.depth++; e.depth > maxDepth {
+		if len(e.open) == maxDepth {
 			e.err = e.fail(TooDeep, "elements")
 			return nil
 		}
+		e.open = append(e.open, t.Name)
 	case xml.EndElement:
-		e.depth--
+		last := len(e.open) - 1
+		if last < 0 || e.open[last] != t.Name {
+			e.err = e.fail(Malformed, "not well-formed XML")
+			return nil
+		}
+		e.open = e.open[:last]
 	}
 	return t
 }
@@ -79,16 +86,16 @@ func (e *elements) each(f func(element string)) {
 // text returns the text of the current element, without that of elements in it, and reads it to its end.
 func (e *elements) text() string {
 	var b strings.Builder
-	for depth := e.depth; ; {
+	for depth := len(e.open); ; {
 		switch t := e.token().(type) {
 		case nil:
 			return ""
 		case xml.CharData:
-			if e.depth == depth && b.Len() < maxToken {
+			if len(e.open) == depth && b.Len() < maxToken {
 				b.Write(t)
 			}
 		case xml.EndElement:
-			if e.depth < depth {
+			if len(e.open) < depth {
 				e.read = true
 				return b.String()
 			}

@@ -227,18 +227,39 @@ func TestMessageLimits(t *testing.T) {
 	}{
 		{"11 MiB", repeated("Subject: x\r\nContent-Type: text/xml\r\n\r\n"+start, "<a></a>\r\n", 1_300_000, end), TooLarge},
 		{"11 MiB of header", repeated("Subject: x\r\n", "X: "+strings.Repeat("a", 1000)+"\r\n", 11<<10, "\r\n"), TooLarge},
+		{"a million fields", numbered("x%d:\r\n", 1_000_000), NotReport}, // the last field that is read is cut
+		{"a million parameters", io.MultiReader(strings.NewReader("Content-Type: text/xml"), numbered(";a%d=b", 1_000_000)), TooLarge},
+		{"a million parameters in a part", io.MultiReader(strings.NewReader(mixed+"--b\r\nContent-Type: text/xml"), numbered(";a%d=b", 1_000_000), strings.NewReader("\r\n\r\n"+start+"<a>")), Malformed},
+		{"a long folded field in a part", repeated(mixed+"--b\r\nContent-Type: text/xml", ";\r\n a", 1_500_000, "\r\n\r\n"+start+"<a>"), Malformed},
 		{"11 MiB of other mail", repeated(mixed+"--b\r\n\r\n", strings.Repeat("a", 70)+"\r\n", 160_000, part+"--b--\r\n"), TooLarge},
 		{"100,000 parts", repeated(mixed, part, 100_000, "--b--\r\n"), TooMany},
 		{"20 levels", strings.NewReader(nested + "Subject: x\r\n\r\n" + start + end), TooDeep},
 	} {
-		m := &metered{r: c.r}
-		if _, err := Message(m); CauseOf(err) != c.want {
-			t.Errorf("%s: %v, want %s", c.name, err, c.want)
-		}
-		if m.peak > heapBound {
-			t.Errorf("%s: the heap grew by %d MiB", c.name, m.peak>>20)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			runtime.GC()
+			var s runtime.MemStats
+			runtime.ReadMemStats(&s)
+			m := &metered{r: c.r, base: s.HeapAlloc}
+			_, err := Message(m)
+			m.measure()
+			if CauseOf(err) != c.want {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+			if m.peak > heapBound {
+				t.Errorf("the heap grew by %d MiB", m.peak>>20)
+			}
+			t.Logf("heap %d MiB, read %d KiB: %v", m.peak>>20, m.n>>10, err)
+		})
 	}
+}
+
+// numbered is a reader of n texts with numbers.
+func numbered(format string, n int) io.Reader {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return strings.NewReader(b.String())
 }
 
 // An error of the reader is not an error of the report.
@@ -253,4 +274,19 @@ func TestReaderFails(t *testing.T) {
 	if _, err := Message(r("Subject: x\r\n\r\n" + start)); !errors.Is(err, broken) {
 		t.Error(err)
 	}
+}
+
+// The daemon recognizes reports while mail arrives: a part with a million parameters takes little more memory than its bytes.
+func TestRecognizeIsBounded(t *testing.T) {
+	text := "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/xml"
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	m := &metered{r: io.MultiReader(strings.NewReader(text), numbered(";a%d=b", 900_000), strings.NewReader("\r\n\r\n<feedback/>\r\n--b--\r\n")), base: s.HeapAlloc}
+	_, possible := Recognize(m)
+	m.measure()
+	if m.peak > 60<<20 {
+		t.Errorf("the heap grew by %d MiB", m.peak>>20)
+	}
+	t.Log(possible, m.peak>>20, "MiB")
 }

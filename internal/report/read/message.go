@@ -15,6 +15,8 @@ import (
 // Bounds on a message. They are those of docs/reports.md.
 const (
 	maxMessage = 10 << 20 // bytes
+	maxHeader  = 1 << 20  // bytes of its header
+	maxField   = 8 << 10  // bytes of a field of which the parameters are read
 	maxDepth   = 16       // of MIME parts, XML elements and JSON values
 	maxParts   = 100      // MIME parts
 )
@@ -25,18 +27,20 @@ const (
 // The error is an *Error, or an error of r.
 func Message(r io.Reader) (*Report, error) {
 	in := &failing{r: r}
-	report, err := message(&limited{in, maxMessage + 1, "the message"})
+	report, err := message(&limited{in, maxHeader, "the header"})
 	if in.err != nil {
 		return nil, in.err
 	}
 	return report, err
 }
 
-func message(r io.Reader) (*Report, error) {
-	m, err := mail.ReadMessage(r)
+// message reads a message, of which in passes the header.
+func message(in *limited) (*Report, error) {
+	m, err := mail.ReadMessage(in)
 	if err != nil {
 		return nil, typed(err, NotReport)
 	}
+	in.left, in.what = in.left+maxMessage-maxHeader+1, "the message"
 	s := search{}
 	report, err := s.part(m.Header.Get, m.Body, 1)
 	if err != nil {
@@ -94,7 +98,7 @@ func (s *search) part(header func(string) string, body io.Reader, depth int) (*R
 	if s.parts++; s.parts > maxParts {
 		return nil, &Error{Cause: TooMany, Detail: "MIME parts"}
 	}
-	kind, params := mediaType(header("Content-Type"))
+	kind, params := contentType(header("Content-Type"))
 	switch {
 	case kind == "message/feedback-report", kind == "multipart/report" && strings.EqualFold(params["report-type"], "feedback-report"):
 		return &Report{Kind: Failure}, nil
@@ -138,19 +142,28 @@ func (u unterminated) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mediaType is like mime.ParseMediaType, but does not fail: reporters repeat parameters or do not quote them.
-func mediaType(field string) (kind string, params map[string]string) {
-	kind, params, err := mime.ParseMediaType(field)
-	if err == nil {
+// contentType is like mime.ParseMediaType, but does not fail: reporters repeat parameters or do not quote them.
+func contentType(field string) (kind string, params map[string]string) {
+	if kind, params, err := parseField(field); err == nil {
 		return kind, params
 	}
 	kind, rest, _ := strings.Cut(field, ";")
 	params = map[string]string{}
-	for param := range strings.SplitSeq(rest, ";") {
-		name, value, _ := strings.Cut(param, "=")
-		params[strings.ToLower(strings.TrimSpace(name))] = strings.Trim(strings.TrimSpace(value), `"`)
+	if len(field) <= maxField {
+		for param := range strings.SplitSeq(rest, ";") {
+			name, value, _ := strings.Cut(param, "=")
+			params[strings.ToLower(strings.TrimSpace(name))] = strings.Trim(strings.TrimSpace(value), `"`)
+		}
 	}
 	return strings.ToLower(strings.TrimSpace(kind)), params
+}
+
+// parseField is mime.ParseMediaType for a field of at most maxField bytes. A million parameters would take more memory than the message.
+func parseField(field string) (kind string, params map[string]string, err error) {
+	if len(field) > maxField {
+		return "", nil, &Error{Cause: TooLarge, Detail: "a header field"}
+	}
+	return mime.ParseMediaType(field)
 }
 
 // transfer decodes a Content-Transfer-Encoding.

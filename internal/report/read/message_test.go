@@ -28,6 +28,8 @@ func TestMessageStructure(t *testing.T) {
 		{"HTML and a report", mixed("Content-Type: text/html\r\n\r\n<!DOCTYPE html><html><p>see & read<br></html>", part), ""},
 		{"a broken report", mixed(text, broken, text), Malformed},
 		{"a truncated report", "Subject: x\r\n\r\n" + report[:len(report)-30], Malformed},
+		{"a wrong end tag", "Subject: x\r\n\r\n" + strings.Replace(report, "</policy_published>", "<a></b></policy_published>", 1), Malformed},
+		{"a missing end tag", "Subject: x\r\n\r\n" + strings.Replace(report, "</record>", "", 1), Malformed},
 		{"a report without dates", "Subject: x\r\n\r\n" + strings.ReplaceAll(report, "date_range", "x"), Malformed},
 		{"a report of year 0", "Subject: x\r\n\r\n" + strings.ReplaceAll(report, "1764460800", "0000-01-01"), ""}, // the end remains
 		{"a report without a domain", "Subject: x\r\n\r\n" + strings.ReplaceAll(report, "example.com", "a b"), Malformed},

@@ -22,7 +22,7 @@ const (
 // Possible reports whether a message whose header has these two fields may be a report. No report is plain text or HTML alone.
 func Possible(contentType, disposition string) bool {
 	h := textproto.MIMEHeader{"Content-Type": {contentType}, "Content-Disposition": {disposition}}
-	kind, _, err := mime.ParseMediaType(contentType)
+	kind, _, err := parseField(contentType)
 	return strings.HasPrefix(kind, "multipart/") || err != nil && strings.HasPrefix(strings.ToLower(strings.TrimSpace(contentType)), "multipart/") ||
 		mayBeReport(typeOf(h), fileName(h))
 }
@@ -58,7 +58,7 @@ func (r *recognizer) entity(h textproto.MIMEHeader, body io.Reader, depth int) e
 	if r.parts--; r.parts < 0 || depth == 0 {
 		return errors.New("too many parts")
 	}
-	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	kind, params, err := parseField(h.Get("Content-Type"))
 	if strings.HasPrefix(kind, "multipart/") {
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func typeOf(h textproto.MIMEHeader) string {
 func fileName(h textproto.MIMEHeader) string {
 	var words mime.WordDecoder
 	for _, field := range [...]struct{ name, param string }{{"Content-Disposition", "filename"}, {"Content-Type", "name"}} {
-		_, params, _ := mime.ParseMediaType(h.Get(field.name))
+		_, params, _ := parseField(h.Get(field.name))
 		if name, err := words.DecodeHeader(params[field.param]); err == nil && name != "" {
 			return name
 		}

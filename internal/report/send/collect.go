@@ -1,18 +1,29 @@
 package send
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"signpost/internal/dns"
 	"signpost/internal/journal"
 	"signpost/internal/report"
 )
 
-// maxQueries is the maximum number of DNS queries for one report: the record, and a verification of each destination.
-const maxQueries = 250
+const (
+	// maxQueries is the maximum number of DNS queries for one report: the record, and a verification of each destination.
+	maxQueries = 250
+	// lookupTime limits the lookups for one report.
+	lookupTime = 20 * time.Second
+	// maxLookups is the number of reports whose destinations are looked up at the same time. So many reports, of at most a few MiB each, are
+	// in memory in addition to those that are collected.
+	maxLookups = 16
+)
 
 // Collection are the parameters of Collect.
 type Collection struct {
@@ -27,7 +38,8 @@ type Collection struct {
 }
 
 // Collect freezes the reports of a day that have a destination. If the lookup of a destination failed, or MaxTime was not sufficient,
-// complete is false, and Collect must be called again later.
+// complete is false, and Collect must be called again later. The domains whose lookup failed are then looked up after all others, so each
+// call freezes more reports, however many domains do not answer.
 func (c Collection) Collect(ctx context.Context, r *journal.Reader, day time.Time) (complete bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, c.MaxTime)
 	defer cancel()
@@ -40,43 +52,70 @@ func (c Collection) Collect(ctx context.Context, r *journal.Reader, day time.Tim
 }
 
 func (c Collection) collect(ctx context.Context, r *journal.Reader, day time.Time) (complete bool, err error) {
-	complete = true
-	err = report.Collect(ctx, r, day, report.Options{Own: ToReports}, func(found *report.Report) error {
-		if found.Optional {
-			return nil
-		}
-		id := found.ID(c.Sender.Domain)
-		if has, err := c.State.Has(ctx, id); has || err != nil {
-			return err
-		}
-		destinations, drop, err := Destinations(ctx, c.Resolver.View(netip.Addr{}).Limit(maxQueries), found.Policy.Domain, c.Exclude)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			c.Log.Warn("the destinations of a report cannot be looked up, later", "domain", found.Policy.Domain, "error", err)
-			complete = false
-			return nil
-		case drop != "":
-			c.Log.Debug("a report is not sent", "domain", found.Policy.Domain, "cause", string(drop))
-			return nil
-		}
-		file, err := found.File(c.Sender)
-		if err != nil {
-			return err
-		}
-		macs := make([]string, len(destinations))
-		for i, to := range destinations {
-			macs[i] = c.Key.MAC(to, id)
-		}
-		_, err = c.State.Freeze(ctx, file.Frozen(found, c.Sender, c.Now()), destinations, macs)
-		return err
-	})
-	if err != nil || !complete {
+	unresolved, err := c.State.Unresolved(ctx, day)
+	if err != nil {
 		return false, err
+	}
+	var failed atomic.Bool
+	for _, again := range []bool{false, true} {
+		if again && len(unresolved) == 0 {
+			break
+		}
+		all, ctx := errgroup.WithContext(ctx)
+		all.SetLimit(maxLookups)
+		err := report.Collect(ctx, r, day, report.Options{Own: ReportMail}, func(found *report.Report) error {
+			if found.Optional || unresolved[found.Policy.Domain] != again {
+				return nil
+			}
+			all.Go(func() error {
+				resolved, err := c.freeze(ctx, found)
+				if !resolved {
+					failed.Store(true)
+				}
+				return err
+			})
+			return nil
+		})
+		// The first error stops the others, so it is the cause of theirs.
+		if err := cmp.Or(all.Wait(), err); err != nil {
+			return false, err
+		}
+	}
+	if failed.Load() {
+		return false, nil
 	}
 	return true, c.State.SetCollected(ctx, day)
 }
 
-// ToReports reports whether a message is only for the bounce addresses of our reports.
-func ToReports(e *journal.Entry) bool { return e.Evidence.ToReports }
+// freeze looks up the destinations of a report and freezes the report. resolved is false if the lookup failed.
+func (c Collection) freeze(ctx context.Context, found *report.Report) (resolved bool, err error) {
+	id := found.ID(c.Sender.Domain)
+	if has, err := c.State.Has(ctx, id); has || err != nil {
+		return true, err
+	}
+	limited, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	destinations, drop, err := Destinations(limited, c.Resolver.View(netip.Addr{}).Limit(maxQueries), found.Policy.Domain, c.Exclude)
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case err != nil:
+		c.Log.Warn("the destinations of a report cannot be looked up, later", "domain", found.Policy.Domain, "error", err)
+		return false, c.State.SetUnresolved(ctx, found.Day, found.Policy.Domain)
+	case drop != "":
+		c.Log.Debug("a report is not sent", "domain", found.Policy.Domain, "cause", string(drop))
+		return true, nil
+	}
+	file, err := found.File(c.Sender)
+	if err != nil {
+		return true, err
+	}
+	for i, to := range destinations {
+		destinations[i].MAC = c.Key.MAC(to.Address, id)
+	}
+	_, err = c.State.Freeze(ctx, file.Frozen(found, c.Sender, c.Now()), destinations)
+	return true, err
+}
+
+// ReportMail reports whether a message is only for addresses of our own reports.
+func ReportMail(e *journal.Entry) bool { return e.Evidence.ReportMail }

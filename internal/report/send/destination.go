@@ -2,13 +2,17 @@ package send
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"signpost/internal/dmarc"
 	"signpost/internal/domain"
+	"signpost/internal/report"
 )
 
 // Drop is why no report about a Policy Domain is sent.
@@ -18,7 +22,7 @@ type Drop string
 const (
 	NoPolicy      Drop = "no_policy"      // the DMARC record is gone
 	NoRUA         Drop = "no_rua"         // the record has no rua with a usable mailto address
-	Registry      Drop = "registry"       // the record is that of a registry (psd=y or a top-level domain): RFC 9990 section 7
+	Registry      Drop = "registry"       // the record is that of a registry (psd=y or a public suffix): RFC 9990 section 7
 	NotAuthorized Drop = "not_authorized" // no organization in rua accepts reports about the domain: RFC 9990 section 4
 	Excluded      Drop = "excluded"       // reports.send.exclude
 )
@@ -31,8 +35,8 @@ const maxDestinations = 10
 const maxName = 253
 
 // Destinations looks up the DMARC record of a Policy Domain again, and returns the addresses in its rua that accept reports about the
-// domain, in the order of the record. If there are none, drop is the reason. The error is temporary: the caller tries again later.
-func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, exclude []string) (all []string, drop Drop, err error) {
+// domain, in the order of the record, without MAC. If there are none, drop is the reason. The error is temporary: the caller tries again later.
+func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, exclude []string) (all []report.Destination, drop Drop, err error) {
 	if excluded(policyDomain, exclude) {
 		return nil, Excluded, nil
 	}
@@ -42,7 +46,7 @@ func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, ex
 		return nil, "", err
 	case record == nil:
 		return nil, NoPolicy, nil
-	case record.PSD == 'y' || !strings.Contains(policyDomain, "."):
+	case record.PSD == 'y' || registry(policyDomain):
 		return nil, Registry, nil
 	}
 	drop = NoRUA
@@ -61,14 +65,38 @@ func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, ex
 		}
 		if len(accepted) == 0 {
 			drop = NotAuthorized
+			continue
 		}
-		all = append(all, accepted...)
+		organization, err := organization(ctx, r, host)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, a := range accepted {
+			if !slices.ContainsFunc(all, func(d report.Destination) bool { return strings.EqualFold(d.Address, a) }) {
+				all = append(all, report.Destination{Address: a, Organization: organization})
+			}
+		}
 	}
-	all = unique(all)
 	if len(all) > 0 {
 		drop = ""
 	}
 	return all[:min(maxDestinations, len(all))], drop, nil
+}
+
+// registry reports whether a name is a top-level domain, or a public suffix of a registry, such as co.uk. The suffixes of hosters, such as
+// github.io, are domains of one organization. The list is used for nothing else: DMARC itself does not depend on it.
+func registry(name string) bool {
+	suffix, icann := publicsuffix.PublicSuffix(name)
+	return !strings.Contains(name, ".") || icann && suffix == name
+}
+
+// organization returns the Organizational Domain of a destination's host. If a lookup has failed for good, it is the host itself.
+func organization(ctx context.Context, r dmarc.Resolver, host string) (string, error) {
+	name, _, err := dmarc.Organization(ctx, r, host)
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) && !dns.Temporary() {
+		return host, nil
+	}
+	return name, err
 }
 
 // policy returns the DMARC record of a domain, or nil if it has none. Several records count as none: RFC 9989 section 4.10, step 2.

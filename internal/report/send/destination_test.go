@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"signpost/internal/dns"
+	"signpost/internal/report"
 	"signpost/internal/testdns"
 )
 
@@ -53,6 +54,9 @@ func TestDestinations(t *testing.T) {
 		{name: "two records", zone: own + "mailto:d@a.test\"\n" + own + `mailto:e@a.test"`, drop: NoPolicy},
 		{name: "registry", zone: `_dmarc.a.test. IN TXT "v=DMARC1; p=none; psd=y; rua=mailto:d@a.test"`, drop: Registry},
 		{name: "top-level domain", domain: "test", zone: `_dmarc.test. IN TXT "v=DMARC1; p=none; rua=mailto:d@a.test"`, drop: Registry},
+		{name: "public suffix", domain: "co.uk", zone: `_dmarc.co.uk. IN TXT "v=DMARC1; p=none; rua=mailto:d@co.uk"`, drop: Registry},
+		{name: "below a public suffix", domain: "a.co.uk", zone: `_dmarc.a.co.uk. IN TXT "v=DMARC1; p=none; rua=mailto:d@a.co.uk"`, want: []string{"d@a.co.uk"}},
+		{name: "hoster", domain: "github.io", zone: `_dmarc.github.io. IN TXT "v=DMARC1; p=none; rua=mailto:d@github.io"`, want: []string{"d@github.io"}},
 		{name: "the policy cannot be looked up", zone: ";fault _dmarc.a.test. SERVFAIL", temporary: true},
 
 		{name: "not accepted elsewhere", zone: own + `mailto:d@b.example"`, drop: NotAuthorized},
@@ -77,9 +81,27 @@ func TestDestinations(t *testing.T) {
 				c.domain = "a.test"
 			}
 			got, drop, err := Destinations(t.Context(), resolver(t, c.zone+"\n"), c.domain, []string{"excluded.test"})
-			if !slices.Equal(got, c.want) || drop != c.drop || (err != nil) != c.temporary {
+			var addresses []string
+			for _, d := range got {
+				addresses = append(addresses, d.Address)
+			}
+			if !slices.Equal(addresses, c.want) || drop != c.drop || (err != nil) != c.temporary {
 				t.Errorf("got %q %q %v, want %q %q", got, drop, err, c.want, c.drop)
 			}
 		})
+	}
+}
+
+// Each destination has its Organizational Domain, so that subdomains of one organization share a limit.
+func TestDestinationsHaveOrganizations(t *testing.T) {
+	got, _, err := Destinations(t.Context(), resolver(t, `_dmarc.a.test. IN TXT "v=DMARC1; p=none; rua=mailto:d@x.b.example,mailto:d@y.b.example,mailto:d@none.example"
+_dmarc.b.example. IN TXT "v=DMARC1; p=none"
+a.test._report._dmarc.x.b.example. IN TXT "v=DMARC1"
+a.test._report._dmarc.y.b.example. IN TXT "v=DMARC1"
+a.test._report._dmarc.none.example. IN TXT "v=DMARC1"
+`), "a.test", nil)
+	want := []report.Destination{{Address: "d@x.b.example", Organization: "b.example"}, {Address: "d@y.b.example", Organization: "b.example"}, {Address: "d@none.example", Organization: "none.example"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v %v", got, err)
 	}
 }

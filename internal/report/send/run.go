@@ -19,7 +19,7 @@ type Options struct {
 	State   *report.State
 	Server  Server
 	PerDay  int // deliveries
-	PerHour int // deliveries to one domain
+	PerHour int // deliveries to one organization
 	Now     func() time.Time
 	Early   bool                            // send also what is not due yet
 	Only    string                          // send only reports about this Policy Domain; empty: all
@@ -41,7 +41,7 @@ type run struct {
 	Options
 	Summary
 	today      int            // deliveries accepted since midnight UTC
-	lastHour   map[string]int // deliveries accepted in the last hour, by domain
+	lastHour   map[string]int // deliveries accepted in the last hour, by Organizational Domain
 	suppressed map[string]report.Suppression
 	server     *Connection
 	down       error // why the server is not used any more in this run
@@ -95,12 +95,11 @@ func (r *run) all(ctx context.Context) error {
 
 // deliver passes one delivery to the server. It returns an error if the run cannot continue.
 func (r *run) deliver(ctx context.Context, d report.Delivery) error {
-	host := hostOf(d.Destination)
 	if _, suppressed := r.suppressed[strings.ToLower(d.Destination)]; suppressed {
 		r.Suppressed++
 		return r.State.Move(ctx, d.Report.ID, d.Destination, report.StageSuppressed, "")
 	}
-	if r.down != nil || r.today >= r.PerDay || r.lastHour[host] >= r.PerHour {
+	if r.down != nil || r.today >= r.PerDay || r.lastHour[d.Organization] >= r.PerHour {
 		r.Waiting++
 		return nil
 	}
@@ -137,7 +136,7 @@ func (r *run) deliver(ctx context.Context, d report.Delivery) error {
 	}
 	r.Accepted++
 	r.today++
-	r.lastHour[host]++
+	r.lastHour[d.Organization]++
 	if err := r.State.Move(ctx, d.Report.ID, d.Destination, report.StageAccepted, ""); err != nil {
 		return err
 	}
@@ -169,8 +168,4 @@ func Message(d report.Delivery) []byte {
 	return Mail{From: f.Email, OrgName: f.OrgName, To: d.Destination, Subject: report.Subject(f.Domain, f.SenderDomain, f.ID),
 		MessageID: f.ID + "." + d.MAC[:min(len(d.MAC), 8)] + "@" + f.SenderDomain, Date: f.Created, Domain: f.Domain,
 		Begin: f.Day, End: f.Day.AddDate(0, 0, 1).Add(-time.Second), File: f.File, Gzip: f.Gzip}.Bytes()
-}
-
-func hostOf(address string) string {
-	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
 }

@@ -51,13 +51,13 @@ func (s *site) open() {
 // freeze adds a report about yesterday.
 func (s *site) freeze(id, domain string, rows int, destinations ...string) {
 	s.t.Helper()
-	macs := make([]string, len(destinations))
-	for i := range macs {
-		macs[i] = strings.ToLower(id) + strings.Repeat("a", 30) + string(rune('b'+i))
+	all := make([]report.Destination, len(destinations))
+	for i, d := range destinations {
+		all[i] = report.Destination{Address: d, Organization: "big.example", MAC: strings.ToLower(id) + strings.Repeat("a", 30) + string(rune('b'+i))}
 	}
 	f := report.Frozen{ID: id, File: id + ".xml.gz", Gzip: []byte(id), Day: report.Day(s.now).AddDate(0, 0, -1), Domain: domain, Rows: rows, Messages: rows, Created: s.now,
 		SenderDomain: "reports.b.test", OrgName: "B", Email: "dmarc@reports.b.test"}
-	if _, err := s.State.Freeze(s.t.Context(), f, destinations, macs); err != nil {
+	if _, err := s.State.Freeze(s.t.Context(), f, all); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -297,11 +297,11 @@ func TestReturned(t *testing.T) {
 	s.send(Summary{Accepted: 1})
 }
 
-// The limits hold across runs. What exceeds them is sent later.
+// The limits hold across runs, and for all subdomains of an organization together. What exceeds them is sent later.
 func TestLimits(t *testing.T) {
 	s := newSite(t)
 	for i := range 6 {
-		s.freeze(fmt.Sprint("I", i), fmt.Sprintf("d%d.test", i), 10, fmt.Sprintf("d%d@big.example", i))
+		s.freeze(fmt.Sprint("I", i), fmt.Sprintf("d%d.test", i), 10, fmt.Sprintf("d@d%d.big.example", i))
 	}
 	s.PerHour, s.PerDay = 2, 5
 	s.send(Summary{Accepted: 2, Waiting: 4})

@@ -7,11 +7,19 @@ import (
 	"net"
 	"net/smtp"
 	"net/textproto"
+	"slices"
 	"time"
 )
 
-// smtpTimeout is the timeout for one message. Postfix's own limit for a milter at the end of a message is 300 s.
-const smtpTimeout = 6 * time.Minute
+// The timeouts of RFC 5321 section 4.5.3.2. With a shorter timeout after the message, a slow server would get the same copy again.
+const (
+	replyTimeout = 5 * time.Minute  // the greeting, and replies to EHLO, MAIL and RCPT
+	dataTimeout  = 2 * time.Minute  // the reply to DATA
+	blockTimeout = 3 * time.Minute  // writing one block of the message
+	endTimeout   = 10 * time.Minute // the reply to the message
+	quitTimeout  = 10 * time.Second // the reply to QUIT and RSET, which do not matter: no limit of RFC 5321
+	blockSize    = 32 << 10         // bytes
+)
 
 // RefusedError is the error of a message that the server rejects for good: a reply 5xx.
 type RefusedError struct {
@@ -40,23 +48,36 @@ func (s Server) Dial(ctx context.Context) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Now().Add(smtpTimeout)) // fails only if the connection is closed
+	return s.greet(conn)
+}
+
+// greet begins an SMTP session on a connection, which it closes after an error.
+func (s Server) greet(conn net.Conn) (*Connection, error) {
+	c := &Connection{conn: conn}
+	c.limit(replyTimeout)
 	host, _, _ := net.SplitHostPort(s.Addr)
-	c, err := smtp.NewClient(conn, host)
-	if err != nil {
+	var err error
+	if c.c, err = smtp.NewClient(conn, host); err != nil {
 		conn.Close()
 		return nil, reply(err)
 	}
-	if err := c.Hello(s.Name); err != nil {
-		c.Close()
+	c.limit(replyTimeout)
+	if err := c.c.Hello(s.Name); err != nil {
+		c.c.Close()
 		return nil, reply(err)
 	}
-	dsn, _ := c.Extension("DSN")
-	return &Connection{c: c, conn: conn, dsn: dsn}, nil
+	c.dsn, _ = c.c.Extension("DSN")
+	return c, nil
+}
+
+// limit sets the timeout of the next step.
+func (c *Connection) limit(timeout time.Duration) {
+	_ = c.conn.SetDeadline(time.Now().Add(timeout)) // fails only if the connection is closed
 }
 
 // Close ends the connection.
 func (c *Connection) Close() {
+	c.limit(quitTimeout)
 	if c.c.Quit() != nil {
 		c.c.Close()
 	}
@@ -65,29 +86,40 @@ func (c *Connection) Close() {
 // Send sends one message. If the server supports DSN, it asks for a bounce with only the header, and for no other notification. A
 // *RefusedError means that a retry would not help. After another error, it is not known whether the server has accepted the message.
 func (c *Connection) Send(from, to string, message []byte) error {
-	_ = c.conn.SetDeadline(time.Now().Add(smtpTimeout)) // as in Dial
 	mail, rcpt := "MAIL FROM:<"+from+">", "RCPT TO:<"+to+">"
 	if c.dsn {
 		mail, rcpt = mail+" RET=HDRS", rcpt+" NOTIFY=FAILURE"
 	}
 	for _, command := range []string{mail, rcpt} {
 		if err := c.command(250, command); err != nil {
-			_ = c.c.Reset() // its error adds nothing
+			c.reset()
 			return err
 		}
 	}
+	c.limit(dataTimeout)
 	w, err := c.c.Data()
 	if err != nil {
-		_ = c.c.Reset()
+		c.reset()
 		return reply(err)
 	}
-	if _, err := w.Write(message); err != nil {
-		return err
+	for block := range slices.Chunk(message, blockSize) {
+		c.limit(blockTimeout)
+		if _, err := w.Write(block); err != nil {
+			return err
+		}
 	}
+	c.limit(endTimeout)
 	return reply(w.Close())
 }
 
+// reset ends a transaction. Its error adds nothing to the one before.
+func (c *Connection) reset() {
+	c.limit(quitTimeout)
+	_ = c.c.Reset()
+}
+
 func (c *Connection) command(want int, text string) error {
+	c.limit(replyTimeout)
 	id, err := c.c.Text.Cmd("%s", text)
 	if err != nil {
 		return err

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"signpost/internal/spool"
 )
@@ -139,5 +141,59 @@ func TestRefused(t *testing.T) {
 			}
 			c.Close()
 		}
+	}
+}
+
+// A slow server has the time that RFC 5321 section 4.5.3.2 grants for each step. Otherwise it would get the same report again.
+func TestSlowServer(t *testing.T) {
+	for _, c := range []struct {
+		step string
+		most time.Duration
+	}{{"greeting", 5 * time.Minute}, {"EHLO", 5 * time.Minute}, {"MAIL", 5 * time.Minute}, {"RCPT", 5 * time.Minute}, {"DATA", 2 * time.Minute}, {"block", 3 * time.Minute}, {"end", 10 * time.Minute}} {
+		for delay, want := range map[time.Duration]bool{c.most - time.Second: true, c.most + time.Second: false} {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				var server sync.WaitGroup
+				server.Go(func() { slow(theirs, c.step, delay) })
+				connection, err := Server{Addr: "mx.b.test:25", Name: "mx.a.test"}.greet(ours)
+				if err == nil {
+					err = connection.Send("r-x@reports.a.test", "d@b.test", []byte(strings.Repeat("line\r\n", blockSize/6+1)))
+					connection.Close()
+				}
+				if timeout := net.Error(nil); (err == nil) != want || err != nil && (!errors.As(err, &timeout) || !timeout.Timeout()) {
+					t.Errorf("%s after %v: %v", c.step, delay, err)
+				}
+				theirs.Close()
+				server.Wait()
+			})
+		}
+	}
+}
+
+// slow accepts one message. It waits at one step.
+func slow(conn net.Conn, step string, delay time.Duration) {
+	c := textproto.NewConn(conn)
+	pause := func(at string) {
+		if at == step {
+			time.Sleep(delay)
+		}
+	}
+	pause("greeting")
+	_ = c.PrintfLine("220 mx.b.test")
+	for {
+		line, err := c.ReadLine()
+		if err != nil {
+			return
+		}
+		pause(line[:4])
+		if line == "DATA" {
+			_ = c.PrintfLine("354 go on")
+			pause("block")
+			if _, err := c.ReadDotBytes(); err != nil {
+				return
+			}
+			pause("end")
+		}
+		_ = c.PrintfLine("250 ok")
 	}
 }

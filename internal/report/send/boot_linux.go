@@ -1,0 +1,5 @@
+package send
+
+import "golang.org/x/sys/unix"
+
+const bootClock = unix.CLOCK_BOOTTIME
