@@ -3,10 +3,13 @@ package e2e
 import (
 	"crypto"
 	"crypto/ed25519"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -251,4 +254,31 @@ func floodBegin() []byte {
 		all = append(all, testmilter.Packet(p.code, p.data)...)
 	}
 	return all
+}
+
+// signpost reports discover finds the addresses in DNS for which Postfix accepts mail, and doctor's checks agree with Postfix.
+func TestDiscoverReports(t *testing.T) {
+	w := newWorld(t, setup{zone: ". IN NS a.root.test.\n_dmarc.example.org. IN TXT \"v=DMARC1; p=none; rua=mailto:dmarc@example.net,mailto:new@example.net,mailto:x@elsewhere.example\"\nexample.org._report._dmarc.example.net. IN TXT \"v=DMARC1\"\n",
+		config: "[reports.receive]\naddresses = [\"dmarc@example.net\", \"unknown@nowhere.example\"]"})
+	etc := filepath.Join(w.Dir, "etc")
+	if out, code := w.reports("discover", "--postfix", etc); code != 0 || !strings.Contains(out, "addresses = [\"dmarc@example.net\", \"unknown@nowhere.example\", \"new@example.net\"]") {
+		t.Errorf("%d %s", code, out)
+	}
+	out, _ := exec.CommandContext(w.context(), filepath.Join(programs, "plain", "signpost"), "-c", w.config, "doctor", "--postfix", etc, "--json").Output()
+	var findings []struct{ Check, Level, What string }
+	if err := json.Unmarshal(out, &findings); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var got []string
+	for _, f := range findings {
+		if strings.HasPrefix(f.Check, "receive-") {
+			got = append(got, f.Level+" "+f.Check+": "+f.What)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"green receive-size: Postfix accepts reports of 10 MB", "red receive-recipient: Postfix does not accept mail to nowhere.example",
+		"yellow receive-rua: reports to new@example.net are not read"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

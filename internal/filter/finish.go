@@ -15,6 +15,7 @@ import (
 // Finish applies the decision and logs it.
 func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	begin := time.Now()
+	m.report.arrived()
 	if m.verifying() {
 		m.finishVerifying(ctx)
 		m.verdict = policy.Decide(m.evidence, m.rules)

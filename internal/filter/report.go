@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -109,6 +110,13 @@ func (r *report) add(p []byte) {
 	}
 }
 
+// arrived ends the writing of the copy.
+func (r *report) arrived() {
+	if r != nil && r.copy != nil {
+		r.copy.Arrived() // before the wait for DNS
+	}
+}
+
 // finishReport keeps the copy of a message whose reporter is authenticated. The copy is on disk before the answer. Rejected mail is not
 // kept, and neither is mail that the recipients do not get at once.
 func (m *message) finishReport() {
@@ -125,44 +133,50 @@ func (m *message) finishReport() {
 	if m.verdict.Action != policy.Accept && m.verdict.Action != policy.Tag {
 		return
 	}
-	found := &policy.ReceivedReport{Reporter: reporter(m.evidence.DMARC), TLSReporter: tlsReporter(&m.evidence), OnlyReportAddresses: r.only}
+	found := &policy.ReceivedReport{Copy: policy.ReportUnauthenticated, Reporter: reporter(m.evidence.DMARC), TLSReporter: tlsReporter(&m.evidence), OnlyReportAddresses: r.only}
 	if found.Reporter == "" && found.TLSReporter == "" {
-		found.Copy = policy.ReportUnauthenticated
 		m.evidence.Report = found
 		return
 	}
 	if r.err == nil {
-		m.filter.Reports.reading.Lock()
-		kind, possible := read.Recognize(r.copy.Contents())
-		m.filter.Reports.reading.Unlock()
+		kind, possible := m.recognize()
 		if !possible {
 			return
 		}
-		if found.Kind = policy.ReportKind(kind); found.Reporter == "" && kind != read.TLS && kind != "" {
-			found.Copy = policy.ReportUnauthenticated
-			m.evidence.Report = found
-			return
-		}
+		found.Kind = policy.ReportKind(kind)
 	}
 	m.evidence.Report = found
-	begun := r.copy != nil
+	if found.Reporter == "" && found.Kind != policy.TLSReport && found.Kind != "" {
+		return
+	}
 	if r.err == nil {
 		r.err = m.commit(found)
 	}
-	switch {
-	case r.err == nil:
-		found.Copy = policy.ReportKept
-		return
-	case errors.Is(r.err, spool.ErrLarge):
-		found.Copy = policy.ReportTooLarge
-	case errors.Is(r.err, spool.ErrFull), errors.Is(r.err, spool.ErrBusy):
-		found.Copy = policy.ReportOverLimit
-	default:
-		found.Copy = policy.ReportFailed
-	}
-	if begun {
+	if found.Copy = copyOf(r.err); found.Copy != policy.ReportKept && r.copy != nil {
 		m.filter.Reports.Lost(r.err)
 	}
+}
+
+// recognize looks at the form of the copy.
+func (m *message) recognize() (kind read.Kind, possible bool) {
+	f := m.filter.Reports
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	m.report.err = m.report.copy.Read(func(text io.Reader) { kind, possible = read.Recognize(text) })
+	return kind, possible || m.report.err != nil
+}
+
+// copyOf returns the state of a copy after an error, or nil.
+func copyOf(err error) policy.ReportCopy {
+	switch {
+	case err == nil:
+		return policy.ReportKept
+	case errors.Is(err, spool.ErrLarge):
+		return policy.ReportTooLarge
+	case errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrBusy):
+		return policy.ReportOverLimit
+	}
+	return policy.ReportFailed
 }
 
 // commit makes the copy durable.

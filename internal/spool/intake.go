@@ -17,16 +17,18 @@ const Head = 2 << 10
 
 // Intake writes messages into a spool as they arrive, from many goroutines. No message is kept in memory.
 type Intake struct {
-	dir  Dir
-	mu   sync.Mutex
-	open int // drafts
+	dir Dir
+
+	mu      sync.Mutex
+	open    int   // drafts that are being written
+	waiting int64 // bytes of the drafts that have arrived
 }
 
 // NewIntake returns an Intake. Only one Intake of a directory may be in use.
 func NewIntake(dir Dir) *Intake { return &Intake{dir: dir} }
 
-// Create starts a message. The caller calls Commit or Abort. The error is ErrBusy or ErrFull if a limit is reached. Each message that is
-// being written counts with the maximum size.
+// Create starts a message. The caller calls Commit or Abort. The error is ErrBusy or ErrFull if a limit is reached. A message that is being
+// written counts with the maximum size.
 func (i *Intake) Create() (*Draft, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -37,14 +39,13 @@ func (i *Intake) Create() (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := i.dir.fits(root, int64(i.open+1)*i.dir.Message); err != nil {
-		root.Close()
+	defer root.Close()
+	if err := i.dir.fits(root, int64(i.open+1)*i.dir.Message+i.waiting); err != nil {
 		return nil, err
 	}
-	d := &Draft{intake: i, root: root, name: newName(), left: i.dir.Message - Head}
+	d := &Draft{intake: i, name: newName(), size: Head}
 	d.temp = durable.Temp(d.name)
-	if d.file, err = root.OpenFile(d.temp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err != nil {
-		root.Close()
+	if d.file, err = root.OpenFile(d.temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
 		return nil, err
 	}
 	_, d.err = d.file.Seek(Head, io.SeekStart)
@@ -62,14 +63,14 @@ type Draft struct {
 	intake     *Intake
 	name, temp string
 
-	mu   sync.Mutex
-	root *os.Root // nil: the draft has ended
-	file *os.File
-	left int64 // bytes that may still be written
-	err  error // of the first write that failed
+	mu    sync.Mutex
+	file  *os.File // nil: the message has arrived
+	size  int64    // bytes of the file
+	ended bool     // after Commit or Abort
+	err   error    // of the first write that failed
 }
 
-// errEnded is the error of a draft after Commit or Abort.
+// errEnded is the error of a draft that is not being written any more.
 var errEnded = errors.New("the message is not being written any more")
 
 // Write adds the next part of the message. The error is ErrLarge if the message is too large. After an error, each call returns this error.
@@ -78,20 +79,60 @@ func (d *Draft) Write(p []byte) (n int, err error) {
 	defer d.mu.Unlock()
 	switch {
 	case d.err != nil:
-	case d.root == nil:
+	case d.file == nil:
 		d.err = errEnded
-	case int64(len(p)) > d.left:
+	case d.size+int64(len(p)) > d.intake.dir.Message:
 		d.err = ErrLarge
 	default:
 		n, d.err = d.file.Write(p)
-		d.left -= int64(n)
+		d.size += int64(n)
 	}
 	return n, d.err
 }
 
-// Contents returns the message so far, without the first line. It is valid until Commit or Abort.
-func (d *Draft) Contents() io.Reader {
-	return io.NewSectionReader(d.file, Head, d.intake.dir.Message)
+// Arrived closes the file, so that others can be written. The message then counts with its size. Call it before a wait.
+func (d *Draft) Arrived() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.close()
+}
+
+// close closes the file, once. The caller holds mu.
+func (d *Draft) close() {
+	if d.file == nil {
+		return
+	}
+	if err := d.file.Close(); d.err == nil {
+		d.err = err
+	}
+	d.file = nil
+	d.intake.mu.Lock()
+	d.intake.open--
+	d.intake.waiting += d.size
+	d.intake.mu.Unlock()
+}
+
+// Read calls read with the message so far, without the first line.
+func (d *Draft) Read(read func(io.Reader)) error {
+	return d.intake.in(func(root *os.Root) error {
+		f, err := root.Open(d.temp)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		read(io.NewSectionReader(f, Head, d.intake.dir.Message))
+		return nil
+	})
+}
+
+// in calls do with the directory.
+func (i *Intake) in(do func(root *os.Root) error) error {
+	root, err := durable.OpenDir(i.dir.Path)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return do(root)
 }
 
 // Commit writes the first line of the file, and makes the file durable. The line must be shorter than Head. After an error of Write, Commit
@@ -99,29 +140,35 @@ func (d *Draft) Contents() io.Reader {
 func (d *Draft) Commit(line []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := d.err
-	if d.root == nil {
+	if d.ended {
 		return errEnded
 	}
+	d.close()
+	err := d.err
 	if err == nil && len(line) >= Head {
 		err = ErrLarge
 	}
 	if err == nil {
-		_, err = d.file.WriteAt([]byte(string(line)+strings.Repeat(" ", Head-1-len(line))+"\n"), 0)
+		err = d.intake.in(func(root *os.Root) error { return d.finish(root, line) })
 	}
-	if err == nil {
-		err = d.file.Sync()
-	}
-	if err == nil {
-		err = d.root.Rename(d.temp, d.name)
-	}
+	d.end(err != nil)
+	return err
+}
+
+// finish writes the first line and renames the file.
+func (d *Draft) finish(root *os.Root, line []byte) error {
+	f, err := root.OpenFile(d.temp, os.O_WRONLY, 0)
 	if err != nil {
-		d.end(true)
 		return err
 	}
-	err = durable.Sync(d.root)
-	d.end(false)
-	return err
+	_, err = f.WriteAt([]byte(string(line)+strings.Repeat(" ", Head-1-len(line))+"\n"), 0)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := root.Rename(d.temp, d.name); err != nil {
+		return err
+	}
+	return durable.Sync(root)
 }
 
 // Abort deletes the draft. It has no effect after Commit.
@@ -131,18 +178,17 @@ func (d *Draft) Abort() {
 	d.end(true)
 }
 
-// end closes the files once, and deletes the draft if remove is true.
+// end ends the draft, once, and deletes it if remove is true. The caller holds mu.
 func (d *Draft) end(remove bool) {
-	if d.root == nil {
+	if d.ended {
 		return
 	}
-	d.file.Close()
+	d.ended = true
+	d.close()
 	if remove {
-		_ = d.root.Remove(d.temp)
+		_ = d.intake.in(func(root *os.Root) error { return root.Remove(d.temp) })
 	}
-	d.root.Close()
-	d.root = nil
 	d.intake.mu.Lock()
-	d.intake.open--
+	d.intake.waiting -= d.size
 	d.intake.mu.Unlock()
 }

@@ -43,8 +43,15 @@ func TestIntake(t *testing.T) {
 		}
 	}
 	const want = "Subject: x\r\n\r\ntext\r\n"
-	if got, err := io.ReadAll(d.Contents()); err != nil || string(got) != want {
-		t.Errorf("%q, %v", got, err)
+	for range 2 {
+		if err := d.Read(func(r io.Reader) {
+			if got, err := io.ReadAll(r); err != nil || string(got) != want {
+				t.Errorf("%q, %v", got, err)
+			}
+		}); err != nil {
+			t.Error(err)
+		}
+		d.Arrived()
 	}
 	none := func(m []byte) error { t.Errorf("%q is in the spool already", m); return nil }
 	if err := dir.Each(none); err != nil {
@@ -107,6 +114,44 @@ func TestIntakeBounds(t *testing.T) {
 		t.Error("an aborted message is written")
 	}
 	create(nil).Abort()
+}
+
+// A message that has arrived, and that waits for DNS, does not keep others from being written. It counts with its size.
+func TestWaitingMessages(t *testing.T) {
+	limits := small()
+	limits.Open, limits.Message, limits.Total = 1, Head+1000, 2*Head+1000+10*(Head+3)
+	dir := Dir{t.TempDir(), limits}
+	in := NewIntake(dir)
+	var all []*Draft
+	for range 9 {
+		d, err := in.Create()
+		if err != nil {
+			t.Fatalf("message %d: %v", len(all)+1, err)
+		}
+		if _, err := in.Create(); !errors.Is(err, ErrBusy) {
+			t.Errorf("%v", err)
+		}
+		if _, err := d.Write([]byte("abc")); err != nil {
+			t.Fatal(err)
+		}
+		d.Arrived()
+		all = append(all, d)
+	}
+	if _, err := all[0].Write([]byte("d")); err == nil {
+		t.Error("a message is written after it arrived")
+	}
+	all[0].Abort()
+	for _, d := range all[1:] {
+		if err := d.Commit(nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if names := left(t, dir); len(names) != len(all)-1 {
+		t.Errorf("left: %q", names)
+	}
+	if in.open != 0 || in.waiting != 0 {
+		t.Errorf("%d open, %d bytes waiting", in.open, in.waiting)
+	}
 }
 
 // An abort, which may come from the goroutine that ends the message, and a write may happen at the same time.

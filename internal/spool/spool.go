@@ -20,7 +20,7 @@ type Limits struct {
 	Message int64 // bytes of a file
 	Total   int64 // bytes of all files
 	Files   int
-	Open    int // messages that are being written at the same time, with two open files each; see Intake
+	Open    int // messages that are being written at the same time; see Intake
 }
 
 // Bounces returns the limits of the spool of bounces of our reports. A notification with only the header of a report has a few KiB. 2000
@@ -33,7 +33,7 @@ const MaxBounce = 64 << 10
 // Reports returns the limits of the spool of reports that others sent. The largest real reports have a few MiB, and a large site gets a few
 // hundred reports a day.
 func Reports() Limits {
-	return Limits{Message: MaxReport + Head, Total: 512 << 20, Files: 2000, Open: 16}
+	return Limits{Message: MaxReport + Head, Total: 512 << 20, Files: 2000, Open: 32}
 }
 
 // MaxReport is the maximum size in bytes of a message that is kept as a report.
