@@ -45,9 +45,6 @@ func (d signedDay) judged() int64 { return d.passed + d.failed }
 // fails reports whether so many signatures fail that there is an error. Single failures are normal.
 func (d signedDay) fails() bool { return d.failed*100 > d.judged()*seen.FailingShare }
 
-// maxCount limits the count of a row, so that sums do not overflow.
-const maxCount = 1 << 40
-
 // signedDays returns the days with signatures of a key, by reporter and day.
 func (s *Store) signedDays(ctx context.Context, k Key, networks []netip.Prefix, since time.Time) ([]signedDay, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT report.reporter, report.begin_at, report.end_at, signature.address, signature.result, signature.count
@@ -71,7 +68,7 @@ func (s *Store) signedDays(ctx context.Context, k Key, networks []netip.Prefix, 
 		if !slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(from) }) {
 			continue
 		}
-		switch count = min(count, maxCount); result {
+		switch result {
 		case "pass":
 			d.passed = count
 		case "fail", "hardfail", "permerror":
