@@ -109,7 +109,7 @@ func TestMetrics(t *testing.T) {
 	}
 	put(t, filepath.Join(reports, "status.json"), `{"last_run":"2026-12-01T06:00:00Z","ok":true,"waiting":1,"sent":22,"given_up":3,"suppressed":4}`)
 	put(t, filepath.Join(reports, "received.json"), `{"last_run":"2026-12-01T06:00:00Z","ok":false,"read":{"stored":7,"duplicate":1},"stored":{"aggregate":6,"tls":1},"bytes":4096,"waiting":2,
-		"day":"2026-11-29T00:00:00Z","passed":900,"failed":50,"evaluated":"2026-12-01T06:00:00Z","trusted_reporters":3,"alarms":[{"code":"tls_failure"},{"code":"tls_failure"}],"omitted":0}`)
+		"day":"2026-11-29T00:00:00Z","passed":900,"failed":50,"evaluated":"2026-12-01T06:00:00Z","trusted_reporters":3,"alarms":[{"code":"tls_failure"}],"omitted":1,"alarms_by_code":{"tls_failure":2}}`)
 	_, scrape = get(t, url+"/metrics")
 	for _, line := range []string{
 		`signpost_reports{state="waiting"} 1`,

@@ -52,10 +52,10 @@ func (c *receivedCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, kind := range status.Kinds() {
 		send(c.stored, prometheus.GaugeValue, float64(r.Stored[kind]), kind)
 	}
-	for code, n := range r.ByCode() {
-		send(c.alarms, prometheus.GaugeValue, float64(n), string(code))
-	}
 	if !r.Evaluated.IsZero() {
+		for _, code := range status.Codes() {
+			send(c.alarms, prometheus.GaugeValue, float64(r.ByCode[code]), string(code))
+		}
 		send(c.messages, prometheus.GaugeValue, float64(r.Passed), "pass")
 		send(c.messages, prometheus.GaugeValue, float64(r.Failed), "fail")
 		send(c.at, prometheus.GaugeValue, float64(r.Day.Unix()))

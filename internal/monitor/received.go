@@ -43,7 +43,11 @@ func (s Source) received(context.Context) (p part) {
 		if i == maxAlarms {
 			break
 		}
-		warn(a.String())
+		text := a.String()
+		if a.Domain != "" {
+			text = a.Domain + ": " + text
+		}
+		warn(text)
 	}
 	total := len(r.Alarms) + r.Omitted
 	if more := total - maxAlarms; more > 0 {

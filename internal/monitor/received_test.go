@@ -16,10 +16,10 @@ import (
 func TestReceived(t *testing.T) {
 	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
 	since := now.AddDate(0, 0, -4)
-	alarm := status.Alarm{Code: status.UnknownSource, Domain: "example.org", Source: netip.MustParseAddr("198.51.100.7"), Sources: 3, Signer: "example.org", Selector: "news", Messages: 120, Since: since}
+	alarm := status.Alarm{Code: status.UnknownSource, Domain: "example.org", Source: netip.MustParseAddr("198.51.100.7"), Sources: 3, Signer: "example.org", Selector: "news", Messages: 120, Since: since, Reporters: []string{"r.test"}}
 	var many []status.Alarm
 	for n := range 9 {
-		many = append(many, status.Alarm{Code: status.TLSFailure, Domain: fmt.Sprintf("d%d.example", n), Failure: "certificate-expired", Messages: 20, Total: 100, Since: since})
+		many = append(many, status.Alarm{Code: status.TLSFailure, Domain: fmt.Sprintf("d%d.example", n), Failure: "certificate-expired", Messages: 20, Total: 100, Since: since, Reporters: []string{"r.test"}})
 	}
 	for _, c := range []struct {
 		name string
@@ -33,10 +33,10 @@ func TestReceived(t *testing.T) {
 		{"failed", status.Received{LastRun: now, Error: "no space left\nhint: more"}, nil, []string{"signpost reports read failed: no space left"}},
 		{"stopped", status.Received{LastRun: now.Add(-25 * time.Hour), OK: true}, nil, []string{"signpost reports read has not run for 25 h"}},
 		{"alarm", status.Received{LastRun: now, OK: true, Alarms: []status.Alarm{alarm}}, nil,
-			[]string{"example.org: 120 messages from an unknown source, 198.51.100.7 and 2 more addresses, pass DMARC with a DKIM key that is not ours, news._domainkey.example.org since 2026-11-27"}},
+			[]string{"example.org: mail from 3 addresses, such as 198.51.100.7, passes DKIM with news._domainkey.example.org, but these sources are not known: 120 messages since 2026-11-27, by r.test"}},
 		{"many", status.Received{LastRun: now, OK: true, Alarms: many, Omitted: 5}, nil, []string{
-			"d0.example: 20 of 100 TLS sessions fail with certificate-expired since 2026-11-27", "d1.example: 20 of 100 TLS sessions fail with certificate-expired since 2026-11-27",
-			"d2.example: 20 of 100 TLS sessions fail with certificate-expired since 2026-11-27", "11 more alarms of received reports: signpost reports received"}},
+			"d0.example: TLS sessions fail (certificate-expired): 20 of 100 since 2026-11-27, by r.test", "d1.example: TLS sessions fail (certificate-expired): 20 of 100 since 2026-11-27, by r.test",
+			"d2.example: TLS sessions fail (certificate-expired): 20 of 100 since 2026-11-27, by r.test", "11 more alarms of received reports: signpost reports received"}},
 	} {
 		s := Source{Now: func() time.Time { return now }, Received: func() (status.Received, error) { return c.r, c.err }}
 		var got []string

@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 )
 
@@ -45,7 +46,7 @@ func parse(where *time.Location) pages {
 		"day":     func(t time.Time) string { return t.In(where).Format(time.DateOnly) },
 		"date":    func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 		"percent": summary.Percent,
-		"alarm":   summary.Alarm,
+		"alarm":   status.Alarm.String,
 		"advice":  summary.Advice,
 		"cause":   summary.Cause,
 		"effect":  summary.Effect,

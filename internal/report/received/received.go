@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,10 +80,13 @@ CREATE TABLE mail (day INTEGER NOT NULL, domain TEXT NOT NULL, messages INTEGER 
 CREATE TABLE lookup (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, since INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 `
 
+// maxLog is the size in bytes to which the write-ahead log is cut after a large transaction.
+const maxLog = 4 << 20
+
 // Open opens the database at path. If create is true, it creates the database and its directory; otherwise, the error wraps ErrNone if there is
 // none. now is the clock.
 func Open(ctx context.Context, path string, create bool, now func() time.Time) (*Store, error) {
-	d, err := db.Open(ctx, path, schema, version, create)
+	d, err := db.Open(ctx, path, schema, version, create, "auto_vacuum(2)", "journal_size_limit("+strconv.Itoa(maxLog)+")")
 	if errors.Is(err, fs.ErrNotExist) && !create {
 		err = fmt.Errorf("%s: %w", path, ErrNone)
 	}

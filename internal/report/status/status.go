@@ -3,11 +3,13 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +28,9 @@ const (
 	SelectorFails  Code = "selector_fails"  // signatures with a key of ours fail
 )
 
-// Codes returns all codes.
+// Codes returns all codes, the most important first.
 func Codes() []Code {
-	return []Code{UnknownSource, ReporterSilent, PolicyDiffers, TLSFailure, SelectorFails}
+	return []Code{UnknownSource, SelectorFails, PolicyDiffers, TLSFailure, ReporterSilent}
 }
 
 // Alarm is something that trusted reporters reported, and that somebody should look at. The names come from reports: they are lower-case
@@ -121,21 +123,31 @@ type Received struct {
 	// Evaluated is when the numbers of Day and the alarms were computed.
 	Evaluated time.Time `json:"evaluated"`
 
-	Trusted int     `json:"trusted_reporters"`
-	Alarms  []Alarm `json:"alarms"`  // at most MaxAlarms, by code and domain
-	Omitted int     `json:"omitted"` // alarms beyond that
+	Trusted int          `json:"trusted_reporters"`
+	Alarms  []Alarm      `json:"alarms"`         // at most MaxAlarms, in the order of Codes; see SetAlarms
+	Omitted int          `json:"omitted"`        // alarms beyond that
+	ByCode  map[Code]int `json:"alarms_by_code"` // the number of all alarms
 }
 
-// ByCode returns the number of alarms of each code.
-func (r Received) ByCode() map[Code]int {
-	n := map[Code]int{}
+// SetAlarms sets Alarms, Omitted and ByCode. If there are more than MaxAlarms, each code has its share: a fault of a mail server that all domains
+// share does not hide the others.
+func (r *Received) SetAlarms(all []Alarm) {
+	r.ByCode = map[Code]int{}
 	for _, c := range Codes() {
-		n[c] = 0
+		r.ByCode[c] = 0
 	}
-	for _, a := range r.Alarms {
-		n[a.Code]++
+	rank := map[string]int{} // the position of an alarm among those of its code
+	for _, a := range all {
+		rank[a.Key()] = r.ByCode[a.Code]
+		r.ByCode[a.Code]++
 	}
-	return n
+	r.Alarms = append([]Alarm{}, all...)
+	slices.SortStableFunc(r.Alarms, func(a, b Alarm) int { return rank[a.Key()] - rank[b.Key()] })
+	r.Alarms = r.Alarms[:min(MaxAlarms, len(all))]
+	r.Omitted = len(all) - len(r.Alarms)
+	slices.SortStableFunc(r.Alarms, func(a, b Alarm) int {
+		return cmp.Or(slices.Index(Codes(), a.Code)-slices.Index(Codes(), b.Code), cmp.Compare(a.Key(), b.Key()))
+	})
 }
 
 // MaxAlarms limits the alarms of the file.

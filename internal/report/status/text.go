@@ -6,32 +6,49 @@ import (
 	"time"
 )
 
-// String returns one line about an alarm, for people. It may contain texts of a report.
+// String returns the alarm as a sentence without its domain, for people. It may contain texts of a report.
 func (a Alarm) String() string {
-	since := " since " + a.Since.UTC().Format(time.DateOnly)
+	var text string
 	switch a.Code {
 	case UnknownSource:
-		how := "SPF"
-		if a.Signer != "" {
-			how = "a DKIM key that is not ours, " + strings.TrimPrefix(a.Selector+"._domainkey."+a.Signer, "._domainkey.")
+		what := "SPF"
+		if a.Selector != "" {
+			what = fmt.Sprintf("DKIM with %s._domainkey.%s", a.Selector, a.Signer)
 		}
-		from := a.Source.String()
+		text = fmt.Sprintf("mail from %s passes %s, but this source is not known", a.Source, what)
 		if a.Sources > 1 {
-			from = fmt.Sprintf("%s and %d more addresses", from, a.Sources-1)
+			text = fmt.Sprintf("mail from %d addresses, such as %s, passes %s, but these sources are not known", a.Sources, a.Source, what)
 		}
-		return fmt.Sprintf("%s: %d messages from an unknown source, %s, pass DMARC with %s%s", a.Domain, a.Messages, from, how, since)
 	case ReporterSilent:
-		return fmt.Sprintf("%s, a regular reporter, has sent no DMARC report%s", strings.Join(a.Reporters, " "), since)
+		return fmt.Sprintf("%s sent reports regularly, and none since %s", names(a.Reporters), a.Since.UTC().Format(time.DateOnly))
 	case PolicyDiffers:
-		published := "DNS has no DMARC record"
-		if a.Published != "" {
-			published = "DNS has " + a.Published
+		published := a.Published
+		if published == "" {
+			published = "no record"
 		}
-		return fmt.Sprintf("%s: reporters see the DMARC policy %s, but %s%s", a.Domain, a.Seen, published, since)
+		text = fmt.Sprintf("reporters see the policy %s, but DNS has %s,", a.Seen, published)
 	case TLSFailure:
-		return fmt.Sprintf("%s: %d of %d TLS sessions fail with %s%s", a.Domain, a.Messages, a.Total, a.Failure, since)
+		return fmt.Sprintf("TLS sessions fail (%s): %d of %d since %s, by %s", a.Failure, a.Messages, a.Total, a.Since.UTC().Format(time.DateOnly), names(a.Reporters))
 	case SelectorFails:
-		return fmt.Sprintf("%s: %d of %d signatures with selector %s fail at %s%s", a.Domain, a.Messages, a.Total, a.Selector, strings.Join(a.Reporters, " "), since)
+		text = fmt.Sprintf("signatures of selector %s fail", a.Selector)
+	default:
+		text = string(a.Code)
 	}
-	return string(a.Code) + " " + a.Domain + since
+	if a.Messages > 0 {
+		text += fmt.Sprintf(": %d", a.Messages)
+		if a.Total > 0 {
+			text += fmt.Sprintf(" of %d", a.Total)
+		}
+		text += " messages"
+	}
+	return fmt.Sprintf("%s since %s, by %s", text, a.Since.UTC().Format(time.DateOnly), names(a.Reporters))
+}
+
+// names joins the first names of a list.
+func names(all []string) string {
+	const most = 3
+	if len(all) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
+	}
+	return strings.Join(all, ", ")
 }

@@ -155,7 +155,7 @@ func TestVerdict(t *testing.T) {
 // Each code and cause has its words.
 func TestWords(t *testing.T) {
 	for _, c := range status.Codes() {
-		if Advice(c) == "" || !strings.Contains(Alarm(status.Alarm{Code: c, Reporters: []string{"google.com"}}), "google.com") {
+		if Advice(c) == "" || !strings.Contains(status.Alarm{Code: c, Reporters: []string{"google.com"}}.String(), "google.com") {
 			t.Error(c)
 		}
 	}

@@ -129,7 +129,7 @@ func (t *text) alarms(all []status.Alarm, count int, withDomain bool) {
 		if withDomain && a.Domain != "" {
 			name = a.Domain + ": " + name
 		}
-		t.sentence("%s: %s", name, Alarm(a))
+		t.sentence("%s: %s", name, a)
 		if !withDomain {
 			t.sentence("  %s", Advice(a.Code))
 			if len(a.Reports) > 0 {

@@ -47,7 +47,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal("the process never finishes")
 		}
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilled$")
-		cmd.Env = append(os.Environ(), killAt+"="+strconv.Itoa(killed*3+1), "SIGNPOST_TEST_DIR="+s.dir)
+		cmd.Env = append(os.Environ(), killAt+"="+strconv.Itoa(killed*2+1), "SIGNPOST_TEST_DIR="+s.dir)
 		out, err := cmd.CombinedOutput()
 		if finished = err == nil; err != nil {
 			killed++
@@ -64,6 +64,14 @@ func TestKilled(t *testing.T) {
 	ok(t, err)
 	if numbers.Stored["aggregate"] != reports || waiting != 0 || len(kept) != 1 || killed < 5 {
 		t.Errorf("killed %d times: %d reports stored, %d waiting, %d unreadable kept; want %d, 0, 1", killed, numbers.Stored["aggregate"], waiting, len(kept), reports)
+	}
+	// A process that is killed after a report is in the database leaves its message in the spool.
+	s.n = 0
+	for n := range reports {
+		s.spool(t, read.Arrived{Reporter: "a.example"}, s.about(fmt.Sprint(n)))
+	}
+	if result, summary := s.run(t, status.Received{}); summary[status.Duplicate] != reports || result.Stored["aggregate"] != reports {
+		t.Errorf("after a second reading: %v, %v", summary, result.Stored)
 	}
 }
 

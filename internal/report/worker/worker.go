@@ -157,7 +157,7 @@ func (w *Worker) evaluate(ctx context.Context, result *status.Received) error {
 	if err != nil {
 		return err
 	}
-	result.Alarms, result.Omitted = current[:min(status.MaxAlarms, len(current))], max(0, len(current)-status.MaxAlarms)
+	result.SetAlarms(current)
 	result.Evaluated = w.Now().UTC()
 	return nil
 }
