@@ -2,14 +2,20 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"signpost/internal/report/db"
 	"signpost/internal/testmta"
+	"signpost/internal/testport"
 )
 
 // Host A signs mail with its key, and host B, whose resolver has a wrong record of this key, reports it. The next day, the report is on A's page,
@@ -43,7 +49,7 @@ func TestReportsOfTwoHosts(t *testing.T) {
 		}
 	}
 	b.mail(messages)
-	date := time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
+	today, date := time.Now().UTC().Format(time.DateOnly), time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
 	b.until("the journal has all messages", func() bool {
 		mail, code := b.reports("send", "--dry-run", "--domain", "a.example", "--date", date)
 		return code == 0 && strings.Contains(attached(t, strings.ReplaceAll(mail, "\r\n", "\n")), fmt.Sprintf("<count>%d</count>", messages))
@@ -57,7 +63,6 @@ func TestReportsOfTwoHosts(t *testing.T) {
 
 	c := exec.CommandContext(a.context(), filepath.Join(programs, "plain", "dkimkey"), "-c", a.config, "status")
 	out, _ := c.CombinedOutput()
-	today := time.Now().UTC().Format(time.DateOnly)
 	want := fmt.Sprintf("a.example: key s1: receivers report that its signatures fail: %d of %d messages since %s, at reports.example.org: run dkimkey check a.example", messages, messages, today)
 	if c.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), want) || !strings.Contains(string(out), "fails since "+today+" at reports.example.org\n") {
 		t.Errorf("%d %s", c.ProcessState.ExitCode(), out)
@@ -71,6 +76,69 @@ func TestReportsOfTwoHosts(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(text), &run); err != nil || len(run.Alarms) != 1 || run.Alarms[0].Code != "selector_fails" || run.Alarms[0].Selector != "s1" || run.Alarms[0].Messages != messages {
 		t.Errorf("%v %s", err, text)
+	}
+
+	// The page shows complete days. The report is about today, so a day passes.
+	store, err := db.Open(t.Context(), filepath.Join(a.dir, "state", "reports", "received.db"), "", 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = store.ExecContext(t.Context(), "UPDATE report SET begin_at = begin_at - 86400, end_at = end_at - 86400, day = day - 86400, received = received - 86400")
+	if err = errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	page := a.web()
+	for path, wants := range map[string][]string{
+		"/received/a.example": {"reports.example.org", "127.0.0.2", "selector_fails"},
+		"/keys":               {fmt.Sprintf(": %d messages at 1 receiver, %d failed, last %s", messages, messages, today), "fails since " + today + " at reports.example.org"},
+	} {
+		text := page(path)
+		for _, want := range wants {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no %q in\n%s", path, want, text)
+			}
+		}
+	}
+}
+
+// web starts signpost web, and returns a function that returns a page.
+func (w *world) web() func(path string) string {
+	w.t.Helper()
+	port, release, err := testport.Take("127.0.0.1")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(release)
+	listen := fmt.Sprintf("127.0.0.1:%d", port)
+	c := exec.Command(filepath.Join(programs, "plain", "signpost"), "-c", w.config, "web", "--listen", listen)
+	if err := c.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		_ = c.Process.Signal(syscall.SIGTERM)
+		_ = c.Wait()
+	})
+	get := func(path string) (string, error) {
+		request, err := http.NewRequestWithContext(w.context(), http.MethodGet, "http://"+listen+path, nil)
+		if err != nil {
+			return "", err
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return "", err
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		return string(text), err
+	}
+	w.until("the page answers", func() bool { _, err := get("/"); return err == nil })
+	return func(path string) string {
+		w.t.Helper()
+		text, err := get(path)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return text
 	}
 }
 
