@@ -26,9 +26,10 @@ func exchangersOf(org string) []string {
 	return nil
 }
 
-// anybodysMailbox reports whether anyone can have an address in a domain, and so could send a report that passes DMARC. The operators of these
-// domains send their reports from other domains.
+// anybodysMailbox reports whether anyone can have an address in a domain, and so could send a report that passes DMARC. Most operators of these
+// domains send their reports from other domains, often from one below.
 func anybodysMailbox(name string) bool {
 	return slices.Contains([]string{"gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "ymail.com", "aol.com",
-		"icloud.com", "me.com", "mac.com", "proton.me", "protonmail.com"}, name)
+		"icloud.com", "me.com", "mac.com", "proton.me", "protonmail.com", "fastmail.com", "gmx.net", "gmx.de", "web.de", "comcast.net", "mail.ru",
+		"yandex.ru", "seznam.cz", "zoho.com", "163.com", "126.com", "qq.com"}, name)
 }
