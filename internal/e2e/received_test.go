@@ -277,7 +277,7 @@ func TestDiscoverReports(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{"green receive-size: Postfix accepts reports of 10 MB", "red receive-recipient: Postfix does not accept mail to nowhere.example",
-		"yellow receive-rua: reports to new@example.net are not read"}
+		"yellow receive-read: signpost reports read has never run", "yellow receive-rua: reports to new@example.net are not read"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
