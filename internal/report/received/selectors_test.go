@@ -57,7 +57,7 @@ func TestSelectors(t *testing.T) {
 		"two reports about a day": {[]sent{{"a.example", 1, false, []read.Row{from(ours, 1, withS1("fail"))}}, {"a.example", 1, false, []read.Row{from(ours, 99, withS1("pass"))}}},
 			[]seen.Selector{{Selector: "s1", Messages: 100, Passed: 99, Failed: 1, Receivers: 1, Last: day(0).Add(-time.Second)}}},
 		"absurd counts": {[]sent{{"a.example", 1, false, []read.Row{from(ours, 1<<62, withS1("pass"))}}, {"b.example", 1, false, []read.Row{from(ours, 1<<62, withS1("pass"))}}},
-			[]seen.Selector{{Selector: "s1", Messages: 2 * maxCount, Passed: 2 * maxCount, Receivers: 2, Last: day(0).Add(-time.Second)}}},
+			[]seen.Selector{{Selector: "s1", Messages: 2 * countLimit, Passed: 2 * countLimit, Receivers: 2, Last: day(0).Add(-time.Second)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, err := Open(t.Context(), filepath.Join(t.TempDir(), "received.db"), true, func() time.Time { return now })

@@ -77,6 +77,23 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// An imported report, which may be forged, does not keep the verified one from being stored. The verified one replaces it.
+func TestVerifiedReplacesImported(t *testing.T) {
+	s := open(t)
+	imported := s.from("a.example")
+	imported.Verified = false
+	ok(t, s.Add(t.Context(), s.about("1", 1, 5), imported))
+	ok(t, s.Add(t.Context(), s.about("1", 1, 2), s.from("a.example")))
+	for _, again := range []Origin{imported, s.from("a.example")} {
+		if err := s.Add(t.Context(), s.about("1", 1, 5), again); !errors.Is(err, ErrDuplicate) {
+			t.Errorf("%+v: %v", again, err)
+		}
+	}
+	if n, rows := s.number(t, "SELECT sum(verified) FROM report"), s.number(t, "SELECT count(*) FROM source"); n != 1 || rows != 2 {
+		t.Errorf("%d verified reports with %d rows, want the verified report with 2 rows", n, rows)
+	}
+}
+
 // Rows older than 90 days are added up by address and results: the sums stay, the names go. Reports older than the limit are deleted.
 func TestExpire(t *testing.T) {
 	s := open(t)

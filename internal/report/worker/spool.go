@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -104,7 +105,8 @@ type outcome struct {
 	keep bool   // move the message to Unread
 }
 
-// readFile reads a message, stores its report or counts it, and removes it from the spool. limited has the reporters whose quota was logged.
+// readFile reads a message, stores its report or counts it, and removes it from the spool. limited has the reporters that have exceeded their
+// quota in this run. Their other messages are not read, so that they do not delay those of others.
 func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limited map[string]bool) (status.Result, error) {
 	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -116,10 +118,17 @@ func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limite
 	} else if !fi.Mode().IsRegular() {
 		return "", errors.New("not a regular file: remove it")
 	}
-	arrived, report, err := w.parse(f)
+	arrived, message, err := first(f)
+	reporter := cmp.Or(arrived.Reporter, arrived.TLSReporter)
+	var report *read.Report
+	if err == nil && !limited[reporter] {
+		report, err = w.Parse(message)
+	}
 	var done outcome
 	var fault *read.Error
 	switch {
+	case err == nil && limited[reporter]:
+		done.Result = status.OverLimit
 	case errors.As(err, &fault):
 		done = outcome{status.Unreadable, fault.Error(), fault.Cause != read.NotReport}
 	case err != nil:
@@ -134,9 +143,7 @@ func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limite
 			return "", err
 		}
 	}
-	reporter := cmp.Or(arrived.Reporter, arrived.TLSReporter)
 	switch {
-	case done.Result == status.OverLimit && limited[reporter]:
 	case done.keep:
 		w.Log.Warn("a received report cannot be read", "queue_id", arrived.QueueID, "reporter", reporter, "error", done.why, "file", filepath.Join(w.Unread, name))
 	case done.why != "":
@@ -151,18 +158,17 @@ func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limite
 	return done.Result, err
 }
 
-// parse reads the first line of a file and the report. The error is a *read.Error if the contents are at fault.
-func (w *Worker) parse(f *os.File) (arrived read.Arrived, report *read.Report, err error) {
+// first reads the first line of a file, and returns a reader of the message. The error is a *read.Error if the contents are at fault.
+func first(f *os.File) (arrived read.Arrived, message io.Reader, err error) {
 	r := bufio.NewReaderSize(f, maxHead)
 	line, err := r.ReadSlice('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &arrived)
 	}
 	if err != nil {
-		return arrived, nil, &read.Error{Cause: read.Malformed, Detail: "the first line is not that of the daemon"}
+		err = &read.Error{Cause: read.Malformed, Detail: "the first line is not that of the daemon"}
 	}
-	report, err = w.Parse(r)
-	return arrived, report, err
+	return arrived, r, err
 }
 
 // store stores a report if it counts.

@@ -164,6 +164,32 @@ func TestUnreadIsBounded(t *testing.T) {
 	}
 }
 
+// The messages of a reporter that has exceeded its quota are not read in this run, so they do not delay those of others.
+func TestOverLimit(t *testing.T) {
+	s := newSite(t, "")
+	flood := &read.Report{Kind: read.TLS, ID: "1", Domain: "example.org", Begin: s.clock.Add(-48 * time.Hour), End: s.clock.Add(-24 * time.Hour),
+		Policies: []read.TLSPolicy{{Domain: "example.org", Failures: make([]read.TLSFailure, 1_000_001)}}}
+	parsed := 0
+	s.Parse = func(r io.Reader) (*read.Report, error) {
+		parsed++
+		if text, err := io.ReadAll(r); err != nil || string(text) == "flood" {
+			return flood, err
+		}
+		return s.about("1"), nil
+	}
+	for range 3 {
+		s.spool(t, read.Arrived{TLSReporter: "flood.example"}, read.Cause("flood"))
+	}
+	s.spool(t, read.Arrived{Reporter: "a.example"}, read.Cause("other"))
+	result, summary := s.run(t, status.Received{})
+	if parsed != 2 || summary[status.OverLimit] != 3 || result.Read[status.OverLimit] != 3 || summary[status.Stored] != 1 {
+		t.Errorf("%d messages were parsed: %v, %v; want one of the flood, and one of another reporter", parsed, summary, result.Read)
+	}
+	if n := strings.Count(s.log.String(), "result=over_limit"); n != 1 {
+		t.Errorf("%d lines:\n%s", n, &s.log)
+	}
+}
+
 // A file that cannot be opened is an error, and does not keep the run from reading the others.
 func TestBrokenFile(t *testing.T) {
 	s := newSite(t, "")
