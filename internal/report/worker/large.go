@@ -26,9 +26,13 @@ func exchangersOf(org string) []string {
 	return nil
 }
 
-// anybodysMailbox reports whether anyone can have an address in a domain, and so could send a report that passes DMARC. The operators of these
+// anybodysMailbox reports whether anyone can have an address in a domain, and so could send a report that passes DMARC. Most operators of these
 // domains send their reports from other domains.
 func anybodysMailbox(name string) bool {
-	return slices.Contains([]string{"gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "ymail.com", "aol.com",
-		"icloud.com", "me.com", "mac.com", "proton.me", "protonmail.com"}, name)
+	return slices.Contains([]string{"gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "hotmail.co.uk", "hotmail.fr", "hotmail.de", "live.com",
+		"live.co.uk", "msn.com", "yahoo.com", "yahoo.co.uk", "yahoo.co.jp", "yahoo.fr", "yahoo.de", "ymail.com", "rocketmail.com", "aol.com", "icloud.com", "me.com",
+		"mac.com", "proton.me", "protonmail.com", "pm.me", "fastmail.com", "fastmail.fm", "gmx.net", "gmx.de", "gmx.at", "gmx.ch", "gmx.com", "web.de", "mail.com",
+		"t-online.de", "freenet.de", "mail.ru", "bk.ru", "inbox.ru", "list.ru", "rambler.ru", "yandex.ru", "yandex.com", "ya.ru", "seznam.cz", "email.cz", "wp.pl",
+		"o2.pl", "onet.pl", "interia.pl", "163.com", "126.com", "yeah.net", "qq.com", "sina.com", "naver.com", "rediffmail.com", "zoho.com", "zohomail.com",
+		"comcast.net", "att.net", "verizon.net", "cox.net", "orange.fr", "wanadoo.fr", "free.fr", "laposte.net", "libero.it", "virgilio.it"}, name)
 }
