@@ -122,6 +122,34 @@ func TestExpire(t *testing.T) {
 	}
 }
 
+// A clock that is far ahead for a while deletes no reports and folds none. What was looked up or counted then is looked up and counted again.
+func TestClockAhead(t *testing.T) {
+	s := open(t)
+	for _, daysAgo := range []int{1, 50, 350} {
+		ok(t, s.Add(t.Context(), s.about(fmt.Sprint(daysAgo), daysAgo, 10), s.from("a.example")))
+	}
+	ok(t, s.Expire(t.Context(), s.clock.AddDate(0, 0, -400)))
+	right := s.clock
+	s.clock = right.AddDate(2, 0, 0)
+	ok(t, s.Expire(t.Context(), s.clock.AddDate(0, 0, -400)))
+	if n, folded := s.number(t, "SELECT count(*) FROM report"), s.number(t, "SELECT sum(folded) FROM report"); n != 3 || folded != 1 {
+		t.Errorf("%d reports, %d folded; want 3, and only the oldest folded", n, folded)
+	}
+	_, err := s.SetLookup(t.Context(), LookupPolicy, "example.org", "v=DMARC1; p=none")
+	ok(t, err)
+	ok(t, s.SetMailed(t.Context(), right.Truncate(24*time.Hour), map[string]int64{"a.example": 1}))
+	s.clock = right
+	if l, err := s.Lookup(t.Context(), LookupPolicy, "example.org"); err != nil || !l.At.IsZero() || l.Value == "" {
+		t.Errorf("%+v, %v; want a value that is looked up again", l, err)
+	}
+	if l, err := s.SetLookup(t.Context(), LookupPolicy, "example.org", "v=DMARC1; p=none"); err != nil || !l.At.Equal(right) || !l.Since.Equal(right) {
+		t.Errorf("%+v, %v; want the time %s", l, err, right)
+	}
+	if days, err := s.Mailed(t.Context()); err != nil || len(days) != 0 {
+		t.Errorf("counted: %v, %v; today is not over", days, err)
+	}
+}
+
 // The files never become larger than max_size. The reports of reporters that are not trusted go first, and then the oldest.
 func TestMaxSize(t *testing.T) {
 	s := open(t)
@@ -189,6 +217,7 @@ func TestHugeCounts(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 	s.clock = s.clock.AddDate(0, 0, 100)
+	ok(t, s.Add(t.Context(), s.about("2", 1, 0), s.from("a.example")))
 	ok(t, s.Expire(t.Context(), s.clock.AddDate(0, 0, -400)))
 	if n := s.number(t, "SELECT sum(count) FROM source"); n != 3*countLimit {
 		t.Errorf("%d messages after folding", n)

@@ -32,7 +32,7 @@ const (
 	// Limits on the messages that are kept because they cannot be read: enough to see what a reporter does wrong.
 	maxUnread      = 20
 	maxUnreadBytes = 50 << 20
-	// early is how far a report may be ahead of our clock.
+	// early is how far a report may be ahead of its arrival.
 	early = 48 * time.Hour
 )
 
@@ -184,7 +184,8 @@ func (w *Worker) store(ctx context.Context, arrived read.Arrived, r *read.Report
 	case arrived.Reporter == "":
 		return outcome{Result: status.Unverified, why: "the message did not pass DMARC"}, nil
 	}
-	if r.End.Before(w.Now().Add(-w.Retention)) || r.End.After(w.Now().Add(early)) || r.End.Before(r.Begin) {
+	// The clock with which the daemon verified the signatures counts, not that of a run after a boot, which may be wrong.
+	if r.End.Before(arrived.Received.Add(-w.Retention)) || r.End.After(arrived.Received.Add(early)) || r.End.Before(r.Begin) {
 		return outcome{Result: status.Outdated, why: "its range is from " + r.Begin.UTC().Format(time.DateOnly) + " to " + r.End.UTC().Format(time.DateOnly)}, nil
 	}
 	switch err := w.Store.Add(ctx, r, origin); {
