@@ -38,8 +38,11 @@ var errFull = errors.New("the database is full")
 func (s *Store) Add(ctx context.Context, r *read.Report, o Origin) error {
 	for {
 		err := s.db.Transact(ctx, func(tx *sql.Tx) error { return s.add(ctx, tx, r, o) })
-		if !errors.Is(err, errFull) {
+		switch {
+		case err == nil, errors.Is(err, ErrDuplicate), errors.Is(err, ErrQuota), errors.Is(err, ErrLarge), ctx.Err() != nil:
 			return err
+		case !errors.Is(err, errFull):
+			return fmt.Errorf("%s: %w", s.path, err)
 		}
 		if freed, err := s.makeRoom(ctx); err != nil {
 			return err

@@ -6,13 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"signpost/internal/durable"
@@ -48,12 +48,15 @@ func (w *Worker) readSpool(ctx context.Context) (Summary, error) {
 		return summary, err
 	}
 	defer dir.Close()
-	names, err := messages(dir)
+	names, foreign, err := messages(dir)
 	if err != nil {
 		return summary, durable.PathError(w.Spool, err)
 	}
 	var problems []error
-	limited := map[string]bool{}
+	if foreign != "" {
+		problems = append(problems, fmt.Errorf("%s: not a regular file: remove it", filepath.Join(w.Spool, foreign)))
+	}
+	failed, limited := 0, map[string]bool{}
 	for _, name := range names {
 		if ctx.Err() != nil {
 			return summary, ctx.Err()
@@ -63,7 +66,10 @@ func (w *Worker) readSpool(ctx context.Context) (Summary, error) {
 			continue
 		}
 		if err != nil {
-			if problems = append(problems, durable.PathError(filepath.Join(w.Spool, name), err)); len(problems) >= 10 {
+			if err = durable.PathError(filepath.Join(w.Spool, name), err); len(problems) == 0 || problems[len(problems)-1].Error() != err.Error() {
+				problems = append(problems, err) // those of the database are the same for all messages
+			}
+			if failed++; failed >= 10 {
 				break
 			}
 			continue
@@ -73,15 +79,19 @@ func (w *Worker) readSpool(ctx context.Context) (Summary, error) {
 	return summary, errors.Join(problems...)
 }
 
-// messages returns the names of the messages in a directory, oldest first.
-func messages(dir *os.Root) (names []string, err error) {
+// messages returns the names of the messages in a directory, oldest first. foreign is the first name of a message that is not a regular file.
+func messages(dir *os.Root) (names []string, foreign string, err error) {
 	all, err := durable.List(dir)
 	for _, fi := range all {
-		if strings.HasSuffix(fi.Name(), suffix) {
+		switch {
+		case !strings.HasSuffix(fi.Name(), suffix):
+		case fi.Mode().IsRegular():
 			names = append(names, fi.Name())
+		case foreign == "":
+			foreign = fi.Name()
 		}
 	}
-	return names, err
+	return names, foreign, err
 }
 
 // waiting returns the number of messages in the spool.
@@ -94,7 +104,7 @@ func (w *Worker) waiting() (int, error) {
 		return 0, err
 	}
 	defer dir.Close()
-	names, err := messages(dir)
+	names, _, err := messages(dir)
 	return len(names), err
 }
 
@@ -108,16 +118,11 @@ type outcome struct {
 // readFile reads a message, stores its report or counts it, and removes it from the spool. limited has the reporters that have exceeded their
 // quota in this run. Their other messages are not read, so that they do not delay those of others.
 func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limited map[string]bool) (status.Result, error) {
-	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := dir.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil {
-		return "", err
-	} else if !fi.Mode().IsRegular() {
-		return "", errors.New("not a regular file: remove it")
-	}
 	arrived, message, err := first(f)
 	reporter := cmp.Or(arrived.Reporter, arrived.TLSReporter)
 	var report *read.Report

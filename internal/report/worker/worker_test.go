@@ -190,13 +190,16 @@ func TestOverLimit(t *testing.T) {
 	}
 }
 
-// A file that cannot be opened is an error, and does not keep the run from reading the others.
-func TestBrokenFile(t *testing.T) {
+// What is not a file of the daemon is an error, and does not keep the run from reading the messages.
+func TestForeignFiles(t *testing.T) {
 	s := newSite(t, "")
-	ok(t, os.Mkdir(filepath.Join(s.Spool, "0.eml"), 0o700))
+	for n := range 12 {
+		ok(t, os.Mkdir(filepath.Join(s.Spool, fmt.Sprintf("0%02d.eml", n)), 0o700))
+	}
+	ok(t, os.Symlink("/etc/passwd", filepath.Join(s.Spool, "1.eml")))
 	s.spool(t, read.Arrived{Reporter: "a.example"}, s.about("1"))
 	result, summary, err := s.Run(t.Context(), status.Received{})
-	if err == nil || result.OK || result.Error == "" || summary[status.Stored] != 1 || result.Waiting != 1 {
+	if err == nil || result.OK || result.Error != filepath.Join(s.Spool, "000.eml")+": not a regular file: remove it" || summary[status.Stored] != 1 || result.Waiting != 0 {
 		t.Errorf("%+v, %v, %v", result, summary, err)
 	}
 }
