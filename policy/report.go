@@ -6,7 +6,7 @@ type ReceivedReport struct {
 	Kind ReportKind `json:"kind,omitempty"` // empty: the form does not show it
 	// Reporter is the domain that DMARC authenticates: d= of the signature or, if only SPF passed, the Author Domain.
 	Reporter string `json:"reporter,omitempty"`
-	// TLSReporter is d= of a signature that counts for TLS reports (RFC 8460 section 3).
+	// TLSReporter is d= of a signature that counts for TLS reports (RFC 8460 section 3), and that is related to the only Author Domain.
 	TLSReporter string `json:"tls_reporter,omitempty"`
 	// OnlyReportAddresses states that all recipients are in reports.receive.addresses.
 	OnlyReportAddresses bool `json:"only_report_addresses,omitempty"`
@@ -48,9 +48,9 @@ func (r *ReceivedReport) discardable() bool {
 	return r.Kind == AggregateReport && r.Reporter != "" || r.Kind == TLSReport && r.TLSReporter != ""
 }
 
-// received discards an accepted report: reports.receive.discard.
+// received discards a report that was accepted without an exception: reports.receive.discard.
 func received(e Evidence, r Rules, v Verdict) Verdict {
-	if v.Action != Accept || !r.DiscardReports || !e.Report.discardable() {
+	if v.Action != Accept || v.Override != "" || !r.DiscardReports || !e.Report.discardable() {
 		return v
 	}
 	reporter := e.Report.Reporter

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -157,7 +159,7 @@ func (in *importing) maildir(ctx context.Context, dir string) error {
 }
 
 func (in *importing) open(ctx context.Context, file string, mailbox bool) error {
-	f, err := os.Open(file)
+	f, err := openMail(file, mailbox)
 	if err != nil {
 		if !mailbox || !errors.Is(err, fs.ErrNotExist) { // an IMAP server renames the messages of a Maildir
 			in.fail(file, 0, err)
@@ -167,6 +169,25 @@ func (in *importing) open(ctx context.Context, file string, mailbox bool) error 
 	defer f.Close()
 	return in.read(ctx, file, f, mailbox)
 }
+
+// openMail opens a file. In a Maildir, its owner could replace a message by a link or a FIFO, which would never end.
+func openMail(file string, mailbox bool) (*os.File, error) {
+	if !mailbox {
+		return os.Open(file)
+	}
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, cmp.Or(err, errors.New("not a regular file"))
+	}
+	return f, nil
+}
+
+// futureReport is how far a report may be ahead of the clock. A forged one could otherwise be the last that expires.
+const futureReport = 48 * time.Hour
 
 // read reads a file and stores its reports. mailbox states that it may be other mail. The error is that of the database.
 func (in *importing) read(ctx context.Context, file string, r io.Reader, mailbox bool) error {
@@ -179,8 +200,10 @@ func (in *importing) read(ctx context.Context, file string, r io.Reader, mailbox
 			in.fail(file, n, err)
 		case report.Kind == read.Failure:
 			in.Failures++
+		case report.End.After(in.now().Add(futureReport)):
+			in.fail(file, n, &read.Error{Cause: read.Malformed, Detail: "its range is in the future"})
 		default:
-			fatal = in.add(ctx, report)
+			fatal = in.add(ctx, file, n, report)
 		}
 		return errors.Join(fatal, ctx.Err())
 	})
@@ -191,13 +214,16 @@ func (in *importing) read(ctx context.Context, file string, r io.Reader, mailbox
 	return err
 }
 
-func (in *importing) add(ctx context.Context, report *read.Report) error {
+func (in *importing) add(ctx context.Context, file string, n int, report *read.Report) error {
 	err := in.asOwner(func() error {
 		return in.store.Add(ctx, report, received.Origin{Reporter: report.Reporter(), Received: in.now()})
 	})
 	switch {
 	case errors.Is(err, received.ErrDuplicate):
 		in.Duplicates++
+		return nil
+	case errors.Is(err, received.ErrLarge):
+		in.fail(file, n, err)
 		return nil
 	case err == nil:
 		in.Imported++

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"database/sql"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -75,6 +78,53 @@ func TestReportsImport(t *testing.T) {
 	}
 	if reports != 6 || verified != 0 || messages != 123+1+46+7+3 || reporters != "fastmail.example google.example google.example microsoft.example seznam.example sicher.gmx.example" {
 		t.Error(reports, verified, messages, reporters)
+	}
+}
+
+// A mailbox has what others sent, and its owner can change it during the import. Neither stops the import, or stores what would never expire.
+func TestReportsImportHostile(t *testing.T) {
+	a := newArchive(t)
+	config, err := os.ReadFile(a.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, a.file, string(config)+"\n[reports.receive]\nmax_size = \"32MiB\"\n")
+	var large strings.Builder
+	for n := range 20_000 {
+		fmt.Fprintf(&large, "<record><row><source_ip>2001:db8::%x</source_ip><count>1</count></row><identifiers><header_from>%s</header_from></identifiers></record>", n, strings.Repeat("x", 200))
+	}
+	report := func(begin, records string) string {
+		return "Subject: x\nContent-Type: text/xml\n\n<feedback><report_metadata><email>a@a.example</email><date_range><begin>" + begin +
+			"</begin></date_range></report_metadata><policy_published><domain>example.org</domain></policy_published>" + records + "</feedback>\n\n"
+	}
+	box := filepath.Join(a.dir, "box")
+	put(t, box, "From a b\n"+report("4000000000", "")+"From a b\n"+report("1700000000", large.String())+"From a b\n"+report("1700000000", ""))
+	code, out, stderr := a.run("reports", "import", box)
+	if code != 1 || out != "imported: 1, stored before: 0, failure reports: 0, other messages: 0, not readable: 2\n" {
+		t.Errorf("%d %s%s", code, out, stderr)
+	}
+	for _, want := range []string{"message 1: malformed: its range is in the future\n", "message 2: the report is too large for the database\n"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("no %q in\n%s", want, stderr)
+		}
+	}
+
+	fifo, link := filepath.Join(a.dir, "fifo"), filepath.Join(a.dir, "link")
+	if err := errors.Join(syscall.Mkfifo(fifo, 0o600), os.Symlink(box, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{fifo, link} {
+		if f, err := openMail(file, true); err == nil {
+			f.Close()
+			t.Errorf("%s is opened in a Maildir", file)
+		}
+	}
+	for mailbox, file := range map[bool]string{false: link, true: box} {
+		f, err := openMail(file, mailbox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
 	}
 }
 

@@ -200,20 +200,17 @@ func reporter(authors []dmarc.Result) string {
 	return authors[0].Domain
 }
 
-// tlsReporter returns the domain of a signature that counts for TLS reports, or "". That of an Author Domain has priority, because a
-// provider may add its own signature.
-func tlsReporter(e *policy.Evidence) (found string) {
+// tlsReporter returns the domain of a signature that counts for TLS reports, or "". The only Author Domain must be related to it: providers such
+// as Amazon SES add a signature of their own to the mail of their customers, who must not count as the provider.
+func tlsReporter(e *policy.Evidence) string {
+	if len(e.Author.Domains) != 1 {
+		return ""
+	}
+	author, aligned := e.Author.Domains[0], reporter(e.DMARC)
 	for _, s := range e.DKIM {
-		if !s.ForTLSReports {
-			continue
-		}
-		related := func(author string) bool { return domain.Within(author, s.Domain) || domain.Within(s.Domain, author) }
-		if slices.ContainsFunc(e.Author.Domains, related) {
+		if s.ForTLSReports && (s.Domain == aligned || domain.Within(author, s.Domain) || domain.Within(s.Domain, author)) {
 			return s.Domain
 		}
-		if found == "" {
-			found = s.Domain
-		}
 	}
-	return found
+	return ""
 }

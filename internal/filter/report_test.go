@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -29,6 +30,7 @@ const (
 // letter is a message to report addresses.
 type letter struct {
 	to            string // separated by spaces
+	from          string // empty: dmarc@example.com
 	subject, kind string // Content-Type
 	body          string
 	unsigned      bool
@@ -36,7 +38,7 @@ type letter struct {
 }
 
 func (l letter) ordinary(t *testing.T, key ed25519.PrivateKey) ordinary {
-	o := ordinaryMessage("dmarc@example.com")
+	o := ordinaryMessage(cmp.Or(l.from, "dmarc@example.com"))
 	for i := range o.fields {
 		switch o.fields[i].Name {
 		case "Subject":
@@ -106,6 +108,8 @@ func TestReports(t *testing.T) {
 	type want = policy.ReceivedReport
 	aggregate := &want{Copy: policy.ReportKept, Kind: policy.AggregateReport, Reporter: "example.com", TLSReporter: "example.com", OnlyReportAddresses: true}
 	changed := func(change func(*want)) *want { w := *aggregate; change(&w); return &w }
+	unknown := &want{Copy: policy.ReportUnauthenticated, OnlyReportAddresses: true}
+	from := func(l letter, author string) letter { l.from = author; return l }
 	for name, c := range map[string]struct {
 		zone      string
 		letter    letter
@@ -120,17 +124,21 @@ func TestReports(t *testing.T) {
 		"another recipient": {letter: with(func(l *letter) { l.to += " ann@example.org" }), want: changed(func(w *want) { w.OnlyReportAddresses = false })},
 		"a recipient that is not recorded": {letter: with(func(l *letter) { l.to = strings.Repeat(to+" ", maxRecipients) + "ann@example.org" }),
 			want: changed(func(w *want) { w.OnlyReportAddresses = false })},
-		"another address":   {letter: with(func(l *letter) { l.to = "tls@example.org" })},
-		"forged":            {letter: with(func(l *letter) { l.unsigned = true })},
-		"forged, p=none":    {zone: none, letter: with(func(l *letter) { l.unsigned = true }), want: &want{Copy: policy.ReportUnauthenticated, OnlyReportAddresses: true}},
-		"SPF only":          {letter: with(func(l *letter) { l.unsigned, l.client = true, "192.0.2.25" }), want: changed(func(w *want) { w.TLSReporter = "" }), discarded: true},
-		"text":              {letter: with(func(l *letter) { l.kind = " text/plain" })},
-		"no Content-Type":   {letter: with(func(l *letter) { l.kind = "" })},
-		"without a report":  {letter: with(func(l *letter) { l.kind, l.body = " multipart/mixed; boundary=b", "--b\r\n\r\ntext\r\n--b--\r\n" })},
-		"sent by a person":  {letter: with(func(l *letter) { l.subject = "Fwd: " + subject }), want: changed(func(w *want) { w.Kind = "" })},
-		"TLS report":        {letter: tls, want: changed(func(w *want) { w.Kind = policy.TLSReport }), discarded: true},
-		"TLS report, key":   {zone: tlsrpt, letter: tls, want: changed(func(w *want) { w.Kind, w.Reporter = policy.TLSReport, "" }), discarded: true},
-		"key for TLS alone": {zone: tlsrpt, letter: report, want: changed(func(w *want) { w.Copy, w.Reporter = policy.ReportUnauthenticated, "" })},
+		"another address":  {letter: with(func(l *letter) { l.to = "tls@example.org" })},
+		"forged":           {letter: with(func(l *letter) { l.unsigned = true })},
+		"forged, p=none":   {zone: none, letter: with(func(l *letter) { l.unsigned = true }), want: &want{Copy: policy.ReportUnauthenticated, OnlyReportAddresses: true}},
+		"SPF only":         {letter: with(func(l *letter) { l.unsigned, l.client = true, "192.0.2.25" }), want: changed(func(w *want) { w.TLSReporter = "" }), discarded: true},
+		"text":             {letter: with(func(l *letter) { l.kind = " text/plain" })},
+		"no Content-Type":  {letter: with(func(l *letter) { l.kind = "" })},
+		"without a report": {letter: with(func(l *letter) { l.kind, l.body = " multipart/mixed; boundary=b", "--b\r\n\r\ntext\r\n--b--\r\n" })},
+		"sent by a person": {letter: with(func(l *letter) { l.subject = "Fwd: " + subject }), want: changed(func(w *want) { w.Kind = "" })},
+		"TLS report":       {letter: tls, want: changed(func(w *want) { w.Kind = policy.TLSReport }), discarded: true},
+		"TLS report, key":  {zone: tlsrpt, letter: tls, want: changed(func(w *want) { w.Kind, w.Reporter = policy.TLSReport, "" }), discarded: true},
+		"TLS, from below":  {zone: none, letter: from(tls, "tls@mx.example.com"), want: changed(func(w *want) { w.Kind = policy.TLSReport }), discarded: true},
+		// The customers of a provider that adds a signature of its own are not the provider.
+		"TLS, of a customer": {zone: none, letter: from(tls, "tls@customer.test"), want: unknown},
+		"two authors":        {zone: none, letter: from(tls, "tls@customer.test>, <tls@example.com"), want: unknown},
+		"key for TLS alone":  {zone: tlsrpt, letter: report, want: changed(func(w *want) { w.Copy, w.Reporter = policy.ReportUnauthenticated, "" })},
 		"failure report": {letter: with(func(l *letter) {
 			l.kind, l.body = " multipart/report; report-type=feedback-report; boundary=b", "--b--\r\n"
 		}),

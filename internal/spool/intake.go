@@ -22,7 +22,14 @@ type Intake struct {
 	mu      sync.Mutex
 	open    int   // drafts that are being written
 	waiting int64 // bytes of the drafts that have arrived
+
+	listed time.Time // when the directory was last listed
+	files  int       // all files then, with the changes by this Intake
+	bytes  int64     // of the complete messages then, with those that this Intake has added
 }
+
+// listInterval is the time between two listings of the directory. They take milliseconds if it is full, and 2000 messages may begin at once.
+const listInterval = time.Second
 
 // NewIntake returns an Intake. Only one Intake of a directory may be in use.
 func NewIntake(dir Dir) *Intake { return &Intake{dir: dir} }
@@ -40,8 +47,14 @@ func (i *Intake) Create() (*Draft, error) {
 		return nil, err
 	}
 	defer root.Close()
-	if err := i.dir.fits(root, int64(i.open+1)*i.dir.Message+i.waiting); err != nil {
-		return nil, err
+	if now := time.Now(); i.listed.IsZero() || now.Sub(i.listed) >= listInterval {
+		if i.files, i.bytes, err = usage(root); err != nil {
+			return nil, err
+		}
+		i.listed = now
+	}
+	if i.files >= i.dir.Files || i.bytes+i.waiting+int64(i.open+1)*i.dir.Message > i.dir.Total {
+		return nil, ErrFull
 	}
 	d := &Draft{intake: i, name: newName(), size: Head}
 	d.temp = durable.Temp(d.name)
@@ -50,6 +63,7 @@ func (i *Intake) Create() (*Draft, error) {
 	}
 	_, d.err = d.file.Seek(Head, io.SeekStart)
 	i.open++
+	i.files++
 	return d, nil
 }
 
@@ -190,5 +204,10 @@ func (d *Draft) end(remove bool) {
 	}
 	d.intake.mu.Lock()
 	d.intake.waiting -= d.size
+	if remove {
+		d.intake.files--
+	} else {
+		d.intake.bytes += d.size
+	}
 	d.intake.mu.Unlock()
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,6 +117,48 @@ func TestIntakeBounds(t *testing.T) {
 	create(nil).Abort()
 }
 
+// Under a flood, the directory is not listed for each message, and the limits hold nevertheless. Room that a reader makes is found a little later.
+func TestFlood(t *testing.T) {
+	limits := small()
+	limits.Total, limits.Open = 1<<30, 1<<20
+	dir := Dir{t.TempDir(), limits}
+	in := NewIntake(dir)
+	var began, full atomic.Int32
+	var flood sync.WaitGroup
+	for range 1000 {
+		flood.Go(func() {
+			switch d, err := in.Create(); {
+			case errors.Is(err, ErrFull):
+				full.Add(1)
+			case err != nil:
+				t.Error(err)
+			default:
+				began.Add(1)
+				if err := d.Commit(nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	flood.Wait()
+	if n := len(left(t, dir)); n != limits.Files || int(began.Load()) != n || int(full.Load()) != 1000-n {
+		t.Errorf("%d files, %d messages began, %d did not; want %d files", n, began.Load(), full.Load(), limits.Files)
+	}
+	if err := dir.Each(func([]byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		d, err := in.Create()
+		if err == nil {
+			d.Abort()
+			break
+		}
+		if !errors.Is(err, ErrFull) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A message that has arrived, and that waits for DNS, does not keep others from being written. It counts with its size.
 func TestWaitingMessages(t *testing.T) {
 	limits := small()
@@ -156,7 +199,9 @@ func TestWaitingMessages(t *testing.T) {
 
 // An abort, which may come from the goroutine that ends the message, and a write may happen at the same time.
 func TestAbortDuringWrite(t *testing.T) {
-	dir := Dir{t.TempDir(), small()}
+	limits := small()
+	limits.Files, limits.Total = 100, 1<<20
+	dir := Dir{t.TempDir(), limits}
 	in := NewIntake(dir)
 	for range 50 {
 		d, err := in.Create()

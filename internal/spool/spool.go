@@ -65,31 +65,29 @@ func (d Dir) Add(message []byte) error {
 		return err
 	}
 	defer root.Close()
-	if err := d.fits(root, int64(len(message))); err != nil {
+	files, bytes, err := usage(root)
+	if err != nil {
 		return err
+	}
+	if files >= d.Files || bytes+int64(len(message)) > d.Total {
+		return ErrFull
 	}
 	return durable.Write(root, newName(), message, 0o600, func(*os.File) error { return nil })
 }
 
-// fits returns ErrFull if the spool has no room for another file that has this number of bytes.
-func (d Dir) fits(root *os.Root, more int64) error {
+// usage returns the number of all files, and the size in bytes of those that are complete. It deletes abandoned temporary files.
+func usage(root *os.Root) (files int, bytes int64, err error) {
 	entries, err := durable.List(root)
-	if err != nil {
-		return err
-	}
 	for _, e := range entries {
 		_, temporary := durable.TempOf(e.Name())
 		switch {
 		case !temporary:
-			more += e.Size()
+			bytes += e.Size()
 		case time.Since(e.ModTime()) > abandoned:
 			_ = root.Remove(e.Name())
 		}
 	}
-	if len(entries) >= d.Files || more > d.Total {
-		return ErrFull
-	}
-	return nil
+	return len(entries), bytes, err
 }
 
 // abandoned is the age of a temporary file that a killed process left. A message is written in seconds.

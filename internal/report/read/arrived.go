@@ -11,6 +11,7 @@ type Arrived struct {
 	// Reporter is d= of the aligned signature that made DMARC pass. If only SPF passed, it is the Author Domain. It is empty if DMARC did
 	// not pass.
 	Reporter string `json:"reporter,omitempty"`
-	// TLSReporter is d= of a valid signature that counts for TLS reports: without l=, and its key has the service type email, * or tlsrpt.
+	// TLSReporter is d= of a valid signature that counts for TLS reports: it has no l=, its key has the service type email, * or tlsrpt, and
+	// d= is related to the only Author Domain.
 	TLSReporter string `json:"tls_reporter,omitempty"`
 }

@@ -88,14 +88,14 @@ func (r *recognizer) entity(h textproto.MIMEHeader, body io.Reader, depth int) e
 	case aggregateName().MatchString(name):
 		r.found(Aggregate)
 	case mayBeReport(media, name):
-		r.possible = true
+		r.found("")
 	}
 	return nil
 }
 
-// found notes the kind of a part. A message with parts of two kinds is in doubt.
+// found notes the kind of a part that may be a report. A message with two such parts is in doubt, because only one report of a message is read.
 func (r *recognizer) found(k Kind) {
-	if r.possible && r.kind != k {
+	if r.possible && (r.kind != Failure || k != Failure) {
 		k = ""
 	}
 	r.kind, r.possible = k, true

@@ -29,6 +29,8 @@ func TestRecognize(t *testing.T) {
 		"tlsrpt, plain":               {subject + "Content-Type: application/tlsrpt+json\r\n\r\n{}", TLS, true},
 		"failure report":              {multi("report; report-type=feedback-report", "Content-Type: message/feedback-report\r\n\r\n"), Failure, true},
 		"two kinds":                   {multi("mixed", attached("application/gzip", name+".xml.gz"), attached("application/tlsrpt+gzip", "x")), "", true},
+		"two reports":                 {multi("mixed", attached("application/gzip", name+".xml.gz"), attached("application/gzip", name+".xml.gz")), "", true},
+		"another file":                {multi("mixed", attached("application/gzip", name+".xml.gz"), attached("application/zip", "photos.zip")), "", true},
 		"forwarded":                   {strings.Replace(multi("mixed", attached("application/gzip", name+".xml.gz")), "Report Domain", "Fwd: Report Domain", 1), "", true},
 		"another name":                {multi("mixed", attached("application/zip", "photos.zip")), "", true},
 		"name with a directory":       {multi("mixed", attached("application/zip", "../"+name+".zip")), "", true},

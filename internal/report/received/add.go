@@ -34,12 +34,15 @@ const (
 var errFull = errors.New("the database is full")
 
 // Add stores a report, and counts it as status.Stored if it is verified. The error is ErrDuplicate, ErrQuota or ErrLarge if the report is not
-// stored for this reason. If the database is full, Add deletes other reports.
+// stored for this reason. A verified report replaces an imported one. If the database is full, Add deletes other reports.
 func (s *Store) Add(ctx context.Context, r *read.Report, o Origin) error {
 	for {
 		err := s.db.Transact(ctx, func(tx *sql.Tx) error { return s.add(ctx, tx, r, o) })
-		if !errors.Is(err, errFull) {
+		switch {
+		case err == nil, errors.Is(err, ErrDuplicate), errors.Is(err, ErrQuota), errors.Is(err, ErrLarge), ctx.Err() != nil:
 			return err
+		case !errors.Is(err, errFull):
+			return fmt.Errorf("%s: %w", s.path, err)
 		}
 		if freed, err := s.makeRoom(ctx); err != nil {
 			return err
@@ -54,17 +57,24 @@ func (s *Store) add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) e
 	if err != nil {
 		return err
 	}
-	rows, err := add(ctx, tx, r, o)
-	if err != nil {
-		return err
+	signed := signatures(r.Rows)
+	rows := len(r.Rows) + len(signed)
+	for _, p := range r.Policies {
+		rows += 1 + len(p.Failures)
 	}
 	if o.Verified {
-		if err := s.charge(ctx, tx, o.Reporter, rows); err != nil {
+		if err := s.charge(ctx, tx, o.Reporter, rows); err != nil { // before the rows are written, which takes seconds
 			return err
 		}
 		if err := count(ctx, tx, status.Stored); err != nil {
 			return err
 		}
+		if err := deleteImported(ctx, tx, r, o); err != nil {
+			return err
+		}
+	}
+	if err := add(ctx, tx, r, o, signed, rows); err != nil {
+		return err
 	}
 	switch after, err := used(ctx, tx); {
 	case err != nil || s.MaxSize == 0:
@@ -75,6 +85,13 @@ func (s *Store) add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) e
 		return errFull
 	}
 	return nil
+}
+
+// deleteImported deletes the imported copy of a report that is verified now. Otherwise, a forged file that was imported could keep the genuine
+// report from being stored.
+func deleteImported(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM report WHERE kind = ? AND reporter = ? AND report_id = ? AND domain = ? AND NOT verified", r.Kind, o.Reporter, r.ID, r.Domain)
+	return err
 }
 
 // full returns the size in bytes at which the database is full.

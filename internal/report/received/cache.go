@@ -23,7 +23,7 @@ const (
 type Lookup struct {
 	Value string
 	Since time.Time // when this value was first found
-	At    time.Time // when it was last found; zero: never
+	At    time.Time // when it was last found; zero: never, or at a time in the future, because the clock was ahead
 }
 
 // Lookup returns the cached value of a name.
@@ -33,7 +33,10 @@ func (s *Store) Lookup(ctx context.Context, kind LookupKind, name string) (l Loo
 	if errors.Is(err, sql.ErrNoRows) {
 		return Lookup{}, nil
 	}
-	l.Since, l.At = time.Unix(since, 0).UTC(), time.Unix(at, 0).UTC()
+	l.Since = time.Unix(since, 0).UTC()
+	if at <= s.now().Unix() {
+		l.At = time.Unix(at, 0).UTC()
+	}
 	return l, err
 }
 
@@ -41,7 +44,7 @@ func (s *Store) Lookup(ctx context.Context, kind LookupKind, name string) (l Loo
 func (s *Store) SetLookup(ctx context.Context, kind LookupKind, name, value string) (Lookup, error) {
 	now := s.now().Unix()
 	if _, err := s.db.ExecContext(ctx, `INSERT INTO lookup VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-		since = iif(value = excluded.value, since, excluded.since), value = excluded.value, at = excluded.at`, kind, name, value, now, now); err != nil {
+		since = iif(value = excluded.value, min(since, excluded.since), excluded.since), value = excluded.value, at = excluded.at`, kind, name, value, now, now); err != nil {
 		return Lookup{}, err
 	}
 	return s.Lookup(ctx, kind, name)
@@ -53,8 +56,11 @@ const (
 	keepMail    = 31 * 24 * time.Hour
 )
 
-// Mailed are the days whose outbound mail has been counted.
+// Mailed returns the days whose outbound mail has been counted. It deletes the counts of days that are not over: the clock was ahead.
 func (s *Store) Mailed(ctx context.Context) (days map[time.Time]bool, err error) {
+	if _, err := s.db.ExecContext(ctx, "DELETE FROM mail WHERE day >= ?", s.today().Unix()); err != nil {
+		return nil, err
+	}
 	days = map[time.Time]bool{}
 	err = s.each(ctx, func(scan func(...any) error) error {
 		var day int64

@@ -18,21 +18,35 @@ const (
 	step = 20_000
 	// vacuumPages is the number of free pages that one transaction returns to the file system.
 	vacuumPages = 2000
+	// maxGap is how long the newest report may be ago. After a longer time, ages are no longer trusted: a clock that is a year ahead must not
+	// delete the reports of a year.
+	maxGap = 30 * 24 * time.Hour
 )
 
-// Expire deletes the reports whose range ended before a time, and adds up the rows of those that are older than foldAfter. It returns unused
-// space to the file system. If ctx ends, the next call continues.
+// Expire deletes the reports whose range ended before a time, and adds up the rows of those that are older than foldAfter. While no reports
+// arrive for more than maxGap, reports do not become older. Expire returns unused space to the file system. If ctx ends, the next call continues.
 func (s *Store) Expire(ctx context.Context, before time.Time) error {
-	if err := s.deleteAll(ctx, "end_at < ? ORDER BY end_at", before.Unix()); err != nil {
+	gap, err := s.gap(ctx)
+	if err != nil {
 		return err
 	}
-	if err := s.fold(ctx, s.now().Add(-foldAfter)); err != nil {
+	if err := s.deleteAll(ctx, "end_at < ? ORDER BY end_at", before.Add(-gap).Unix()); err != nil {
+		return err
+	}
+	if err := s.fold(ctx, s.now().Add(-foldAfter-gap)); err != nil {
 		return err
 	}
 	if _, err := s.db.ExecContext(ctx, "DELETE FROM quota WHERE day < ?", s.today().Unix()); err != nil {
 		return err
 	}
 	return s.vacuum(ctx)
+}
+
+// gap returns the time since the newest report, without the first maxGap.
+func (s *Store) gap(ctx context.Context) (time.Duration, error) {
+	var newest int64
+	err := s.db.QueryRowContext(ctx, "SELECT coalesce(max(end_at), 0) FROM report").Scan(&newest)
+	return max(0, s.now().Sub(time.Unix(newest, 0))-maxGap), err
 }
 
 func (s *Store) deleteAll(ctx context.Context, which string, args ...any) error {

@@ -107,7 +107,8 @@ type Origin struct {
 	Received time.Time // when
 }
 
-// ErrDuplicate is the error of Add if the store has the report: one of the same kind, reporter, report ID and domain.
+// ErrDuplicate is the error of Add if the store has the report: one of the same kind, reporter, report ID and domain, which is verified
+// unless this one is not.
 var ErrDuplicate = errors.New("this report was received before")
 
 // detail is what is stored of a record besides the columns.
@@ -120,7 +121,8 @@ type detail struct {
 // countLimit limits a count of a report. No address sends more messages a day. Without a limit, a forged report could make sums overflow.
 const countLimit = 1_000_000_000
 
-func add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) (weighs int, err error) {
+// add writes a report. rows is the number of its rows, for the quota and for the size of transactions.
+func add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin, signed map[signed]int64, rows int) error {
 	var messages, passed int64
 	for _, row := range r.Rows {
 		n := min(row.Count, countLimit)
@@ -131,25 +133,23 @@ func add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) (weighs int,
 	}
 	policy, err := json.Marshal(r.Policy)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	signed := signatures(r.Rows)
-	weighs = len(r.Rows) + len(signed) + len(r.Policies)
 	result, err := tx.ExecContext(ctx, `INSERT INTO report (kind, reporter, report_id, domain, begin_at, end_at, day, received, verified, queue_id,
 		org_name, contact, generator, errors, policy, messages, passed, rows) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		r.Kind, o.Reporter, r.ID, r.Domain, r.Begin.Unix(), r.End.Unix(), dayOf(r), o.Received.Unix(), o.Verified, o.QueueID,
-		r.OrgName, r.Contact, r.Generator, strings.Join(r.Errors, "; "), policy, messages, passed, weighs)
+		r.OrgName, r.Contact, r.Generator, strings.Join(r.Errors, "; "), policy, messages, passed, rows)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return 0, cmp.Or(err, ErrDuplicate)
+		return cmp.Or(err, ErrDuplicate)
 	}
 	id, err := result.LastInsertId()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return weighs, errors.Join(addSources(ctx, tx, id, r.Rows), addSignatures(ctx, tx, id, signed), addPolicies(ctx, tx, id, r.Policies))
+	return errors.Join(addSources(ctx, tx, id, r.Rows), addSignatures(ctx, tx, id, signed), addPolicies(ctx, tx, id, r.Policies))
 }
 
 func addSources(ctx context.Context, tx *sql.Tx, id int64, rows []read.Row) error {

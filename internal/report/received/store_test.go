@@ -77,6 +77,23 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// An imported report, which may be forged, does not keep the verified one from being stored. The verified one replaces it.
+func TestVerifiedReplacesImported(t *testing.T) {
+	s := open(t)
+	imported := s.from("a.example")
+	imported.Verified = false
+	ok(t, s.Add(t.Context(), s.about("1", 1, 5), imported))
+	ok(t, s.Add(t.Context(), s.about("1", 1, 2), s.from("a.example")))
+	for _, again := range []Origin{imported, s.from("a.example")} {
+		if err := s.Add(t.Context(), s.about("1", 1, 5), again); !errors.Is(err, ErrDuplicate) {
+			t.Errorf("%+v: %v", again, err)
+		}
+	}
+	if n, rows := s.number(t, "SELECT sum(verified) FROM report"), s.number(t, "SELECT count(*) FROM source"); n != 1 || rows != 2 {
+		t.Errorf("%d verified reports with %d rows, want the verified report with 2 rows", n, rows)
+	}
+}
+
 // Rows older than 90 days are added up by address and results: the sums stay, the names go. Reports older than the limit are deleted.
 func TestExpire(t *testing.T) {
 	s := open(t)
@@ -102,6 +119,34 @@ func TestExpire(t *testing.T) {
 				t.Errorf("%s: %d, want %d", query, got, want)
 			}
 		}
+	}
+}
+
+// A clock that is far ahead for a while deletes no reports and folds none. What was looked up or counted then is looked up and counted again.
+func TestClockAhead(t *testing.T) {
+	s := open(t)
+	for _, daysAgo := range []int{1, 50, 350} {
+		ok(t, s.Add(t.Context(), s.about(fmt.Sprint(daysAgo), daysAgo, 10), s.from("a.example")))
+	}
+	ok(t, s.Expire(t.Context(), s.clock.AddDate(0, 0, -400)))
+	right := s.clock
+	s.clock = right.AddDate(2, 0, 0)
+	ok(t, s.Expire(t.Context(), s.clock.AddDate(0, 0, -400)))
+	if n, folded := s.number(t, "SELECT count(*) FROM report"), s.number(t, "SELECT sum(folded) FROM report"); n != 3 || folded != 1 {
+		t.Errorf("%d reports, %d folded; want 3, and only the oldest folded", n, folded)
+	}
+	_, err := s.SetLookup(t.Context(), LookupPolicy, "example.org", "v=DMARC1; p=none")
+	ok(t, err)
+	ok(t, s.SetMailed(t.Context(), right.Truncate(24*time.Hour), map[string]int64{"a.example": 1}))
+	s.clock = right
+	if l, err := s.Lookup(t.Context(), LookupPolicy, "example.org"); err != nil || !l.At.IsZero() || l.Value == "" {
+		t.Errorf("%+v, %v; want a value that is looked up again", l, err)
+	}
+	if l, err := s.SetLookup(t.Context(), LookupPolicy, "example.org", "v=DMARC1; p=none"); err != nil || !l.At.Equal(right) || !l.Since.Equal(right) {
+		t.Errorf("%+v, %v; want the time %s", l, err, right)
+	}
+	if days, err := s.Mailed(t.Context()); err != nil || len(days) != 0 {
+		t.Errorf("counted: %v, %v; today is not over", days, err)
 	}
 }
 
@@ -174,6 +219,7 @@ func TestHugeCounts(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 	s.clock = s.clock.AddDate(0, 0, 100)
+	ok(t, s.Add(t.Context(), s.about("2", 1, 0), s.from("a.example")))
 	ok(t, s.Expire(t.Context(), s.clock.AddDate(0, 0, -400)))
 	if n := s.number(t, "SELECT sum(count) FROM source"); n != 3*countLimit {
 		t.Errorf("%d messages after folding", n)

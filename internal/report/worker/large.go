@@ -27,9 +27,12 @@ func exchangersOf(org string) []string {
 }
 
 // anybodysMailbox reports whether anyone can have an address in a domain, and so could send a report that passes DMARC. Most operators of these
-// domains send their reports from other domains, often from one below.
+// domains send their reports from other domains.
 func anybodysMailbox(name string) bool {
-	return slices.Contains([]string{"gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "ymail.com", "aol.com",
-		"icloud.com", "me.com", "mac.com", "proton.me", "protonmail.com", "fastmail.com", "gmx.net", "gmx.de", "web.de", "comcast.net", "mail.ru",
-		"yandex.ru", "seznam.cz", "zoho.com", "163.com", "126.com", "qq.com"}, name)
+	return slices.Contains([]string{"gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "hotmail.co.uk", "hotmail.fr", "hotmail.de", "live.com",
+		"live.co.uk", "msn.com", "yahoo.com", "yahoo.co.uk", "yahoo.co.jp", "yahoo.fr", "yahoo.de", "ymail.com", "rocketmail.com", "aol.com", "icloud.com", "me.com",
+		"mac.com", "proton.me", "protonmail.com", "pm.me", "fastmail.com", "fastmail.fm", "gmx.net", "gmx.de", "gmx.at", "gmx.ch", "gmx.com", "web.de", "mail.com",
+		"t-online.de", "freenet.de", "mail.ru", "bk.ru", "inbox.ru", "list.ru", "rambler.ru", "yandex.ru", "yandex.com", "ya.ru", "seznam.cz", "email.cz", "wp.pl",
+		"o2.pl", "onet.pl", "interia.pl", "163.com", "126.com", "yeah.net", "qq.com", "sina.com", "naver.com", "rediffmail.com", "zoho.com", "zohomail.com",
+		"comcast.net", "att.net", "verizon.net", "cox.net", "orange.fr", "wanadoo.fr", "free.fr", "laposte.net", "libero.it", "virgilio.it"}, name)
 }

@@ -6,12 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"signpost/internal/durable"
@@ -31,7 +32,7 @@ const (
 	// Limits on the messages that are kept because they cannot be read: enough to see what a reporter does wrong.
 	maxUnread      = 20
 	maxUnreadBytes = 50 << 20
-	// early is how far a report may be ahead of our clock.
+	// early is how far a report may be ahead of its arrival.
 	early = 48 * time.Hour
 )
 
@@ -47,12 +48,15 @@ func (w *Worker) readSpool(ctx context.Context) (Summary, error) {
 		return summary, err
 	}
 	defer dir.Close()
-	names, err := messages(dir)
+	names, foreign, err := messages(dir)
 	if err != nil {
 		return summary, durable.PathError(w.Spool, err)
 	}
 	var problems []error
-	limited := map[string]bool{}
+	if foreign != "" {
+		problems = append(problems, fmt.Errorf("%s: not a regular file: remove it", filepath.Join(w.Spool, foreign)))
+	}
+	failed, limited := 0, map[string]bool{}
 	for _, name := range names {
 		if ctx.Err() != nil {
 			return summary, ctx.Err()
@@ -62,7 +66,10 @@ func (w *Worker) readSpool(ctx context.Context) (Summary, error) {
 			continue
 		}
 		if err != nil {
-			if problems = append(problems, durable.PathError(filepath.Join(w.Spool, name), err)); len(problems) >= 10 {
+			if err = durable.PathError(filepath.Join(w.Spool, name), err); len(problems) == 0 || problems[len(problems)-1].Error() != err.Error() {
+				problems = append(problems, err) // those of the database are the same for all messages
+			}
+			if failed++; failed >= 10 {
 				break
 			}
 			continue
@@ -72,15 +79,19 @@ func (w *Worker) readSpool(ctx context.Context) (Summary, error) {
 	return summary, errors.Join(problems...)
 }
 
-// messages returns the names of the messages in a directory, oldest first.
-func messages(dir *os.Root) (names []string, err error) {
+// messages returns the names of the messages in a directory, oldest first. foreign is the first name of a message that is not a regular file.
+func messages(dir *os.Root) (names []string, foreign string, err error) {
 	all, err := durable.List(dir)
 	for _, fi := range all {
-		if strings.HasSuffix(fi.Name(), suffix) {
+		switch {
+		case !strings.HasSuffix(fi.Name(), suffix):
+		case fi.Mode().IsRegular():
 			names = append(names, fi.Name())
+		case foreign == "":
+			foreign = fi.Name()
 		}
 	}
-	return names, err
+	return names, foreign, err
 }
 
 // waiting returns the number of messages in the spool.
@@ -93,7 +104,7 @@ func (w *Worker) waiting() (int, error) {
 		return 0, err
 	}
 	defer dir.Close()
-	names, err := messages(dir)
+	names, _, err := messages(dir)
 	return len(names), err
 }
 
@@ -104,22 +115,25 @@ type outcome struct {
 	keep bool   // move the message to Unread
 }
 
-// readFile reads a message, stores its report or counts it, and removes it from the spool. limited has the reporters whose quota was logged.
+// readFile reads a message, stores its report or counts it, and removes it from the spool. limited has the reporters that have exceeded their
+// quota in this run. Their other messages are not read, so that they do not delay those of others.
 func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limited map[string]bool) (status.Result, error) {
-	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := dir.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil {
-		return "", err
-	} else if !fi.Mode().IsRegular() {
-		return "", errors.New("not a regular file: remove it")
+	arrived, message, err := first(f)
+	reporter := cmp.Or(arrived.Reporter, arrived.TLSReporter)
+	var report *read.Report
+	if err == nil && !limited[reporter] {
+		report, err = w.Parse(message)
 	}
-	arrived, report, err := w.parse(f)
 	var done outcome
 	var fault *read.Error
 	switch {
+	case err == nil && limited[reporter]:
+		done.Result = status.OverLimit
 	case errors.As(err, &fault):
 		done = outcome{status.Unreadable, fault.Error(), fault.Cause != read.NotReport}
 	case err != nil:
@@ -134,9 +148,7 @@ func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limite
 			return "", err
 		}
 	}
-	reporter := cmp.Or(arrived.Reporter, arrived.TLSReporter)
 	switch {
-	case done.Result == status.OverLimit && limited[reporter]:
 	case done.keep:
 		w.Log.Warn("a received report cannot be read", "queue_id", arrived.QueueID, "reporter", reporter, "error", done.why, "file", filepath.Join(w.Unread, name))
 	case done.why != "":
@@ -151,18 +163,17 @@ func (w *Worker) readFile(ctx context.Context, dir *os.Root, name string, limite
 	return done.Result, err
 }
 
-// parse reads the first line of a file and the report. The error is a *read.Error if the contents are at fault.
-func (w *Worker) parse(f *os.File) (arrived read.Arrived, report *read.Report, err error) {
+// first reads the first line of a file, and returns a reader of the message. The error is a *read.Error if the contents are at fault.
+func first(f *os.File) (arrived read.Arrived, message io.Reader, err error) {
 	r := bufio.NewReaderSize(f, maxHead)
 	line, err := r.ReadSlice('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &arrived)
 	}
 	if err != nil {
-		return arrived, nil, &read.Error{Cause: read.Malformed, Detail: "the first line is not that of the daemon"}
+		err = &read.Error{Cause: read.Malformed, Detail: "the first line is not that of the daemon"}
 	}
-	report, err = w.Parse(r)
-	return arrived, report, err
+	return arrived, r, err
 }
 
 // store stores a report if it counts.
@@ -178,7 +189,8 @@ func (w *Worker) store(ctx context.Context, arrived read.Arrived, r *read.Report
 	case arrived.Reporter == "":
 		return outcome{Result: status.Unverified, why: "the message did not pass DMARC"}, nil
 	}
-	if r.End.Before(w.Now().Add(-w.Retention)) || r.End.After(w.Now().Add(early)) || r.End.Before(r.Begin) {
+	// The clock with which the daemon verified the signatures counts, not that of a run after a boot, which may be wrong.
+	if r.End.Before(arrived.Received.Add(-w.Retention)) || r.End.After(arrived.Received.Add(early)) || r.End.Before(r.Begin) {
 		return outcome{Result: status.Outdated, why: "its range is from " + r.Begin.UTC().Format(time.DateOnly) + " to " + r.End.UTC().Format(time.DateOnly)}, nil
 	}
 	switch err := w.Store.Add(ctx, r, origin); {

@@ -164,13 +164,42 @@ func TestUnreadIsBounded(t *testing.T) {
 	}
 }
 
-// A file that cannot be opened is an error, and does not keep the run from reading the others.
-func TestBrokenFile(t *testing.T) {
+// The messages of a reporter that has exceeded its quota are not read in this run, so they do not delay those of others.
+func TestOverLimit(t *testing.T) {
 	s := newSite(t, "")
-	ok(t, os.Mkdir(filepath.Join(s.Spool, "0.eml"), 0o700))
+	flood := &read.Report{Kind: read.TLS, ID: "1", Domain: "example.org", Begin: s.clock.Add(-48 * time.Hour), End: s.clock.Add(-24 * time.Hour),
+		Policies: []read.TLSPolicy{{Domain: "example.org", Failures: make([]read.TLSFailure, 1_000_001)}}}
+	parsed := 0
+	s.Parse = func(r io.Reader) (*read.Report, error) {
+		parsed++
+		if text, err := io.ReadAll(r); err != nil || string(text) == "flood" {
+			return flood, err
+		}
+		return s.about("1"), nil
+	}
+	for range 3 {
+		s.spool(t, read.Arrived{TLSReporter: "flood.example"}, read.Cause("flood"))
+	}
+	s.spool(t, read.Arrived{Reporter: "a.example"}, read.Cause("other"))
+	result, summary := s.run(t, status.Received{})
+	if parsed != 2 || summary[status.OverLimit] != 3 || result.Read[status.OverLimit] != 3 || summary[status.Stored] != 1 {
+		t.Errorf("%d messages were parsed: %v, %v; want one of the flood, and one of another reporter", parsed, summary, result.Read)
+	}
+	if n := strings.Count(s.log.String(), "result=over_limit"); n != 1 {
+		t.Errorf("%d lines:\n%s", n, &s.log)
+	}
+}
+
+// What is not a file of the daemon is an error, and does not keep the run from reading the messages.
+func TestForeignFiles(t *testing.T) {
+	s := newSite(t, "")
+	for n := range 12 {
+		ok(t, os.Mkdir(filepath.Join(s.Spool, fmt.Sprintf("0%02d.eml", n)), 0o700))
+	}
+	ok(t, os.Symlink("/etc/passwd", filepath.Join(s.Spool, "1.eml")))
 	s.spool(t, read.Arrived{Reporter: "a.example"}, s.about("1"))
 	result, summary, err := s.Run(t.Context(), status.Received{})
-	if err == nil || result.OK || result.Error == "" || summary[status.Stored] != 1 || result.Waiting != 1 {
+	if err == nil || result.OK || result.Error != filepath.Join(s.Spool, "000.eml")+": not a regular file: remove it" || summary[status.Stored] != 1 || result.Waiting != 0 {
 		t.Errorf("%+v, %v, %v", result, summary, err)
 	}
 }
@@ -215,19 +244,21 @@ mail.test. IN MX 10 mx.mail.test.`
 	}
 }
 
-// Without recipients in the journal, the large receivers count.
+// Without recipients in the journal, the large receivers count. A reporter with a domain of mailboxes does not, because anyone can be one.
 func TestTrustWithoutRecipients(t *testing.T) {
 	s := newSite(t, "")
-	_, err := s.Store.SetLookup(t.Context(), received.LookupOrganization, "google.com", "google.com")
-	ok(t, err)
+	for name, org := range map[string]string{"google.com": "google.com", "mail.ru": "mail.ru", "corp.mail.ru": "mail.ru"} {
+		_, err := s.Store.SetLookup(t.Context(), received.LookupOrganization, name, org)
+		ok(t, err)
+	}
 	for n := range trustDays + 1 {
-		for _, reporter := range []string{"google.com", "stranger.test", "gmail.com"} {
+		for _, reporter := range []string{"google.com", "stranger.test", "gmail.com", "mail.ru", "corp.mail.ru"} {
 			s.spool(t, read.Arrived{Reporter: reporter}, s.about(fmt.Sprint(n)))
 		}
 		s.run(t, status.Received{})
 		s.clock = s.clock.AddDate(0, 0, 1)
 	}
-	if trusted, err := s.Store.Trusted(t.Context()); err != nil || strings.Join(trusted, " ") != "google.com" {
+	if trusted, err := s.Store.Trusted(t.Context()); err != nil || strings.Join(trusted, " ") != "corp.mail.ru google.com" {
 		t.Errorf("trusted: %v, %v", trusted, err)
 	}
 }
