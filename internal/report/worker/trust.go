@@ -46,15 +46,7 @@ func (w *Worker) trust(ctx context.Context) (trusted []string, mail mailTo, err 
 	if err := w.countMail(ctx); err != nil {
 		return nil, nil, err
 	}
-	var regular []string
-	for _, name := range slices.Sorted(maps.Keys(days)) {
-		switch {
-		case slices.ContainsFunc(w.Trusted, func(t string) bool { return domain.Within(name, t) }):
-			trusted = append(trusted, name)
-		case days[name] >= trustDays && !anybodysMailbox(name):
-			regular = append(regular, name)
-		}
-	}
+	trusted, regular := w.regular(days)
 	orgs, err := w.organizations(ctx, regular)
 	if err != nil {
 		return nil, nil, err
@@ -87,6 +79,21 @@ func (w *Worker) trust(ctx context.Context) (trusted []string, mail mailTo, err 
 	}
 	slices.Sort(trusted)
 	return trusted, mail, nil
+}
+
+// regular returns the reporters that the operator trusts, sorted, and those that may be trusted because of the days on which they sent reports.
+// The latter are sorted by days: the lookups of a run are limited, and someone who uses many names for a week must not delay those of others.
+func (w *Worker) regular(days map[string]int) (trusted, regular []string) {
+	for _, name := range slices.Sorted(maps.Keys(days)) {
+		switch {
+		case slices.ContainsFunc(w.Trusted, func(t string) bool { return domain.Within(name, t) }):
+			trusted = append(trusted, name)
+		case days[name] >= trustDays && !anybodysMailbox(name):
+			regular = append(regular, name)
+		}
+	}
+	slices.SortStableFunc(regular, func(a, b string) int { return days[b] - days[a] })
+	return trusted, regular
 }
 
 // belongs reports whether mail to a domain goes to the organization of a reporter: the domain or one of its mail exchangers is within that

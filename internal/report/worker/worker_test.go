@@ -244,6 +244,15 @@ mail.test. IN MX 10 mx.mail.test.`
 	}
 }
 
+// The names of a flood do not take the lookups of a run from reporters that have sent reports for longer.
+func TestRegular(t *testing.T) {
+	w := Worker{Trusted: []string{"friend.test"}}
+	trusted, regular := w.regular(map[string]int{"a1.flood.test": 5, "a2.flood.test": 6, "google.com": 90, "new.test": trustDays - 1, "dmarc.friend.test": 1, "web.de": 90})
+	if got := strings.Join(trusted, " ") + ", " + strings.Join(regular, " "); got != "dmarc.friend.test, google.com a2.flood.test a1.flood.test" {
+		t.Error(got)
+	}
+}
+
 // Without recipients in the journal, the large receivers count. A reporter with a domain of mailboxes does not, because anyone can be one.
 func TestTrustWithoutRecipients(t *testing.T) {
 	s := newSite(t, "")
