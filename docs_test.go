@@ -140,7 +140,7 @@ func differ(t *testing.T, what string, got, want []string) {
 func logged(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal", "internal/lookup", "internal/cluster", "cmd/signpost-cluster"} {
+	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal", "internal/lookup", "internal/cluster", "internal/report/send", "internal/report/hosts", "cmd/signpost-cluster"} {
 		all = append(all, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
 	}
 	return all
@@ -149,7 +149,7 @@ func logged(t *testing.T) []string {
 // docs/log.md lists each message, and each field in the log line of a message. It lists no message or field that is not logged.
 func TestLogIsDocumented(t *testing.T) {
 	text := read(t, "docs/log.md")
-	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Lookup tables", 2), column(t, text, "### The cluster", 2), column(t, text, "### Keys", 2)), logged(t))
+	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Lookup tables", 2), column(t, text, "### The cluster", 2), column(t, text, "### DMARC reports", 2), column(t, text, "### Keys", 2)), logged(t))
 
 	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Float64", "text", "number")
 	fields = slices.DeleteFunc(fields, func(s string) bool { return !regexp.MustCompile(`^[a-z_]+$`).MatchString(s) })

@@ -21,7 +21,7 @@ func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/dkimkey":              "cli cluster/control config domain man setup term keys keys/opendkim keys/rspamd policy",
 		"cmd/greyskip":             "allowlist cli dns domain man setup term",
-		"cmd/signpost":             "cli config daemon decision dkim dmarc dns doctor doctor/host doctor/postfix doctor/reports domain durable explain filter forwarders journal lookup man metrics monitor owner report report/send setup spf spool term top trace web whatif keys milter policy",
+		"cmd/signpost":             "cli cluster/control config daemon decision dkim dmarc dns doctor doctor/host doctor/postfix doctor/reports domain durable explain filter forwarders journal lookup man metrics monitor owner report report/hosts report/send setup spf spool term top trace web whatif keys milter policy",
 		"cmd/signpost-cluster":     "cli cluster cluster/control config durable man owner setup term keys milter",
 		"internal/allowlist":       "cli dns durable owner spfset term",
 		"internal/authres":         "domain",
@@ -59,6 +59,7 @@ func TestImports(t *testing.T) {
 		"internal/report/db":       "",
 		"internal/report/read":     "",
 		"internal/report/received": "report/db report/read",
+		"internal/report/hosts":    "cluster/control journal report report/send",
 		"internal/report/send":     "dmarc dns domain journal report spool",
 		"internal/setup":           "cli cluster/control config dns doctor doctor/domain doctor/host doctor/postfix doctor/reports domain filter lookup owner keys keys/publish policy",
 		"internal/spf":             "domain",

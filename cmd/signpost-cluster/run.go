@@ -73,7 +73,7 @@ func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) err
 		return cli.Usage(fmt.Errorf("cluster.socket: %w", err))
 	}
 	server := &http.Server{ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Handler: control.Server{Lease: h.Lease, Lead: h.Lead, Missing: h.Missing, Sync: h.Sync, Status: h.Status,
+		Handler: control.Server{Lease: h.Lease, Lead: h.Lead, Missing: h.Missing, Sync: h.Sync, Status: h.Status, Items: h.Items(),
 			Command: func(ctx context.Context, name, host string) ([]byte, error) {
 				result, err := perform(ctx, h, name, host)
 				if err != nil {

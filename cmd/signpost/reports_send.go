@@ -38,6 +38,8 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Read the bounces of reports, compute the reports about yesterday from the journal, and send those that are due. A report is\n" +
 			"sent between 00:10 and 06:00 UTC, at a time that depends on its domain, so run the command every ten minutes, as\n" +
 			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. Two runs never overlap.\n\n" +
+			"In a cluster, each host writes its counts to the database once an hour. The host that holds the lease adds them up, and sends\n" +
+			"the reports between 03:00 and 08:00 UTC.\n\n" +
 			"With --dry-run, write the report about --domain to a file, and change nothing.\n\n" +
 			"Exit code 0: done, 1: a check is red, or the SMTP server cannot be reached, 2: usage or configuration error.",
 		Example: "  signpost reports send\n  signpost reports send --domain example.com --now\n  signpost reports send --domain example.com --dry-run --to report.eml",

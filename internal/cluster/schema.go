@@ -13,7 +13,7 @@ import (
 
 // schemaVersion is the version of the schema that this program writes and needs. Migrations only add, so a program also works with the schema of a
 // later version.
-const schemaVersion = 2
+const schemaVersion = 4
 
 // lease is the name of the row of the lease.
 const leaseName = "rotate"
@@ -30,11 +30,22 @@ func migrations() [schemaVersion][]string {
 		"CREATE TABLE IF NOT EXISTS sp_host (name VARCHAR(64) NOT NULL PRIMARY KEY, version BIGINT NOT NULL, key_ids VARCHAR(255) NOT NULL, program VARCHAR(40) NOT NULL, clock BIGINT NOT NULL, seen BIGINT NOT NULL, seq BIGINT NOT NULL, mac VARCHAR(64) NOT NULL)SUFFIX",
 	}, {
 		"CREATE TABLE IF NOT EXISTS sp_lease (name VARCHAR(16) NOT NULL PRIMARY KEY, holder VARCHAR(64) NOT NULL, epoch BIGINT NOT NULL, until BIGINT NOT NULL, wanted VARCHAR(64) NOT NULL, mac VARCHAR(64) NOT NULL)SUFFIX",
+	}, {}, {
+		"CREATE TABLE IF NOT EXISTS sp_report (kind VARCHAR(16) NOT NULL, day VARCHAR(10) NOT NULL, name VARCHAR(255) NOT NULL, host VARCHAR(64) NOT NULL, part INTEGER NOT NULL, written BIGINT NOT NULL, key_id VARCHAR(8) NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (kind, day, name, host, part))SUFFIX",
+		"CREATE INDEX IF NOT EXISTS sp_report_written ON sp_report (written)",
 	}}
 }
 
-// Tables returns the names of the tables, for GRANT.
-func Tables() []string { return []string{"sp_site", "sp_key", "sp_rule", "sp_host", "sp_lease"} }
+// Table is a table and the rights that the hosts need.
+type Table struct{ Name, Rights string }
+
+// Tables returns the tables, for GRANT.
+func Tables() (all []Table) {
+	for _, name := range []string{"sp_site", "sp_key", "sp_rule", "sp_host", "sp_lease"} {
+		all = append(all, Table{name, "SELECT, INSERT, UPDATE"})
+	}
+	return append(all, Table{"sp_report", "SELECT, INSERT, UPDATE, DELETE"})
+}
 
 // Init creates the tables, or migrates those of an earlier version. The database user must own them. Init reports whether the cluster is
 // new. It can be repeated.

@@ -34,6 +34,8 @@ func (h *Host) sync(ctx context.Context) error {
 	if err == nil {
 		err = h.round(ctx)
 	}
+	h.stopped = nil
+	errors.As(err, &h.stopped)
 	h.report(err)
 	return err
 }

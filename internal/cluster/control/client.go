@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -68,13 +69,18 @@ func (c Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 func (c Client) ask(ctx context.Context, method, path string, query url.Values, answer any, timeout time.Duration) error {
+	return c.send(ctx, method, path, query, nil, answer, timeout)
+}
+
+// send sends a request with a body, or without one if body is nil.
+func (c Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader, answer any, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
 	}
 	transport := &http.Transport{DialContext: dial, DisableKeepAlives: true}
-	request, err := http.NewRequestWithContext(ctx, method, "http://cluster"+path+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://cluster"+path+"?"+query.Encode(), body)
 	if err != nil {
 		return err
 	}

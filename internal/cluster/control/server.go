@@ -19,6 +19,7 @@ type Server struct {
 	Sync    func(ctx context.Context) error
 	Status  func(ctx context.Context) (Status, error)
 	Command func(ctx context.Context, name, host string) (answer []byte, err error) // answer is JSON; nil: there are no commands
+	Items   ItemServer
 }
 
 // Handler returns the handler of the control socket.
@@ -52,6 +53,7 @@ func (s Server) Handler() http.Handler {
 	}))
 	mux.HandleFunc("POST "+PathSync, answer(func(r *http.Request) (any, error) { return struct{}{}, s.Sync(r.Context()) }))
 	mux.HandleFunc("GET "+PathStatus, answer(func(r *http.Request) (any, error) { return s.Status(r.Context()) }))
+	s.Items.handle(mux)
 	mux.HandleFunc("POST "+PathCommand, answer(s.command))
 	return mux
 }
