@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -95,5 +96,13 @@ func showStatus(w io.Writer, s control.Status) error {
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%s\n", name, h.Version, h.Lag, at(h.Seen), strconv.FormatFloat(float64(h.ClockMS)/1000, 'f', 1, 64), h.Program)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || s.Reports == nil {
+		return err
+	}
+	fmt.Fprintf(w, "\nDMARC reports about %s: %d", s.Reports.Day, s.Reports.Made)
+	if len(s.Reports.Late) > 0 {
+		fmt.Fprintf(w, "; counts are missing from %s", strings.Join(s.Reports.Late, ", "))
+	}
+	_, err := fmt.Fprintln(w)
+	return err
 }

@@ -355,6 +355,13 @@ func TestReportsLateHost(t *testing.T) {
 				t.Errorf("error element: %q", f.Error)
 			}
 		}
+		s.clock.Store(s.day.Add(night + 8*hour + 10*time.Minute).UnixNano())
+		if err := a.host.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if status, err := a.host.Status(t.Context()); err != nil || status.Reports == nil || status.Reports.Made != 1 || !slices.Equal(status.Reports.Late, []string{"b"}) {
+			t.Errorf("status: %+v %v", status.Reports, err)
+		}
 		a.mail(night+9*hour, "c.example", 5)
 		s.at(2*night+20*time.Minute, a)
 		s.at(2*night+9*hour, a) // the next day is reported as usual

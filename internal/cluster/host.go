@@ -59,6 +59,9 @@ type Host struct {
 	logged  map[refusal]bool
 	stopped *Stop // the error of the last synchronization
 
+	reports   *control.Reports
+	reportsAt time.Time // when reports was read
+
 	mu     sync.Mutex // protects the fields below, which the methods for readers use
 	lease  leaseState
 	status control.Status

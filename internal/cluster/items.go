@@ -262,6 +262,45 @@ func (h *Host) resealItems(ctx context.Context, key siteKey) (n int, err error) 
 	}
 }
 
+const (
+	// reportsInterval is the time between two queries of the state of the reports.
+	reportsInterval = 5 * time.Minute
+	// reportsTime is the time after the end of a day at which a host that has not shipped its counts is late.
+	reportsTime = 3 * time.Hour
+)
+
+// readReports reads the state of the reports for the status. The names of hosts in the rows are not authenticated: only hosts of the cluster
+// count.
+func (h *Host) readReports(ctx context.Context) error {
+	now := h.Now()
+	if now.Sub(h.reportsAt).Abs() < reportsInterval {
+		return nil
+	}
+	day := now.Add(-reportsTime).UTC().AddDate(0, 0, -1).Format(time.DateOnly)
+	s, r := h.DB.session(), &control.Reports{Day: day, Late: []string{}}
+	members := h.state.members()
+	used := false
+	err := s.each(ctx, func(scan func(...any) error) error {
+		var name, latest string
+		err := scan(&name, &latest)
+		used = true
+		if slices.Contains(members, name) && latest < day {
+			r.Late = append(r.Late, name)
+		}
+		return err
+	}, "SELECT host, MAX(CASE WHEN name = ? THEN day ELSE '' END) FROM sp_report WHERE kind = ? GROUP BY host ORDER BY host", control.NameComplete, string(control.KindShipped))
+	if err == nil {
+		_, err = s.one(ctx, "SELECT COUNT(*) FROM sp_report WHERE kind = ? AND day = ?", []any{string(control.KindReport), day}, &r.Made)
+	}
+	if err != nil {
+		return err
+	}
+	if h.reports, h.reportsAt = r, now; !used {
+		h.reports = nil
+	}
+	return nil
+}
+
 // expireItems deletes the items of reports about days before a time, and old counts.
 func (h *Host) expireItems(ctx context.Context, before time.Time) error {
 	if _, err := h.items(ctx); err != nil {

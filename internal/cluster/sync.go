@@ -89,7 +89,7 @@ func (h *Host) steps(ctx context.Context) error {
 		return errors.Join(failed, err)
 	}
 	failed = errors.Join(failed, h.push(ctx))
-	return errors.Join(failed, h.renew(ctx, false))
+	return errors.Join(failed, h.renew(ctx, false), h.readReports(ctx))
 }
 
 // beat writes the row of this host, and reads those of the others.

@@ -10,9 +10,9 @@ import (
 
 // clusterCollector computes the metrics of the cluster at each scrape, from the state that signpost-cluster writes.
 type clusterCollector struct {
-	status                                                              func() (s control.Status, ok bool, err error)
-	panicked                                                            func()
-	up, version, lag, reachable, since, leader, missing, refused, clock *prometheus.Desc
+	status                                                                    func() (s control.Status, ok bool, err error)
+	panicked                                                                  func()
+	up, version, lag, reachable, since, leader, missing, refused, clock, late *prometheus.Desc
 }
 
 func newClusterCollector(status func() (control.Status, bool, error), panicked func()) *clusterCollector {
@@ -26,13 +26,14 @@ func newClusterCollector(status func() (control.Status, bool, error), panicked f
 		leader:    desc("signpost_cluster_leader", "1 if this host leads the cluster: it rotates the keys."),
 		missing:   desc("signpost_cluster_hosts_missing", "Registered hosts that have not synchronized for two minutes."),
 		refused:   desc("signpost_cluster_rows_refused", "Rows of the database that did not verify."),
+		late:      desc("signpost_cluster_report_hosts_late", "Hosts whose counts for DMARC reports are missing after 03:00 UTC."),
 		clock:     desc("signpost_cluster_clock_difference_seconds", "The clock of this host minus that of the database."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *clusterCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.up, c.version, c.lag, c.reachable, c.since, c.leader, c.missing, c.refused, c.clock} {
+	for _, d := range []*prometheus.Desc{c.up, c.version, c.lag, c.reachable, c.since, c.leader, c.missing, c.refused, c.clock, c.late} {
 		ch <- d
 	}
 }
@@ -72,4 +73,7 @@ func (c *clusterCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	send(c.missing, float64(missing))
 	send(c.refused, float64(len(s.Refused)))
+	if s.Reports != nil {
+		send(c.late, float64(len(s.Reports.Late)))
+	}
 }

@@ -139,9 +139,9 @@ func TestCluster(t *testing.T) {
 		return all
 	}
 	s := control.Status{At: time.Now(), Host: "a", Leader: "a", Version: 5, Database: control.Database{Version: 7, Reachable: true, Since: time.UnixMilli(1500)},
-		Hosts: []control.Host{{Name: "a", ClockMS: -250}, {Name: "b", Missing: true}}, Refused: []control.Refused{{Table: "sp_key"}}}
+		Hosts: []control.Host{{Name: "a", ClockMS: -250}, {Name: "b", Missing: true}}, Refused: []control.Refused{{Table: "sp_key"}}, Reports: &control.Reports{Late: []string{"b"}}}
 	want := map[string]float64{"signpost_cluster_up": 1, "signpost_cluster_version": 5, "signpost_cluster_lag": 2, "signpost_cluster_database_reachable": 1,
-		"signpost_cluster_database_changed_timestamp_seconds": 1.5, "signpost_cluster_leader": 1, "signpost_cluster_hosts_missing": 1, "signpost_cluster_rows_refused": 1,
+		"signpost_cluster_database_changed_timestamp_seconds": 1.5, "signpost_cluster_leader": 1, "signpost_cluster_hosts_missing": 1, "signpost_cluster_rows_refused": 1, "signpost_cluster_report_hosts_late": 1,
 		"signpost_cluster_clock_difference_seconds": -0.25}
 	if got := values(s, true, nil); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)

@@ -63,7 +63,8 @@ type Status struct {
 	LeaseLeft int64     `json:"lease_left_ms"` // if this host is the leader
 	Hosts     []Host    `json:"hosts"`         // the registered hosts, this one included, by name
 	Refused   []Refused `json:"refused,omitempty"`
-	KeyIDs    []string  `json:"key_ids"` // the site keys that this host has
+	KeyIDs    []string  `json:"key_ids"`           // the site keys that this host has
+	Reports   *Reports  `json:"reports,omitempty"` // nil: no host ships the counts of DMARC reports
 	Error     string    `json:"error,omitempty"`
 }
 
@@ -84,6 +85,13 @@ type Host struct {
 	ClockMS int64     `json:"clock_difference_ms"` // its clock minus the clock of the database
 	KeyIDs  []string  `json:"key_ids"`
 	Missing bool      `json:"missing"` // it has not synchronized within MissingAfter
+}
+
+// Reports is the state of the DMARC reports about yesterday, or about the day before until 03:00 UTC.
+type Reports struct {
+	Day  string   `json:"day"`
+	Late []string `json:"late"`         // the hosts that have not shipped all counts of the day
+	Made int      `json:"reports_made"` // reports about the day
 }
 
 // MissingAfter is how long a host may be silent before it counts as missing.

@@ -90,6 +90,12 @@ func Concerns(s Status, err error, now time.Time) (all []Concern) {
 	if s.Leader == "" && s.Error == "" {
 		add(false, logs, "keys are not rotated until a host holds the lease", "no host holds the lease")
 	}
+	if s.Reports != nil {
+		for _, name := range s.Reports.Late {
+			add(false, "systemctl status signpost-reports.timer # on host "+name, "the DMARC reports about this day lack its messages until it does; after three days, they are not reported",
+				"host %s has not shipped all counts of %s", name, s.Reports.Day)
+		}
+	}
 	for _, h := range s.Hosts {
 		switch {
 		case h.Missing && h.Seen.IsZero():

@@ -43,6 +43,9 @@ const (
 	KindSuppression Kind = "suppression" // a destination to which no report is sent
 )
 
+// NameComplete is the name of the item of KindShipped that completes the counts of a host and a day. The names of the others are empty.
+const NameComplete = "complete"
+
 // Own reports whether each host has its own items of the kind.
 func (k Kind) Own() bool { return k == KindCount || k == KindShipped }
 

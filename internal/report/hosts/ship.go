@@ -160,7 +160,11 @@ func (s *Site) ship(ctx context.Context, past *journal.Reader, day time.Time, be
 
 // complete completes a part.
 func (s *Site) complete(ctx context.Context, day time.Time, m mark) error {
-	_, err := s.put(ctx, control.Item{Kind: control.KindShipped, Day: date(day), Part: m.part, Body: pack(m)})
+	i := control.Item{Kind: control.KindShipped, Day: date(day), Part: m.part, Body: pack(m)}
+	if m.Complete {
+		i.Name = control.NameComplete
+	}
+	_, err := s.put(ctx, i)
 	if err != nil || !m.Complete {
 		return err
 	}
