@@ -19,6 +19,8 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -161,7 +163,7 @@ func (s *Site) Push(ctx context.Context) error {
 			items = append(items, control.Item{Kind: control.KindDelivery, Day: date(p.Day), Name: p.Report, Part: p.Position, Body: pack(p)})
 		}
 		for _, p := range suppressions {
-			items = append(items, control.Item{Kind: control.KindSuppression, Name: p.Destination, Body: pack(suppression{p, p.Changed})})
+			items = append(items, control.Item{Kind: control.KindSuppression, Name: hash(p.Destination), Body: pack(suppression{p, p.Changed})})
 		}
 		if _, err := s.Client.PutItems(ctx, items); err != nil {
 			return err
@@ -213,6 +215,12 @@ func (s *Site) Expire(ctx context.Context, before time.Time) error {
 }
 
 func date(day time.Time) string { return day.UTC().Format(time.DateOnly) }
+
+// hash returns the name of an item. Names are readable in the database.
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:16])
+}
 
 // pack returns a body: compressed JSON.
 func pack(v any) []byte {
