@@ -35,7 +35,7 @@ func (s *sending) together(ctx context.Context, p *progress) (summary send.Summa
 	limited, cancel := context.WithTimeout(ctx, collectTime)
 	defer cancel()
 	unshipped := site.Ship(limited, s.journal)
-	if err := site.Leads(ctx); err != nil {
+	if err := site.Lead(ctx); err != nil {
 		if other := (*hosts.NotLeader)(nil); errors.As(err, &other) {
 			s.log.Debug("another host sends the reports", "host", other.Leader)
 			err = nil

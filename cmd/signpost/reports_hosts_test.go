@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,7 +149,7 @@ func (s *reportSite) add(name string) *reportHost {
 	if err != nil {
 		s.Fatal(err)
 	}
-	handler := control.Server{Lease: h.host.Lease, Status: h.host.Status, Items: h.host.Items()}.Handler()
+	handler := control.Server{Lease: h.host.Lease, Lead: h.host.Lead, Status: h.host.Status, Items: h.host.Items()}.Handler()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h.before != nil {
 			h.before()
@@ -483,6 +484,32 @@ func TestReportsLeaderOvertaken(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// If the leader sends no reports itself, a host that does takes the lease over.
+func TestReportsLeaderWithoutReports(t *testing.T) {
+	onBoth(t, func(t *testing.T, server *testsql.Server) {
+		s := newReportSite(t, server, "a", "b")
+		a, b := s.hosts[0], s.hosts[1]
+		a.mail(9*hour, "c.example", 2)
+		s.at(10*hour, a)
+		s.at(night+20*time.Minute, a)
+		s.lead(b) // which never runs reports send
+		s.clock.Store(s.day.Add(night + 8*hour).UnixNano())
+		ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+		var polls sync.WaitGroup
+		polls.Go(func() {
+			for ctx.Err() == nil {
+				_ = b.host.Sync(ctx)
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+		s.at(night+8*hour, a)
+		s.at(night+8*hour+20*time.Minute, a)
+		stop()
+		polls.Wait()
+		s.sent(map[string]string{}, "dmarc@c.example:2")
 	})
 }
 

@@ -277,14 +277,15 @@ func (h *Host) readReports(ctx context.Context) error {
 		return nil
 	}
 	day := now.Add(-reportsTime).UTC().AddDate(0, 0, -1).Format(time.DateOnly)
-	s, r := h.DB.session(), &control.Reports{Day: day, Late: []string{}}
+	s, r := h.DB.session(), &control.Reports{Day: day, Hosts: []string{}, Late: []string{}}
 	members := h.state.members()
-	used := false
 	err := s.each(ctx, func(scan func(...any) error) error {
 		var name, latest string
 		err := scan(&name, &latest)
-		used = true
-		if slices.Contains(members, name) && latest < day {
+		if !slices.Contains(members, name) {
+			return err
+		}
+		if r.Hosts = append(r.Hosts, name); latest < day {
 			r.Late = append(r.Late, name)
 		}
 		return err
@@ -295,7 +296,7 @@ func (h *Host) readReports(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.reports, h.reportsAt = r, now; !used {
+	if h.reports, h.reportsAt = r, now; len(r.Hosts) == 0 {
 		h.reports = nil
 	}
 	return nil

@@ -89,9 +89,10 @@ type Host struct {
 
 // Reports is the state of the DMARC reports about yesterday, or about the day before until 03:00 UTC.
 type Reports struct {
-	Day  string   `json:"day"`
-	Late []string `json:"late"`         // the hosts that have not shipped all counts of the day
-	Made int      `json:"reports_made"` // reports about the day
+	Day   string   `json:"day"`
+	Hosts []string `json:"hosts"`        // the hosts that ship counts
+	Late  []string `json:"late"`         // those that have not shipped all counts of the day
+	Made  int      `json:"reports_made"` // reports about the day
 }
 
 // MissingAfter is how long a host may be silent before it counts as missing.

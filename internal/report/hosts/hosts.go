@@ -22,9 +22,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"signpost/internal/cluster/control"
@@ -63,6 +65,26 @@ func (s *Site) Leads(ctx context.Context) error {
 		return &NotLeader{l.Holder}
 	}
 	return err
+}
+
+// Lead is Leads, but takes the lease over from a host that ships no counts: reports.send.enabled is false there, so it would not send the reports.
+func (s *Site) Lead(ctx context.Context) error {
+	err := s.Leads(ctx)
+	other := (*NotLeader)(nil)
+	if !errors.As(err, &other) || other.Leader == "" || other.Leader == s.Name {
+		return err
+	}
+	status, failed := s.Client.Status(ctx)
+	if failed != nil {
+		return failed
+	}
+	if status.Reports == nil || slices.Contains(status.Reports.Hosts, other.Leader) {
+		return err
+	}
+	if _, err := s.Client.Lead(ctx); err != nil {
+		return err
+	}
+	return s.Leads(ctx)
 }
 
 // BounceKey returns the key of the envelope senders, which all hosts of the site share, and writes it to the file at path for the daemon.
