@@ -33,7 +33,7 @@ export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sb
 # PARTLY that do things at the same time.
 CONCURRENT = $(addprefix ./,milter keys cmd/signpost-cluster internal/allowlist internal/cluster internal/daemon internal/dns internal/doctor/domain internal/e2e internal/filter internal/lookup internal/metrics internal/monitor internal/report/send internal/top internal/web)
 PARTLY = $(addprefix ./,cmd/dkimkey cmd/signpost internal/journal)
-AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice|ContextEnds|Follow|HostileConnections|TestMetrics|TestHealth|TestKept$$|TestHeld|TestBroken|DiskFull|CausesOfLoss
+AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice|WithoutDNS|ContextEnds|Follow|HostileConnections|TestMetrics|TestHealth|TestKept$$|TestHeld|TestBroken|DiskFull|CausesOfLoss
 # SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.
 RACE = -race -gcflags='modernc.org/sqlite/lib=-race=false'
 

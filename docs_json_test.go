@@ -29,7 +29,7 @@ func TestFieldsOfJSON(t *testing.T) {
 	page := read(t, "docs/json.md")
 	record := fieldsOf(reflect.TypeFor[journal.Entry](), "")
 	sections := map[string]string{"role_reason": "Reason", "reasons": "Reason", "evidence": "Reason", "reply": "Reply", "spf": "SPF", "dkim": "DKIM", "arc": "ARC",
-		"from_use": "Used addresses", "sender_use": "Used addresses", "sealed_dmarc": "Sealed DMARC", "dmarc": "DMARC", "relays": "Relays", "other_results": "Others", "long_lines": "Long lines", "lookups": "Lookups"}
+		"from_use": "Used addresses", "sender_use": "Used addresses", "sealed_dmarc": "Sealed DMARC", "dmarc": "DMARC", "relays": "Relays", "other_results": "Others", "long_lines": "Long lines", "report": "Report", "lookups": "Lookups"}
 	parts := map[string][]field{}
 	var own []field
 	for _, f := range record {

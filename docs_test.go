@@ -140,7 +140,7 @@ func differ(t *testing.T, what string, got, want []string) {
 func logged(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal", "internal/lookup", "internal/cluster", "internal/report/send", "internal/report/hosts", "cmd/signpost-cluster"} {
+	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal", "internal/lookup", "internal/cluster", "internal/report/send", "internal/report/hosts", "internal/report/worker", "cmd/signpost-cluster"} {
 		all = append(all, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
 	}
 	return all
@@ -149,7 +149,11 @@ func logged(t *testing.T) []string {
 // docs/log.md lists each message, and each field in the log line of a message. It lists no message or field that is not logged.
 func TestLogIsDocumented(t *testing.T) {
 	text := read(t, "docs/log.md")
-	differ(t, "messages", slices.Concat(column(t, text, "### The daemon", 2), column(t, text, "### Lookup tables", 2), column(t, text, "### The cluster", 2), column(t, text, "### DMARC reports", 2), column(t, text, "### Keys", 2)), logged(t))
+	var documented []string
+	for _, section := range []string{"### The daemon", "### Lookup tables", "### The cluster", "### Keys", "### DMARC reports", "### Received reports"} {
+		documented = append(documented, column(t, text, section, 2)...)
+	}
+	differ(t, "messages", documented, logged(t))
 
 	fields := stringsOf(t, "internal/filter/log.go", "String", "Bool", "Int", "Int64", "Float64", "text", "number")
 	fields = slices.DeleteFunc(fields, func(s string) bool { return !regexp.MustCompile(`^[a-z_]+$`).MatchString(s) })
@@ -159,7 +163,7 @@ func TestLogIsDocumented(t *testing.T) {
 // docs/doctor.md lists exactly the checks of doctor, with their descriptions.
 func TestChecksAreDocumented(t *testing.T) {
 	var want []string
-	for _, c := range slices.Concat(host.Checks(host.Facts{}), postfix.Checks(postfix.Facts{}), reports.Checks(reports.Facts{}), domain.HostChecks(domain.Host{}, nil), domain.Checks(domain.Facts{})) {
+	for _, c := range slices.Concat(host.Checks(host.Facts{}), postfix.Checks(postfix.Facts{}), reports.Checks(reports.Facts{}), reports.ReceivedChecks(reports.Received{}), domain.HostChecks(domain.Host{}, nil), domain.Checks(domain.Facts{})) {
 		want = append(want, c.Name+": "+c.Doc)
 	}
 	_, text, _ := strings.Cut(read(t, "docs/doctor.md"), "\n## What doctor checks\n")

@@ -59,6 +59,8 @@ type Edits struct {
 	Delete []Deletion  `json:"delete,omitempty"`
 	Insert []Insertion `json:"insert,omitempty"`
 	Hold   string      `json:"hold,omitempty"` // if it is not empty, Postfix puts the message into its hold queue and logs this reason
+	// Discard accepts the message and does not deliver it. The other edits then have no effect.
+	Discard bool `json:"discard,omitempty"`
 }
 
 // Deletion deletes a field. Index is the position of the field among the fields of the same name. It counts from 1, in the order of the

@@ -175,6 +175,16 @@ func TestEdits(t *testing.T) {
 	}
 }
 
+// A message that is discarded gets only this answer.
+func TestDiscard(t *testing.T) {
+	s := serve(t, func() *recorder { return &recorder{edits: Edits{Discard: true, Insert: []Insertion{{0, "X", " 1"}}}} })
+	m := s.dial()
+	m.Connect()
+	if got := m.Message("a@example.org", "Subject\x00 x\x00"); len(got) != 1 || got[0] != "d" {
+		t.Errorf("%q", got)
+	}
+}
+
 // A panic affects only its own message, which gets reply 451 at its end.
 func TestPanic(t *testing.T) {
 	for _, at := range []string{"header", "eoh", "body", "finish"} {

@@ -29,6 +29,7 @@ const (
 const (
 	answerContinue = 'c'
 	answerReply    = 'y'
+	answerDiscard  = 'd'
 	editChange     = 'm'
 	editInsert     = 'i'
 	editQuarantine = 'q'

@@ -247,6 +247,9 @@ func (s *session) finish() []byte {
 	if reply.Code != 0 {
 		return appendPacket(b, answerReply, func(b []byte) []byte { return appendString(b, replyText(reply)) })
 	}
+	if edits.Discard {
+		return appendPacket(b, answerDiscard, func(b []byte) []byte { return b })
+	}
 	b = appendEdits(b, edits)
 	return appendPacket(b, answerContinue, func(b []byte) []byte { return b })
 }

@@ -47,6 +47,7 @@ type Rules struct {
 	SPFFail           string   // spf.fail
 	Allow, Deny       []LocalRule
 	Forwarders        []Forwarder // dmarc.forwarders_file
+	DiscardReports    bool        // reports.receive.discard
 }
 
 // Decide returns the verdict on a message whose role is RoleVerify.
@@ -56,7 +57,7 @@ func Decide(e Evidence, r Rules) Verdict {
 	}
 	v := decide(e, r)
 	v.Override = override(v.Reasons)
-	return v
+	return received(e, r, v)
 }
 
 func decide(e Evidence, r Rules) Verdict {

@@ -32,6 +32,9 @@ type Evidence struct {
 	ReportMail bool     `json:"report_mail,omitempty"`  // all recipients are bounce addresses or other addresses of our own DMARC reports
 	Relayed    []string `json:"relay_fields,omitempty"` // names of the fields that lists and forwarders add; not verified
 
+	// Report is nil unless the message is inbound mail to an address of reports.receive.addresses that may be a report by its form.
+	Report *ReceivedReport `json:"report,omitempty"`
+
 	// ResultsAbout states which Author Domain our own results in the message are about. It is empty in the oldest journal entries.
 	ResultsAbout ResultsAbout `json:"results_about,omitempty"`
 

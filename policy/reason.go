@@ -63,6 +63,7 @@ const (
 	SPFTempError    Code = "spf_temperror"       // Detail: the DNS name whose lookup failed; Cause: an spf.Cause
 	NoSlot          Code = "dns_slots_exhausted" // no DNS slot or no file descriptor was free
 	DNSDown         Code = "dns_unreachable"     // the DNS root does not answer
+	ReportReceived  Code = "report_received"     // discarded: reports.receive.discard; Domain: the reporter
 )
 
 // The codes of rules and relays that prevent a rejection (RFC 9989 section 7.4), and of relays that do not prevent it.
@@ -103,7 +104,7 @@ func Codes() []Code {
 		ReportBounce, SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
 		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, TableFailed, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
 		HostileFrom, HostileTagged, LocalDeny, LocalAllow, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, TestMode,
-		NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown,
+		NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown, ReportReceived,
 		NeverReject, AlwaysReject, SealedPass, SealedWithoutPass, SealedUnreadable, TrustedClient, AcceptedForwarder,
 		AuthorHeader, MailingListRelay, SRSRelay, ResentRelay, ARCRelay, RelayDenied, RelayUnverified,
 		HeaderStale, HeaderBroken, NoAuthorSignature, NoRelay, NotTrusted, ChainValid, SealersTrusted, SealerFoundPass, Legacy,

@@ -129,6 +129,8 @@ func (r Reason) inbound() string {
 		return "out of DNS slots or file descriptors"
 	case DNSDown:
 		return "the DNS root does not answer either: our own DNS is at fault"
+	case ReportReceived:
+		return "a report of " + r.Domain + ", kept for signpost reports read"
 	}
 	return ""
 }

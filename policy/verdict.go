@@ -106,7 +106,7 @@ func (c Code) Override() (o Override, known bool) {
 		return LocalPolicy, true
 	case Authenticated, Originating, TrustedNetwork, LocalSubmission, Requeued, ReportBounce, SkipNetwork, OwnResults, NotHosted, NoActiveKey, ListedNoKey, SubdomainOfHosted, NotInSignDomains,
 		LoginMismatch, SeveralAuthors, TooManyFields, NoUsableKey, TableFailed, SigningFailed, OnMissingKey, BounceUnsigned, InternalError, HeaderTooLarge,
-		HostileFrom, HostileTagged, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown,
+		HostileFrom, HostileTagged, DMARCPass, DMARCNone, DMARCFail, DMARCTempError, DMARCPermError, TempErrorAsFail, NoAuthor, SPFFail, SPFTempError, NoSlot, DNSDown, ReportReceived,
 		AlwaysReject, RelayDenied, RelayUnverified, HeaderStale, HeaderBroken, NoAuthorSignature, NoRelay, NotTrusted, ChainValid, SealersTrusted, SealerFoundPass, Legacy:
 		return "", true
 	}

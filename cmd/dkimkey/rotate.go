@@ -48,6 +48,9 @@ from caches. In addition, an independent implementation must verify a signature 
 signs as soon as its record has been visible for long enough. Later runs complete the rotation. While a rotation is in
 progress, --now does not start another one.
 
+If receivers report that the signatures of a key fail (see dkimkey status), the command prints this. It has no effect on the
+steps.
+
 Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`,
 		Example: "  15 4 * * *  signpost  /usr/sbin/dkimkey rotate     # in /etc/cron.d/signpost\n  dkimkey rotate example.org --now --wait",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -173,6 +176,9 @@ func (d *app) rotate(c *cobra.Command, domains []string, f rotateFlags, after fu
 						return err
 					}
 				}
+			}
+			if err := d.needFailing(domains, c.ErrOrStderr()); err != nil {
+				return err
 			}
 			return attention(failed || d.needed)
 		}

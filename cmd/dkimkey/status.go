@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/domain"
+	"signpost/internal/report/seen"
 	"signpost/internal/setup"
 	"signpost/internal/term"
 	"signpost/keys"
@@ -28,6 +30,9 @@ func (e *env) statusCommand() *cobra.Command {
 		Short: "Show all keys, their state and the action needed",
 		Long: `Show all keys, or the keys of the given domains, with their state and next step. State "active (unsafe)" means that
 --unsafe-activate activated the key and that its record has not been found in DNS since.
+
+If this host receives DMARC reports (reports.receive.addresses), a second table shows what receivers reported about the mail of
+the last 30 days that was signed with each key. Nothing in a report changes a key.
 
 Exit code 0: nothing to do. 1: action needed; standard error has one line for each key or domain. 2: usage or configuration
 error.`,
@@ -53,7 +58,8 @@ type keyStatus struct {
 	Next       string     `json:"next"`
 	Error      string     `json:"error,omitempty"`
 	// ActionNeeded states what the operator must do. It is empty if no action is needed.
-	ActionNeeded string `json:"action_needed,omitempty"`
+	ActionNeeded string    `json:"action_needed,omitempty"`
+	Reported     *reported `json:"reported,omitempty"`
 	unseen       bool
 }
 
@@ -78,6 +84,10 @@ func (e *env) status(c *cobra.Command, args []string) error {
 			return fmt.Errorf("status: %s: no such domain\nhint: dkimkey status shows all domains with keys", args[i])
 		}
 	}
+	receivers, err := seen.Load(conf.StateDir, e.now())
+	if err != nil {
+		cli.Print(c.ErrOrStderr(), "dkimkey: warning", err)
+	}
 	wanted := func(domain string) bool { return len(args) == 0 || slices.Contains(args, domain) }
 	all := []keyStatus{}
 	var actions []string
@@ -90,14 +100,18 @@ func (e *env) status(c *cobra.Command, args []string) error {
 			k.Next, k.Action = unusable(k)
 			hint = cmp.Or(hint, cli.Hint(k.Err))
 		}
-		all = append(all, describe(k))
-		if k.Action != "" {
-			of := k.Domain
-			if k.Selector != "" { // empty if the directory of the domain cannot be used
-				of += ": key " + k.Selector
-			}
-			actions = append(actions, of+": "+k.Action)
+		of := k.Domain
+		if k.Selector != "" { // empty if the directory of the domain cannot be used
+			of += ": key " + k.Selector
 		}
+		failing := failing(receivers, k, e.now())
+		for _, action := range []string{k.Action, failing} {
+			if action != "" {
+				actions = append(actions, of+": "+action)
+			}
+		}
+		k.Action = cmp.Or(k.Action, failing)
+		all = append(all, describe(k, receivers, e.now()))
 	}
 	for _, domain := range set.Unsigned(known) {
 		if !wanted(domain) {
@@ -118,7 +132,7 @@ func (e *env) status(c *cobra.Command, args []string) error {
 	if e.json {
 		err = term.WriteJSON(c.OutOrStdout(), all)
 	} else {
-		err = printStatus(c.OutOrStdout(), all)
+		err = errors.Join(printStatus(c.OutOrStdout(), all), printReported(c.OutOrStdout(), all, receivers))
 	}
 	if err != nil {
 		return err
@@ -190,10 +204,10 @@ func colored(p term.Painter, s keyStatus, line string) string {
 	return p.Past(line)
 }
 
-func describe(k keys.Status) keyStatus {
+func describe(k keys.Status, receivers *seen.File, now time.Time) keyStatus {
 	s := keyStatus{Domain: k.Domain, Selector: k.Selector, Algorithm: k.Algorithm, Bits: k.Bits, State: k.State, Signs: k.Signs, Since: k.Since,
 		Unmanaged: k.Metadata == nil, Unsafe: k.Metadata != nil && k.Metadata.Unsafe, RecordName: keys.RecordName(k.Domain, k.Selector), Next: k.Next,
-		ActionNeeded: k.Action, unseen: k.Unseen()}
+		ActionNeeded: k.Action, Reported: newReported(receivers, k, now), unseen: k.Unseen()}
 	if k.Unusable() {
 		s.Error = cli.Text(k.Err)
 	}

@@ -9,9 +9,11 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/config"
+	"signpost/internal/durable"
 	"signpost/internal/journal"
 	"signpost/internal/monitor"
 	"signpost/internal/owner"
+	"signpost/internal/report/status"
 	"signpost/internal/setup"
 	"signpost/keys"
 )
@@ -27,15 +29,16 @@ func checkCommand(load func() (*config.Config, error)) *cobra.Command {
 	var warning, critical, timeout time.Duration
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Check the daemon, the keys, the journal and the cluster, for Icinga and Nagios",
+		Short: "Check the daemon, the keys, the journal, the cluster and received reports, for Icinga and Nagios",
 		Long: "Check the daemon, the keys, the last \"dkimkey rotate\", the journal and the cluster, and print one line with performance data, as\n" +
 			"a plugin of Icinga or Nagios does. Run it as user signpost or as root.\n\n" +
 			"CRITICAL: a milter socket does not answer, a hosted domain has no signing key, an active key cannot be used, or dkimkey rotate\n" +
 			"has not succeeded for --rotate-critical. WARNING: a key needs an action that \"dkimkey status\" describes, dkimkey rotate has\n" +
 			"not succeeded for --rotate-warning, or the journal cannot be read, was damaged, or lost messages in the last hour (only with\n" +
 			"metrics.listen). With cluster.database also: signpost-cluster is not running or does not synchronize, the database is not\n" +
-			"reachable, another host is missing, or a clock is wrong. UNKNOWN: a permission is missing, a file system does not answer, or the command line or the\n" +
-			"configuration has an error.\n\n" +
+			"reachable, another host is missing, or a clock is wrong. With reports.receive.addresses also: received reports raise an alarm, or\n" +
+			"signpost reports read failed or has not run for a day. UNKNOWN: a permission is missing, a file system does not answer, or the\n" +
+			"command line or the configuration has an error.\n\n" +
 			"Exit code 0: OK, 1: WARNING, 2: CRITICAL, 3: UNKNOWN. These are the exit codes of plugins. Other commands have other exit codes.",
 		Example: "  sudo -u signpost signpost check\n  signpost check --rotate-warning 50h --rotate-critical 0",
 		Args:    cobra.NoArgs,
@@ -85,6 +88,11 @@ func monitored(conf *config.Config) monitor.Source {
 	}
 	if conf.Clustered() {
 		s.Cluster = setup.ClusterStatus(conf)
+	}
+	if len(conf.Reports.Receive.Addresses) > 0 {
+		s.Received = func() (status.Received, error) {
+			return status.Load(durable.Tree{conf.StateDir}, conf.ReceivedStatus())
+		}
 	}
 	if conf.Journal.Enabled {
 		s.Journal = &monitor.Journal{File: conf.JournalFile(), MaxSize: conf.Journal.MaxSize, Open: func() (*journal.Reader, error) { return readJournal(conf) }}

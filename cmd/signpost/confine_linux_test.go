@@ -55,7 +55,7 @@ func confinedWorks(t *testing.T, file string) {
 	}
 	defer server.Stop()
 	dir := t.TempDir()
-	text := fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n", server.Addr())
+	text := fmt.Sprintf("[dns]\nservers = [%q]\n[metrics]\nlisten = \"127.0.0.1:0\"\n[reports.receive]\naddresses = [\"rua@example.org\"]\n", server.Addr())
 	// dkimkey created one key. The other key is a link into another directory and waits for its record.
 	store := keys.Store{State: filepath.Join(dir, "state"), Dir: filepath.Join(dir, "state", "keys"), Now: time.Now}
 	pemFile(t, filepath.Join(dir, "key.pem"))
@@ -113,6 +113,7 @@ func confinedWorks(t *testing.T, file string) {
 	if _, err := os.Stat(filepath.Join(dir, "state", "hosted", "example.edu")); err != nil {
 		t.Error(err)
 	}
+	put(t, filepath.Join(dir, "state", "reports", "status", "received.json"), `{"last_run":"2026-12-01T06:00:00Z","ok":true}`)
 	p.scraped(t)
 
 	p.hangup("mode = \"observe\"\n" + text)
@@ -143,6 +144,9 @@ func (p *program) scraped(t *testing.T) {
 		if !strings.Contains(scrape, "\nprocess_"+name+" ") {
 			t.Errorf("not in the scrape: process_%s", name)
 		}
+	}
+	if !strings.Contains(scrape, "\nsignpost_reports_read_success 1\n") {
+		t.Error("the confined daemon cannot read the result of signpost reports read")
 	}
 }
 

@@ -43,7 +43,7 @@ func get(t *testing.T, url string) (status int, body string) {
 // measured starts a daemon that signs for example.org and exports metrics. It returns the URL of the metrics.
 func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
-	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n[cluster]\ndatabase = \"mysql://signpost@db.example.org/signpost\"\n[reports.send]\nenabled = true\norg_name = \"Example\"\nfrom = \"dmarc@reports.example.org\"\n")
+	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n[cluster]\ndatabase = \"mysql://signpost@db.example.org/signpost\"\n[reports.send]\nenabled = true\norg_name = \"Example\"\nfrom = \"dmarc@reports.example.org\"\n[reports.receive]\naddresses = [\"rua@example.org\"]\n")
 	status := filepath.Join(filepath.Dir(d.socket), "cluster", control.StatusName)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(status), 0o700), os.WriteFile(status, []byte(`{"host": "a", "hosts": [{"name": "a"}]}`), 0o600)); err != nil {
 		t.Fatal(err)
@@ -108,6 +108,8 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(reports, "status.json"), `{"last_run":"2026-12-01T06:00:00Z","ok":true,"waiting":1,"sent":22,"given_up":3,"suppressed":4}`)
+	put(t, filepath.Join(reports, "received.json"), `{"last_run":"2026-12-01T06:00:00Z","ok":false,"read":{"stored":7,"duplicate":1},"stored":{"aggregate":6,"tls":1},"bytes":4096,"waiting":2,
+		"day":"2026-11-29T00:00:00Z","passed":900,"failed":50,"evaluated":"2026-12-01T06:00:00Z","trusted_reporters":3,"alarms":[{"code":"tls_failure"}],"omitted":1,"alarms_by_code":{"tls_failure":2}}`)
 	_, scrape = get(t, url+"/metrics")
 	for _, line := range []string{
 		`signpost_reports{state="waiting"} 1`,
@@ -117,6 +119,17 @@ func TestMetrics(t *testing.T) {
 		`signpost_reports_success 1`,
 		`signpost_reports_run_timestamp_seconds 1.7961048e+09`,
 		`signpost_report_bounces_total{result="kept"} 0`,
+		`signpost_reports_read_total{result="stored"} 7`,
+		`signpost_reports_read_total{result="over_limit"} 0`,
+		`signpost_reports_stored{kind="tls"} 1`,
+		`signpost_reports_stored_bytes 4096`,
+		`signpost_reports_unread 2`,
+		`signpost_reported_messages{result="pass"} 900`,
+		`signpost_reported_messages{result="fail"} 50`,
+		`signpost_reports_trusted_reporters 3`,
+		`signpost_report_alarms{code="tls_failure"} 2`,
+		`signpost_report_alarms{code="unknown_source"} 0`,
+		`signpost_reports_read_success 0`,
 		`signpost_messages_total{action="sign",role="sign"} 1`,
 		`signpost_messages_total{action="accept",role="verify"} 1`,
 		`signpost_messages_total{action="reject",role="verify"} 1`,

@@ -24,11 +24,13 @@ func reportsCommand(load func() (*config.Config, error)) *cobra.Command {
 	var state string
 	c := &cobra.Command{
 		Use:   "reports",
-		Short: "List and send DMARC aggregate reports to other domains",
+		Short: "Send DMARC reports to other domains, and show those about your own",
 		Long: "List the DMARC aggregate reports (RFC 9990) that wait or were sent, the newest last: the day, the Policy Domain, the number\n" +
 			"of messages, the destination, its state, the ID of the report and, in a cluster, the host that sent it. --state suppressed lists\n" +
-			"the addresses to which no report is sent, because reports bounced. docs/reports.md describes the setup.",
-		Example: "  signpost reports\n  signpost reports --state suppressed\n  signpost reports show ID",
+			"the addresses to which no report is sent, because reports bounced.\n\n" +
+			"The commands received, read and discover are about the reports that others send about your domains. docs/reports.md describes\n" +
+			"the setup of both.",
+		Example: "  signpost reports\n  signpost reports --state suppressed\n  signpost reports received example.org",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			return listReports(c.Context(), conf, state, asJSON, c.OutOrStdout())
@@ -37,7 +39,8 @@ func reportsCommand(load func() (*config.Config, error)) *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
 	c.Flags().StringVar(&state, "state", "", "only reports in this `STATE`: "+strings.Join(reportStates(), ", "))
 	cli.Complete(c, map[string]cobra.CompletionFunc{"state": cli.Words(reportStates()...)})
-	c.AddCommand(reportsSendCommand(load), reportsSetupCommand(load), reportsShowCommand(load), reportsRetryCommand(load), reportsSuppressCommand(load))
+	c.AddCommand(reportsSendCommand(load), reportsSetupCommand(load), reportsShowCommand(load), reportsRetryCommand(load), reportsSuppressCommand(load),
+		reportsDiscoverCommand(load), reportsReadCommand(load), reportsReceivedCommand(load), reportsImportCommand(load))
 	return c
 }
 
@@ -133,8 +136,16 @@ func writeRows(w io.Writer, rows [][]string) error {
 	return term.NewTable(w, columns, 3, func(_ int, text string) string { return text }).Write(rows)
 }
 
+// retried is the JSON of reports retry.
+type retried struct {
+	Report       string `json:"report,omitempty"`
+	Destination  string `json:"destination,omitempty"`
+	Destinations int    `json:"destinations,omitempty"` // of the report, to which it is sent again
+}
+
 func reportsRetryCommand(load func() (*config.Config, error)) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "retry ID|ADDRESS",
 		Short: "Send a report again, or end the suppression of an address",
 		Long: "With the ID of a report, deliver it to the destinations that did not accept it. The message is the same, and the three days\n" +
@@ -153,6 +164,9 @@ func reportsRetryCommand(load func() (*config.Config, error)) *cobra.Command {
 				if err := s.Suppress(c.Context(), args[0], time.Time{}); err != nil {
 					return err
 				}
+				if asJSON {
+					return term.WriteJSON(c.OutOrStdout(), retried{Destination: strings.ToLower(args[0])})
+				}
 				fmt.Fprintf(c.OutOrStdout(), "%s: not suppressed\n", term.Printable(args[0]))
 				return nil
 			}
@@ -162,18 +176,23 @@ func reportsRetryCommand(load func() (*config.Config, error)) *cobra.Command {
 				return err
 			case n == 0:
 				return fmt.Errorf("%s: no such report, or all of its destinations accepted it\nhint: signpost reports lists the IDs", args[0])
+			case asJSON:
+				return term.WriteJSON(c.OutOrStdout(), retried{Report: args[0], Destinations: n})
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: waiting, destinations: %d\n", term.Printable(args[0]), n)
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
 }
 
 // suppressedByHand is the time for which reports suppress suppresses an address.
 const suppressedByHand = 365 * 24 * time.Hour
 
 func reportsSuppressCommand(load func() (*config.Config, error)) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:     "suppress ADDRESS",
 		Short:   "Send no reports to an address for a year",
 		Long:    "Send no reports to an address for a year. To exclude a domain permanently, use reports.send.exclude.",
@@ -194,10 +213,19 @@ func reportsSuppressCommand(load func() (*config.Config, error)) *cobra.Command 
 			if err := s.Suppress(c.Context(), args[0], until); err != nil {
 				return err
 			}
+			if asJSON {
+				all, err := s.Suppressed(c.Context())
+				if err != nil {
+					return err
+				}
+				return term.WriteJSON(c.OutOrStdout(), all[strings.ToLower(args[0])])
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: suppressed until %s\n", term.Printable(args[0]), until.Format(time.DateOnly))
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the suppression as JSON")
+	return c
 }
 
 func reportsShowCommand(load func() (*config.Config, error)) *cobra.Command {

@@ -74,8 +74,10 @@ func (s *sending) steady() (time.Duration, error) {
 }
 
 func (s *sending) run(ctx context.Context) (summary send.Summary, err error) {
-	if err := s.state.ForgetDays(ctx, s.now()); err != nil {
-		return summary, err
+	if s.up != nil { // --date may be in the past
+		if err := s.state.ForgetDays(ctx, s.now()); err != nil {
+			return summary, err
+		}
 	}
 	if _, err := send.Returned(ctx, s.state, bounces(s.conf), s.conf.ReportsDomain(), s.log); err != nil {
 		return summary, err

@@ -37,7 +37,8 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 		Short: "Send the reports that are due",
 		Long: "Read the bounces of reports, compute the reports about yesterday from the journal, and send those that are due. A report is\n" +
 			"sent between 00:10 and 06:00 UTC, at a time that depends on its domain, so run the command every ten minutes, as\n" +
-			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. Two runs never overlap.\n\n" +
+			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. If the clock of the machine was set,\n" +
+			"nothing is sent for 23 hours. Two runs never overlap.\n\n" +
 			"In a cluster, each host writes its counts to the database once an hour. The host that holds the lease adds them up, and sends\n" +
 			"the reports between 03:00 and 08:00 UTC.\n\n" +
 			"With --dry-run, write the report about --domain to a file, and change nothing.\n\n" +
@@ -54,7 +55,7 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 			}
 			if conf.ReportsDomain() == "" || conf.Reports.Send.OrgName == "" {
 				if !conf.Reports.Send.Enabled && !o.dryRun {
-					return disabled(c.ErrOrStderr())
+					return disabled(conf, c.ErrOrStderr())
 				}
 				return cli.Usage(errors.New("reports.send.from and reports.send.org_name are required\nhint: docs/reports.md, \"Start\""))
 			}
@@ -94,7 +95,11 @@ func (o reportsSendOptions) clock() (clock, error) {
 	return clock{now: func() time.Time { return day.Add(12 * time.Hour) }}, nil
 }
 
-func disabled(stderr io.Writer) error {
+// disabled states that nothing is sent. On a host that only receives reports, the timer runs the command too, so it is silent there.
+func disabled(conf *config.Config, stderr io.Writer) error {
+	if len(conf.Reports.Receive.Addresses) > 0 {
+		return nil
+	}
 	_, err := fmt.Fprintln(stderr, "signpost: reports.send.enabled is false: nothing is sent")
 	return err
 }
@@ -107,7 +112,7 @@ func sender(conf *config.Config) report.Sender {
 
 func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, clock clock, stdout, stderr io.Writer) error {
 	if !conf.Reports.Send.Enabled {
-		return disabled(stderr)
+		return disabled(conf, stderr)
 	}
 	if conf.Observe && !conf.Reports.Send.Observe {
 		_, err := fmt.Fprintln(stderr, "signpost: mode is observe: nothing is sent\nhint: observe = true # in [reports.send]")
@@ -157,19 +162,23 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 
 // lockReports takes the lock of the runs of signpost reports send.
 func lockReports(conf *config.Config) (*durable.Lock, error) {
+	return lockRun(conf, "lock", daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf)), filepath.Dir(daemon.BounceKey(conf)))
+}
+
+// lockRun creates directories, and takes a lock in the directory of reports.
+func lockRun(conf *config.Config, name string, dirs ...string) (*durable.Lock, error) {
 	tree := durable.Tree{conf.StateDir}
-	for _, dir := range []string{daemon.BouncesDir(conf), filepath.Dir(daemon.ReportsStatus(conf)), filepath.Dir(daemon.BounceKey(conf))} {
+	for _, dir := range dirs {
 		if err := tree.MakeDir(dir); err != nil {
 			return nil, err
 		}
 	}
-	var lock *durable.Lock
-	path := filepath.Join(conf.ReportsDir(), "lock")
 	dir, err := tree.Open(conf.ReportsDir())
 	if err != nil {
 		return nil, err
 	}
-	if lock, err = durable.TryLock(dir, path); err == nil {
+	lock, err := durable.TryLock(dir, filepath.Join(conf.ReportsDir(), name))
+	if err == nil {
 		lock.WritePID()
 	}
 	return lock, err
@@ -220,4 +229,6 @@ func writeReport(ctx context.Context, conf *config.Config, o reportsSendOptions,
 }
 
 // bounces returns the spool of the bounces.
-func bounces(conf *config.Config) spool.Dir { return spool.Dir{Path: daemon.BouncesDir(conf)} }
+func bounces(conf *config.Config) spool.Dir {
+	return spool.Dir{Path: daemon.BouncesDir(conf), Limits: spool.Bounces()}
+}

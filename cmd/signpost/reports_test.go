@@ -46,6 +46,23 @@ func (a *archive) frozen() (id string) {
 	return file.ID
 }
 
+// suppressed moves a delivery to StageSuppressed.
+func (a *archive) suppressed(id, destination string) {
+	a.t.Helper()
+	conf, err := config.Load(a.file)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	s, err := openReports(a.t.Context(), conf, false, time.Now)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Move(a.t.Context(), id, destination, report.StageSuppressed, ""); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
 // Without a report, with sending disabled and in observe mode, the commands state why nothing is sent or listed.
 func TestReportsIdle(t *testing.T) {
 	for _, c := range []struct {
@@ -119,6 +136,10 @@ func TestReportsList(t *testing.T) {
 	has([]string{`"destination": "one@example.com"`}, "--state", "suppressed", "--json")
 	has([]string{"not suppressed"}, "retry", "one@example.com")
 	has([]string{"[]"}, "--state", "suppressed", "--json")
+	has([]string{`"destination": "two@example.com"`, `"until": "`}, "suppress", "Two@example.com", "--json")
+	has([]string{`"destination": "two@example.com"`}, "retry", "Two@example.com", "--json")
+	a.suppressed(id, "one@example.com")
+	has([]string{`"report": "` + id + `"`, `"destinations": 1`}, "retry", id, "--json")
 	if code, out, _ := a.run("reports", "--state", "accepted"); code != 0 || out != "" {
 		t.Errorf("%d %s", code, out)
 	}

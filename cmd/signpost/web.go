@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,9 @@ import (
 	"signpost/internal/domain"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
+	"signpost/internal/report/received"
+	"signpost/internal/report/seen"
+	"signpost/internal/report/summary"
 	"signpost/internal/setup"
 	"signpost/internal/web"
 	"signpost/keys"
@@ -34,7 +38,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 		Use:   "web",
 		Short: "Serve a web page about the journal, the keys and doctor's findings",
 		Long: "Serve a read-only web page, in the foreground until SIGTERM: messages and actions over time, the sources of failing mail,\n" +
-			"search, an explanation of each message, the keys and doctor's findings.\n\n" +
+			"search, an explanation of each message, the keys, reports that were sent and received, and doctor's findings.\n\n" +
 			"There is no login: everyone who can connect to the address can read the page, including each user of this machine. From\n" +
 			"another machine, use ssh(1) as below and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
 		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
@@ -62,10 +66,31 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 		File:    conf.JournalFile(),
 		Open:    func() (*journal.Reader, error) { return readJournal(conf) },
 		Keys:    func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
+		Seen:    func() (*seen.File, error) { return seen.Load(conf.StateDir, time.Now()) },
 		Doctor:  func(ctx context.Context) ([]doctor.Finding, error) { return runDoctor(ctx, program, file) },
 		Reports: func(ctx context.Context) (web.Reports, error) { return readReports(ctx, conf) },
-		Names:   names,
-		Now:     func() time.Time { return time.Now().UTC() },
+		Received: func(ctx context.Context, f received.Filter) (o summary.Overview, err error) {
+			s, err := openReceived(ctx, conf)
+			if err != nil {
+				return o, err
+			}
+			defer s.Close()
+			return overviewOf(ctx, conf, s, f)
+		},
+		About: func(ctx context.Context, f received.Filter) (a received.About, err error) {
+			hosted, err := setup.KeyStore(conf).Hosted()
+			if err != nil || !hosted[f.Domain] {
+				return a, cmp.Or(err, web.ErrNotHosted)
+			}
+			s, err := openReceived(ctx, conf)
+			if err != nil {
+				return a, err
+			}
+			defer s.Close()
+			return aboutDomain(ctx, conf, s, f, mostShown, true)
+		},
+		Names: names,
+		Now:   func() time.Time { return time.Now().UTC() },
 	}
 }
 

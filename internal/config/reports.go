@@ -11,6 +11,18 @@ import (
 // ReportsDir returns the directory of the state of reports.
 func (c *Config) ReportsDir() string { return filepath.Join(c.StateDir, "reports") }
 
+// ReceivedUnread returns the directory of the newest received reports that could not be read.
+func (c *Config) ReceivedUnread() string { return filepath.Join(c.ReportsDir(), "unread") }
+
+// ReceivedFile returns the database of received reports.
+func (c *Config) ReceivedFile() string { return filepath.Join(c.ReportsDir(), "received.db") }
+
+// ReceivedStatus returns the file with the status.Received of the last run of signpost reports read. It has a directory of its own, because
+// the daemon may not read the databases.
+func (c *Config) ReceivedStatus() string {
+	return filepath.Join(c.ReportsDir(), "status", "received.json")
+}
+
 // ReportsDomain returns the domain of reports.send.from, which is also the domain of the envelope sender of reports. It is empty if from
 // is not set.
 func (c *Config) ReportsDomain() string {
@@ -18,14 +30,15 @@ func (c *Config) ReportsDomain() string {
 	return domain
 }
 
-// ReportAddresses returns the addresses of our own reports, except the bounce addresses. Mail to them never causes a report.
+// ReportAddresses returns the addresses of our own reports, except the bounce addresses, and the addresses of received reports. Mail to them
+// never causes a report.
 func (c *Config) ReportAddresses() (all []string) {
 	for _, address := range []string{c.Reports.Send.From, c.Reports.Send.Contact} {
 		if address != "" {
 			all = append(all, address)
 		}
 	}
-	return all
+	return append(all, c.Reports.Receive.Addresses...)
 }
 
 // reportsKeep is the minimum of journal.keep with reports: a report of a day is computed during the next day.
@@ -67,6 +80,20 @@ func mailbox(to *string, v any) error {
 	}
 	*to = local + "@" + d
 	return nil
+}
+
+// reportAddresses reads a list of email addresses, and converts them to lower case.
+func reportAddresses(to *[]string, v any) error {
+	return list(to, v, func(s string) (string, error) {
+		var address string
+		if err := mailbox(&address, s); err != nil {
+			return "", err
+		}
+		if address == "" {
+			return "", errors.New("contains an empty address")
+		}
+		return strings.ToLower(address), nil
+	})
 }
 
 func number(to *int, v any, least, most int) error {

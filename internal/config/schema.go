@@ -136,8 +136,9 @@ type Journal struct {
 
 // Reports is [reports].
 type Reports struct {
-	SMTP string // HOST:PORT of the SMTP server that accepts the reports
-	Send SendReports
+	SMTP    string // HOST:PORT of the SMTP server that accepts the reports
+	Send    SendReports
+	Receive ReceiveReports
 }
 
 // SendReports is [reports.send].
@@ -151,6 +152,17 @@ type SendReports struct {
 	PerDay             int
 	PerDestinationHour int
 	Retention          time.Duration
+}
+
+// ReceiveReports is [reports.receive].
+type ReceiveReports struct {
+	Addresses        []string // lower case, the domains as A-labels
+	Discard          bool
+	Networks         []netip.Prefix // of this site, in addition to the addresses of this host
+	KnownSources     []netip.Prefix // other systems that send in our name
+	TrustedReporters []string
+	Retention        time.Duration
+	MaxSize          int64 // bytes
 }
 
 // Log is [log].
@@ -174,7 +186,8 @@ func Default() *Config {
 			RetireAfter: 14 * 24 * time.Hour, KeepRevoked: 30 * 24 * time.Hour},
 		Publish: Publish{Method: "manual", TTL: time.Hour, Timeout: 30 * time.Second},
 		Journal: Journal{Enabled: true, Keep: 14 * 24 * time.Hour, MaxSize: 512 << 20, Addresses: "omit"},
-		Reports: Reports{SMTP: "127.0.0.1:25", Send: SendReports{PerDay: 5000, PerDestinationHour: 200, Retention: 30 * 24 * time.Hour}},
+		Reports: Reports{SMTP: "127.0.0.1:25", Send: SendReports{PerDay: 5000, PerDestinationHour: 200, Retention: 30 * 24 * time.Hour},
+			Receive: ReceiveReports{Retention: 400 * 24 * time.Hour, MaxSize: 1 << 30}},
 		Log:     Log{Level: "info", Format: "text"},
 		Cluster: Cluster{KeyFile: "/etc/signpost/cluster.key", Socket: "/run/signpost-cluster/socket"},
 	}
@@ -265,6 +278,14 @@ func schema() map[string]setter {
 		"reports.send.per_day":              func(c *Config, v any) error { return number(&c.Reports.Send.PerDay, v, 1, 1_000_000) },
 		"reports.send.per_destination_hour": func(c *Config, v any) error { return number(&c.Reports.Send.PerDestinationHour, v, 1, 100_000) },
 		"reports.send.retention":            func(c *Config, v any) error { return duration(&c.Reports.Send.Retention, v, 7*day, 3650*day) },
+
+		"reports.receive.addresses":         func(c *Config, v any) error { return reportAddresses(&c.Reports.Receive.Addresses, v) },
+		"reports.receive.discard":           func(c *Config, v any) error { return boolean(&c.Reports.Receive.Discard, v) },
+		"reports.receive.networks":          func(c *Config, v any) error { return networks(&c.Reports.Receive.Networks, v) },
+		"reports.receive.known_sources":     func(c *Config, v any) error { return networks(&c.Reports.Receive.KnownSources, v) },
+		"reports.receive.trusted_reporters": func(c *Config, v any) error { return domains(&c.Reports.Receive.TrustedReporters, v) },
+		"reports.receive.retention":         func(c *Config, v any) error { return duration(&c.Reports.Receive.Retention, v, 30*day, 3650*day) },
+		"reports.receive.max_size":          func(c *Config, v any) error { return size(&c.Reports.Receive.MaxSize, v, 32<<20, 1<<40) },
 
 		"metrics.listen": func(c *Config, v any) error { return hostPort(&c.MetricsListen, v, "127.0.0.1:9890") },
 

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 
 	"signpost/internal/config"
+	"signpost/internal/durable"
 	"signpost/internal/filter"
 	"signpost/internal/metrics"
 	"signpost/internal/report"
+	"signpost/internal/report/status"
 	"signpost/internal/setup"
 	"signpost/internal/spool"
 )
@@ -39,7 +41,7 @@ func (d *service) bounces(conf *config.Config) *filter.Bounces {
 	if domain == "" {
 		return nil
 	}
-	return &filter.Bounces{Domain: domain, Others: conf.ReportAddresses(), MaxSize: spool.MaxMessage - maxAddress - 1, Received: func(recipient string, message []byte) {
+	return &filter.Bounces{Domain: domain, Others: conf.ReportAddresses(), MaxSize: spool.MaxBounce - maxAddress - 1, Received: func(recipient string, message []byte) {
 		keys, err := report.ReadKeys(BounceKey(conf))
 		if mac, ok := report.ParseEnvelopeSender(recipient, domain); err == nil && (!ok || !keys.Made(mac)) {
 			return // otherwise, anyone could fill the spool
@@ -48,7 +50,7 @@ func (d *service) bounces(conf *config.Config) *filter.Bounces {
 			err = setup.KeyStore(conf).MakeState(bouncesDir) // without confinement, the directory is not created at the start
 		}
 		if err == nil {
-			err = spool.Dir{Path: BouncesDir(conf)}.Add(append([]byte(recipient+"\n"), message...))
+			err = spool.Dir{Path: BouncesDir(conf), Limits: spool.Bounces()}.Add(append([]byte(recipient+"\n"), message...))
 		}
 		if err != nil {
 			d.log.Warn("the bounce of a report is lost", "error", d.hintConfined(err))
@@ -70,6 +72,19 @@ func (d *service) reports(conf *config.Config) (r metrics.Reports) {
 	}
 	if data, err := os.ReadFile(ReportsStatus(conf)); err == nil && json.Unmarshal(data, &r) != nil {
 		return metrics.Reports{}
+	}
+	return r
+}
+
+// received returns the result of the last run of signpost reports read. It is zero if there was none, or no reports are received.
+func received(conf *config.Config) status.Received {
+	if len(conf.Reports.Receive.Addresses) == 0 {
+		return status.Received{}
+	}
+	path := conf.ReceivedStatus()
+	r, err := status.Load(durable.Tree{filepath.Dir(path)}, path) // the confined daemon cannot open state_dir itself
+	if err != nil {
+		return status.Received{}
 	}
 	return r
 }

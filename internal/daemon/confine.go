@@ -194,7 +194,7 @@ func (g grants) addKeys(conf *config.Config) {
 			}
 		}
 	}
-	names := []string{"hosted", "observed", "locks", "journal", "tables", bouncesDir}
+	names := []string{"hosted", "observed", "locks", "journal", "tables", bouncesDir, receivedDir}
 	// If a directory cannot be created, a later write fails, and the error is logged.
 	_ = setup.KeyStore(conf).MakeState(append(names, filepath.Base(conf.ClusterDir()))...)
 	g.add(conf.ClusterDir(), ll.AccessFSReadFile)

@@ -35,15 +35,18 @@ func confinedAttempts(dir string) (refused, allowed map[string]func() error) {
 		"making a key":                  write(in("state/keys/example.org/new.pem")),
 		"deleting a key":                func() error { return os.Remove(in("state/keys/example.org/key.pem")) },
 		"renaming a key":                func() error { return os.Rename(in("state/keys/example.org/key.pem"), in("state/hosted/key.pem")) },
+		"reading reports":               read(in("state/reports/reports.db")),
+		"writing the key of bounces":    write(in("state/reports/key/bounce.key")),
 		"listing /":                     func() error { _, err := os.ReadDir("/"); return err },
 		"running a program":             func() error { return exec.Command("/bin/true").Run() },
 		"making a socket":               func() error { return unix.Mknod(in("state/hosted/socket"), unix.S_IFSOCK|0o600, 0) },
 		"making a link to what it lost": func() error { return os.Symlink("/etc/shadow", in("state/hosted/link")) },
 	}
 	allowed = map[string]func() error{
-		"reading its configuration": read(in("etc/signpost.toml")),
-		"reading a key":             read(in("state/keys/example.org/key.pem")),
-		"recording":                 write(in("state/hosted/example.org")),
+		"reading its configuration":  read(in("etc/signpost.toml")),
+		"reading a key":              read(in("state/keys/example.org/key.pem")),
+		"reading the key of bounces": read(in("state/reports/key/bounce.key")),
+		"recording":                  write(in("state/hosted/example.org")),
 	}
 	return refused, allowed
 }
@@ -96,7 +99,7 @@ func TestConfineHelper(t *testing.T) {
 func TestConfine(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{"etc/signpost.toml": fmt.Sprintf("state_dir = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n", filepath.Join(dir, "state")),
-		"state/keys/example.org/key.pem": "x", "other/key.pem": "x"}
+		"state/keys/example.org/key.pem": "x", "other/key.pem": "x", "state/reports/reports.db": "x", "state/reports/key/bounce.key": "x"}
 	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {

@@ -24,7 +24,9 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/lookup"
 	"signpost/internal/metrics"
+	"signpost/internal/report/status"
 	"signpost/internal/setup"
+	"signpost/internal/spool"
 	"signpost/milter"
 )
 
@@ -58,6 +60,8 @@ type service struct {
 	granted      grants           // nil: connections to unix sockets are not restricted
 	journal      *journal.Journal // nil: disabled
 	tables       *lookup.Cache
+	intake       *spool.Intake // of reports of others
+	copiesLost   sparse
 	messages     atomic.Int64 // since the start
 	now          atomic.Pointer[generation]
 	sharedSeen   fs.FileInfo // the file of shared rules at the last check
@@ -91,6 +95,7 @@ func (d *service) run(ctx context.Context) error {
 		defer d.journal.Close() // after the messages in progress are completed
 	}
 	d.tables = tableAnswers(conf, d.metrics, log)
+	d.intake = spool.NewIntake(ReceivedSpool(conf))
 	first, err := d.build(conf, nil)
 	if err != nil {
 		return err
@@ -218,7 +223,7 @@ func (d *service) watchMetrics() {
 		}
 		s, err = control.ReadStatus(setup.ClusterStatus(conf))
 		return s, true, err
-	}, Reports: func() metrics.Reports { return d.reports(d.now.Load().conf) }})
+	}, Reports: func() metrics.Reports { return d.reports(d.now.Load().conf) }, Received: func() status.Received { return received(d.now.Load().conf) }})
 }
 
 func openJournal(conf *config.Config, m *metrics.Metrics, log *slog.Logger) *journal.Journal {

@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// ownFiles is the number of open files for other purposes. These are sockets, the journal, the keys directory, log, metrics, and
-	// queries without a DNS slot (key checks, `. NS`).
-	ownFiles = 64
+	// ownFiles is the number of open files for other purposes. These are sockets, the journal, the keys directory, log, metrics, queries
+	// without a DNS slot (key checks, `. NS`), and the copies of reports (spool.Reports).
+	ownFiles = 96
 	// slotShare divides the other files. One of every slotShare files is for DNS lookups, and the rest are for milter connections. Milter
 	// connections need more files, because Postfix keeps a connection for each smtpd(8) process. If a process cannot get a connection, its
 	// client waits. A lookup waits only milliseconds for a slot.
 	slotShare = 3
 	// minConnections is the minimum number of milter connections.
 	minConnections = 8
-	// fewFiles is the limit below which the daemon warns. It is the default of most systems, and allows 640 connections and 320
+	// fewFiles is the limit below which the daemon warns. It is the default of most systems, and allows 619 connections and 309
 	// lookups: enough for Postfix's default of 100 smtpd processes.
 	fewFiles = 1024
 )

@@ -84,7 +84,7 @@ func (d *service) build(conf *config.Config, old *generation) (*generation, erro
 	g.filter.Keys, g.filter.Resolver, g.filter.Finished = g.watcher.Current, g.resolver, d.finished
 	d.tables.SetTimeout(conf.Domains.Timeout)
 	g.filter.Listed, g.filter.Owners = setup.Listed(conf, d.tables), setup.Owners(conf, d.tables)
-	g.filter.Bounces = d.bounces(conf)
+	g.filter.Bounces, g.filter.Reports = d.bounces(conf), d.received(conf)
 	return g, nil
 }
 

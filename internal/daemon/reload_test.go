@@ -231,6 +231,7 @@ func TestReloadEveryKey(t *testing.T) {
 		"publish.server": `"127.0.0.1:4"`, "publish.domain": `{ "a.example" = { server = "127.0.0.1:5" } }`,
 		"journal.enabled": `false`, "journal.keep": `"2d"`, "journal.max_size": `"64MiB"`, "journal.addresses": `"full"`,
 		"reports.send.from": `"dmarc@reports.example"`, "reports.send.contact": `"a@b.example"`, "reports.send.retention": `"60d"`,
+		"reports.receive.addresses": `["dmarc@a.example"]`, "reports.receive.retention": `"60d"`,
 		"metrics.listen": `"127.0.0.1:0"`, "cluster.database": `"mysql://u@h/d"`, "log.level": `"debug"`, "log.format": `"json"`, "log.syslog": `"mail"`,
 	}
 	r := start(t, "")
@@ -243,6 +244,9 @@ func TestReloadEveryKey(t *testing.T) {
 		}
 		if key == "reports.send.enabled" {
 			continue // it requires other keys, and only signpost reports uses it
+		}
+		if key == "reports.receive.discard" {
+			continue // it requires addresses: TestReloadDiscard
 		}
 		if !known {
 			value = someValue(t, key)
@@ -265,7 +269,7 @@ func TestReloadEveryKey(t *testing.T) {
 				t.Errorf("%s is used by signpost-cluster, but the reload logs or changes something else: %s", key, log)
 			}
 		case strings.HasPrefix(key, "keys.") && key != "keys.resolver", // used only by dkimkey
-			strings.HasPrefix(key, "reports.") && key != "reports.send.from": // used only by signpost reports
+			strings.HasPrefix(key, "reports.") && !strings.HasPrefix(key, "reports.receive.addr") && key != "reports.send.from": // used only by signpost reports
 			if restart || effective || !strings.Contains(log, "changed="+key) {
 				t.Errorf("%s is used only by another program, but the reload logs or changes something else: %s", key, log)
 			}

@@ -74,6 +74,11 @@ type Result struct {
 	KeyName   string   `json:"key_name,omitempty"`  // DNS name of the key record
 	KeyRecord string   `json:"key_record,omitempty"`
 
+	// ForTLSReports reports that the signature counts for a TLS report (RFC 8460 section 3): it is valid, it has no l=, and the service
+	// type of its key is email, * or tlsrpt. With tlsrpt alone, the Status is not pass. It must not be used for anything else, and is not
+	// in the journal.
+	ForTLSReports bool `json:"-"`
+
 	// HeaderHolds reports that the signature verifies over the header as received. HoldsUntagged reports that it verifies after a leading
 	// [tag] is removed from Subject; mailing lists insert such tags. HeaderOpen reports that the key could not be looked up, so the other
 	// two are unknown. CheckHeaders sets all three.

@@ -28,14 +28,15 @@ type KeyRecord struct {
 
 // ParseKeyRecord parses a TXT record whose strings are joined. The error is a *Fault.
 func ParseKeyRecord(txt string) (*KeyRecord, error) {
-	k, fault := parseKeyRecord(txt)
+	k, fault := parseKeyRecord(txt, "email")
 	if fault != nil {
 		return nil, fault
 	}
 	return k, nil
 }
 
-func parseKeyRecord(txt string) (*KeyRecord, *Fault) {
+// parseKeyRecord parses the record of a key that is used for a service (s=).
+func parseKeyRecord(txt, service string) (*KeyRecord, *Fault) {
 	if len(txt) > MaxKeyRecord {
 		return nil, &Fault{KeyRecordTooLong, strconv.Itoa(len(txt))}
 	}
@@ -63,7 +64,7 @@ func parseKeyRecord(txt string) (*KeyRecord, *Fault) {
 	if h, ok := tags["h"]; ok && !listHas(h, "sha256") {
 		return nil, mistyped(txt, tags, wrongHash(h))
 	}
-	if s, ok := tags["s"]; ok && !listHas(s, "*", "email") {
+	if s, ok := tags["s"]; ok && !listHas(s, "*", service) {
 		return nil, mistyped(txt, tags, &Fault{Cause: KeyRecordForbidsEmail})
 	}
 	k := &KeyRecord{Type: "rsa", Testing: listHas(tags["t"], "y"), Strict: listHas(tags["t"], "s")}

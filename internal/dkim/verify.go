@@ -275,10 +275,14 @@ func (s *signature) tryKeys(key func(string) ([]string, error), header func() [s
 
 // tryKey verifies with one record. It returns an empty KeyRecord if the record cannot be used.
 func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (*KeyRecord, Status, *Fault) {
-	k, fault := parseKeyRecord(txt)
-	switch {
-	case fault != nil:
+	k, fault := parseKeyRecord(txt, "email")
+	if fault != nil {
+		if fault.Cause == KeyRecordForbidsEmail {
+			s.verifyTLSReport(txt, sum)
+		}
 		return &KeyRecord{}, PermError, fault
+	}
+	switch {
 	case k.Type != s.keyType:
 		return k, PermError, &Fault{KeyTypeMismatch, k.Type}
 	case k.Strict && s.idDomain != s.result.Domain:
@@ -286,7 +290,16 @@ func (s *signature) tryKey(txt string, sum [sha256.Size]byte) (*KeyRecord, Statu
 	case !k.verify(sum, s.value):
 		return k, Fail, &Fault{Cause: SignatureMismatch}
 	}
+	s.result.ForTLSReports = s.limit < 0
 	return k, Pass, nil
+}
+
+// verifyTLSReport verifies with a record that allows only TLS reports: s=tlsrpt, RFC 8460 section 3.
+func (s *signature) verifyTLSReport(txt string, sum [sha256.Size]byte) {
+	k, fault := parseKeyRecord(txt, "tlsrpt")
+	if fault == nil && k.Type == s.keyType && (!k.Strict || s.idDomain == s.result.Domain) && s.limit < 0 && k.verify(sum, s.value) {
+		s.result.ForTLSReports = true
+	}
 }
 
 // headerBuffer is the initial size in bytes of a buffer for the signed header, enough for most messages.

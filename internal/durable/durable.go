@@ -27,7 +27,8 @@ func TempOf(name string) (of string, ok bool) {
 	return name[:i], len(random) == textLen && strings.Trim(random, base32) == ""
 }
 
-func temp(name string) string { return name + TempMark + rand.Text() } // the suffix is random; a process ID could be that of a killed process
+// Temp returns a name for a temporary file that will replace the file called name.
+func Temp(name string) string { return name + TempMark + rand.Text() } // the suffix is random; a process ID could be that of a killed process
 
 // Draft is a temporary file with the new contents of a file. Its data is synced to the disk.
 type Draft struct {
@@ -37,7 +38,7 @@ type Draft struct {
 
 // NewDraft writes a draft of the file called name in the directory dir. Before the draft is synced, prepare may set its owner and mode.
 func NewDraft(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare func(*os.File) error) (Draft, error) {
-	d := Draft{dir, temp(name), name}
+	d := Draft{dir, Temp(name), name}
 	f, err := dir.OpenFile(d.tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return d, err

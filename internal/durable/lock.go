@@ -93,7 +93,7 @@ func flock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.
 // ReplaceLock takes a lock that another process may hold. It replaces the lock file with a new file. The other process is not stopped. It
 // can detect the replacement with Lock.Current.
 func ReplaceLock(dir *os.Root, name string) (*Lock, error) {
-	tmp := temp(name)
+	tmp := Temp(name)
 	f, err := dir.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err

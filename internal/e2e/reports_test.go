@@ -29,17 +29,17 @@ _dmarc.reports.example.org. IN TXT "v=DMARC1; p=reject"
 
 // reportWorld returns a world that is ready to send reports.
 func reportWorld(t *testing.T) *world {
-	return reportWorldWith(t, map[string]string{
+	return reportWorldWith(t, "", map[string]string{
 		"relay_domains": "reports.example.org", "relay_recipient_maps": "static:OK", "internal_mail_filter_classes": "bounce",
 		"transport_maps": "inline:{ {reports.example.org = discard:}, {dead@example.net = error:5.1.1 mailbox unknown} }",
 	})
 }
 
-// reportWorldWith returns a world with settings of Postfix.
-func reportWorldWith(t *testing.T, main map[string]string) *world {
+// reportWorldWith returns a world with settings of Signpost, which are in no table, and of Postfix.
+func reportWorldWith(t *testing.T, top string, main map[string]string) *world {
 	w := newWorld(t, setup{
 		zone: reportZone, keys: "example.org --unsafe-activate\nreports.example.org --unsafe-activate",
-		config: "[reports.send]\nenabled = true\norg_name = \"Example\"\nfrom = \"dmarc@reports.example.org\"",
+		config: top + "[reports.send]\nenabled = true\norg_name = \"Example\"\nfrom = \"dmarc@reports.example.org\"",
 		mta:    testmta.Options{Domains: []string{"example.org", "example.net"}, MainCF: main},
 	})
 	if err := os.MkdirAll(filepath.Join(w.dir, "conf.d"), 0o755); err != nil {
@@ -48,18 +48,28 @@ func reportWorldWith(t *testing.T, main map[string]string) *world {
 	if err := os.WriteFile(filepath.Join(w.dir, "conf.d", "smtp.toml"), fmt.Appendf(nil, "[reports]\nsmtp = %q\n", w.SMTP), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	zone := reportZone
-	for name, record := range w.records() {
-		zone += fmt.Sprintf("%s. IN TXT", name)
-		for ; len(record) > 200; record = record[200:] {
-			zone += fmt.Sprintf(" %q", record[:200])
-		}
-		zone += fmt.Sprintf(" %q\n", record)
-	}
-	if err := w.dns.SetZone(zone); err != nil {
+	if err := w.dns.SetZone(w.zone(reportZone)); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// zone returns a zone file with the records of all keys added.
+func (w *world) zone(zone string) string {
+	w.t.Helper()
+	for name, record := range w.records() {
+		zone += txt(name, record)
+	}
+	return zone
+}
+
+// txt returns the line of a TXT record in a zone file.
+func txt(name, record string) string {
+	line := name + ". IN TXT"
+	for ; len(record) > 200; record = record[200:] {
+		line += fmt.Sprintf(" %q", record[:200])
+	}
+	return line + fmt.Sprintf(" %q\n", record)
 }
 
 // reports runs signpost reports with args, and returns its output and its exit code.
@@ -240,7 +250,7 @@ func TestReportsWait(t *testing.T) {
 // The commands that setup prints make the checks green, and a bounce then returns to Signpost. Other recipients of relay_domains are still
 // accepted.
 func TestReportsSetup(t *testing.T) {
-	w := reportWorldWith(t, map[string]string{"relay_domains": "relay.example", "masquerade_domains": "example.org", "default_transport": "error:5.1.1 unknown"})
+	w := reportWorldWith(t, "", map[string]string{"relay_domains": "relay.example", "masquerade_domains": "example.org", "default_transport": "error:5.1.1 unknown"})
 	w.swaks(w.SMTP, append(client(""), "--from", "x@sender.example", "--header", "From: x@sender.example")...)
 	w.journaled("sender.example")
 	etc := filepath.Join(w.Dir, "etc")

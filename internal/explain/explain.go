@@ -196,6 +196,9 @@ func (x *explainer) decided() []Row {
 	if x.Override != "" {
 		l.row("override", "%s: %s", x.Override, overrides(x.Override))
 	}
+	if r := x.e.Report; r != nil {
+		l.row("report", "%s", reportText(r))
+	}
 	if len(x.Selectors) > 0 {
 		l.row("keys", "%s of %s", strings.Join(x.Selectors, ","), x.Assignment.Domain)
 	}
@@ -203,6 +206,21 @@ func (x *explainer) decided() []Row {
 		l = append(l, Row{"reply", fmt.Sprintf("%d %s %s", r.Code, r.Enhanced, r.Text)})
 	}
 	return l
+}
+
+// reportText states whether a copy of a message to a report address was kept.
+func reportText(r *policy.ReceivedReport) string {
+	switch r.Copy {
+	case policy.ReportKept:
+		return "a copy was kept for signpost reports read; authenticated reporter: " + cmp.Or(r.Reporter, r.TLSReporter)
+	case policy.ReportUnauthenticated:
+		return "no copy was kept for signpost reports read: the reporter is not authenticated"
+	case policy.ReportTooLarge:
+		return "no copy was kept for signpost reports read: the message is too large"
+	case policy.ReportOverLimit:
+		return "no copy was kept for signpost reports read: too many reports arrived at the same time, or the spool is full"
+	}
+	return "no copy was kept for signpost reports read: writing it failed"
 }
 
 // overrides explains an override type of RFC 9990.

@@ -108,6 +108,8 @@ func submitters(r policy.Reason) string {
 // sentence returns a reason as a sentence.
 func sentence(r policy.Reason) string {
 	switch r.Code {
+	case policy.ReportReceived:
+		return fmt.Sprintf("It is a report of %s, and signpost reports read has a copy of it (reports.receive.discard).", r.Domain)
 	case policy.SkipNetwork:
 		return "It came from a client whose mail is not verified here (verify.skip_networks)."
 	case policy.OwnResults:

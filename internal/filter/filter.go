@@ -38,6 +38,7 @@ type Filter struct {
 	Now             func() time.Time
 	Log             *slog.Logger
 	Bounces         *Bounces               // nil: no reports are sent
+	Reports         *Reports               // nil: no reports are received
 	Finished        func(*decision.Record) // called at the end of each message, from many goroutines; may be nil
 }
 

@@ -15,9 +15,13 @@ import (
 // Finish applies the decision and logs it.
 func (m *message) Finish(ctx context.Context) (milter.Edits, milter.Reply) {
 	begin := time.Now()
+	m.report.arrived()
 	if m.verifying() {
 		m.finishVerifying(ctx)
 		m.verdict = policy.Decide(m.evidence, m.rules)
+		if m.finishReport(); m.evidence.Report != nil {
+			m.verdict = policy.Decide(m.evidence, m.rules)
+		}
 	}
 	edits, reply := m.finish()
 	m.spent += time.Since(begin)
@@ -79,6 +83,8 @@ func (m *message) finish() (edits milter.Edits, reply milter.Reply) {
 	switch m.verdict.Action {
 	case policy.Reject, policy.Tempfail:
 		return milter.Edits{}, milter.Reply(m.verdict.Reply.WithID(m.evidence.QueueID))
+	case policy.Discard:
+		return milter.Edits{Discard: true}, milter.Reply{}
 	case policy.Hold:
 		edits.Hold = m.holdReason()
 	case policy.Tag:

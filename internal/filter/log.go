@@ -71,6 +71,9 @@ func (f *Filter) log(ctx context.Context, r *decision.Record) {
 	}
 	l.text("sign_domain", r.Assignment.Domain, maxValue)
 	l.text("selectors", strings.Join(r.Selectors, ","), maxValue)
+	if r.Report != nil {
+		l.text("report", string(r.Report.Copy), maxValue)
+	}
 	l.attrs = append(l.attrs, slog.Int64("body_bytes", r.Size))
 	l.number("forged_fields_removed", r.Forged)
 	l.number("unnamed_results_removed", r.Unnamed)

@@ -57,6 +57,7 @@ type message struct {
 	selectors  []string
 
 	bounce       *bounce       // nil: the message is not a notification about a report
+	report       *report       // nil: the message cannot be a report to us
 	verification *verification // nil for outbound mail
 	verdict      policy.Verdict
 }
@@ -177,6 +178,7 @@ func (m *message) EndHeaders(queueID string) {
 		m.verdict.Action = policy.Accept
 	}
 	m.bounce = m.filter.Bounces.newBounce(m.evidence.Envelope, m.fields)
+	m.report = m.newReport()
 	m.fields, m.own, m.senders = nil, nil, nil
 }
 
@@ -207,6 +209,9 @@ func (m *message) Body(p []byte) {
 	m.evidence.Size += int64(len(p))
 	if m.bounce != nil {
 		m.bounce.add(m.filter.Bounces.MaxSize, string(p))
+	}
+	if m.report != nil {
+		m.report.add(p)
 	}
 	switch {
 	case m.signer != nil:

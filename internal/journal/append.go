@@ -104,6 +104,7 @@ func appendEvidence(b []byte, e *policy.Evidence) []byte {
 	b = appendTrue(b, "to_reports", e.ToReports)
 	b = appendTrue(b, "report_mail", e.ReportMail)
 	b = appendTexts(b, "relay_fields", e.Relayed)
+	b = appendPointer(b, "report", e.Report, appendReport)
 	b = appendText(b, "results_about", e.ResultsAbout)
 	b = appendList(b, "other_results", e.Others, appendOther)
 	b = appendText(b, "listed", e.Listed)
@@ -120,6 +121,14 @@ func appendEvidence(b []byte, e *policy.Evidence) []byte {
 	b = appendPointer(b, "long_lines", e.LongLines, appendLongLines)
 	b = appendTexts(b, "missing_fields", e.Absent)
 	return appendText(b, "own_fault", e.Fault)
+}
+
+func appendReport(b []byte, r *policy.ReceivedReport) []byte {
+	b = appendString(b, "copy", r.Copy)
+	b = appendText(b, "kind", r.Kind)
+	b = appendText(b, "reporter", r.Reporter)
+	b = appendText(b, "tls_reporter", r.TLSReporter)
+	return appendTrue(b, "only_report_addresses", r.OnlyReportAddresses)
 }
 
 func appendConnection(b []byte, c *policy.Connection) []byte {

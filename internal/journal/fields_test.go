@@ -88,7 +88,7 @@ const unhidden = `Assignment.Domain Assignment.Reason.Cause Assignment.Reason.Do
 	Evidence.DMARC.Fault.Detail Evidence.DMARC.IdentifierDomain Evidence.DMARC.OrgDomain Evidence.DMARC.PolicyDomain
 	Evidence.DMARC.Record Evidence.DMARC.Tag Evidence.LongLines.Field Evidence.LongLines.Unsigned Evidence.MessageID
 	Evidence.ListedIn Evidence.Others.Domain Evidence.Others.Method Evidence.Others.Result Evidence.Others.Selector Evidence.Others.Signature
-	Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain Evidence.Relays.Method Evidence.SPF.Domain
+	Evidence.QueueID Evidence.Relayed Evidence.Relays.Author Evidence.Relays.Domain Evidence.Relays.Method Evidence.Report.Reporter Evidence.Report.TLSReporter Evidence.SPF.Domain
 	Evidence.SPF.Record Evidence.SPF.Term Evidence.SealedDMARC.Domain Evidence.SealedDMARC.Result Lookups.Name Lookups.Records
 	Lookups.Type Selectors Verdict.Evidence.Cause Verdict.Evidence.Domain Verdict.Reasons.Cause Verdict.Reasons.Domain
 	Verdict.Reply.Enhanced`

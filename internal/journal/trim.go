@@ -134,6 +134,11 @@ func shorten(e *Entry, level int) Entry {
 		s.words(&sender.Address, &sender.Table)
 		ev.SenderUse = &sender
 	}
+	if ev.Report != nil {
+		report := *ev.Report
+		s.words(&report.Reporter, &report.TLSReporter)
+		ev.Report = &report
+	}
 	s.results(ev)
 	ev.ARC = s.chain(ev.ARC)
 	ev.Others = firstOf(s, ev.Others, 2*maxResults, func(*policy.Other) bool { return false })

@@ -41,6 +41,9 @@ func (m *Metrics) Message(r *decision.Record) {
 		return
 	}
 	m.verifySeconds.Observe(seconds)
+	if r.Report != nil {
+		m.received.WithLabelValues(string(r.Report.Copy)).Inc()
+	}
 	if word := r.IPRev(); word != "" {
 		add(m.results, "iprev", word)
 	}

@@ -17,6 +17,7 @@ import (
 	"signpost/internal/cluster/control"
 	"signpost/internal/decision"
 	"signpost/internal/dns"
+	"signpost/internal/report/status"
 	"signpost/policy"
 )
 
@@ -38,6 +39,7 @@ type Metrics struct {
 	verifySeconds prometheus.Histogram
 
 	bounces    *prometheus.CounterVec // of reports: result
+	received   *prometheus.CounterVec // reports of others: result
 	failovers  prometheus.Counter     // of name servers
 	forged     prometheus.Counter     // fields
 	unnamed    prometheus.Counter     // fields
@@ -57,6 +59,8 @@ type Source struct {
 	// Cluster returns the result of control.ReadStatus. ok is false if this host does not belong to a cluster.
 	Cluster func() (s control.Status, ok bool, err error)
 	Reports func() Reports // nil: no metrics of reports
+	// Received returns the result of the last run of signpost reports read. It is zero if there was none. nil: no metrics of received reports.
+	Received func() status.Received
 }
 
 // New returns new metrics. The parameter observe is true if mode is "observe". The parameter version is the version of the program.
@@ -91,7 +95,11 @@ func New(observe bool, version string) *Metrics {
 	for _, result := range []string{bounceKept, bounceLost} {
 		m.bounces.WithLabelValues(result) // creates the counter with 0, so that Prometheus sees the first bounce as an increase
 	}
-	m.registry.MustRegister(m.forged, m.unnamed, m.panics, m.lost, m.failovers, m.bounces, m.tables)
+	m.received = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signpost_reports_received_total", Help: "Messages to reports.receive.addresses that may be reports, by whether a copy was kept for signpost reports read."}, []string{"result"})
+	for _, result := range policy.ReportCopies() {
+		m.received.WithLabelValues(string(result)) // as above
+	}
+	m.registry.MustRegister(m.received, m.forged, m.unnamed, m.panics, m.lost, m.failovers, m.bounces, m.tables)
 	m.observing = m.gauge("signpost_observe_mode", "1 if mode = \"observe\": nothing is signed, removed or rejected.")
 	m.Observing(observe)
 	m.buildInfo(version)
@@ -154,6 +162,9 @@ func (m *Metrics) Watch(s Source) {
 		newKeysCollector(s.Keys, m.Panicked), newClusterCollector(s.Cluster, m.Panicked))
 	if s.Reports != nil {
 		m.registry.MustRegister(newReportsCollector(s.Reports))
+	}
+	if s.Received != nil {
+		m.registry.MustRegister(newReceivedCollector(s.Received))
 	}
 }
 

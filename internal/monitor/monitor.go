@@ -1,5 +1,5 @@
 // Package monitor checks a running installation for Icinga, Nagios and other monitoring systems that run plugins: the daemon, the keys, the
-// time since the last rotation, the journal and the cluster. Check returns a Report, which String formats as the Monitoring Plugins Development
+// time since the last rotation, the journal, the cluster and the alarms of received reports. Check returns a Report, which String formats as the Monitoring Plugins Development
 // Guidelines require:
 //
 //	report := monitor.Check(ctx, source)
@@ -20,6 +20,7 @@ import (
 
 	"signpost/internal/cli"
 	"signpost/internal/journal"
+	"signpost/internal/report/status"
 	"signpost/keys"
 )
 
@@ -33,7 +34,9 @@ type Source struct {
 	Journal *Journal // nil: journal.enabled is false
 	Metrics string   // address of the daemon's metrics; empty: there are none
 	Observe bool     // mode = "observe"
-	Cluster string   // the status file of the cluster; empty: this host does not belong to a cluster
+	// Received reads the result of the last run of signpost reports read. nil: no reports are received.
+	Received func() (status.Received, error)
+	Cluster  string // the status file of the cluster; empty: this host does not belong to a cluster
 
 	// ActAsOwner, if set, makes a process of root act as the owner of the journal. Check calls it after it has read the keys.
 	ActAsOwner func() error
@@ -97,7 +100,7 @@ type check struct {
 	run  func(context.Context) part
 }
 
-// Check reads the keys, and then checks the daemon, the journal and the cluster concurrently. It returns within Timeout, even if a file or the daemon does
+// Check reads the keys, and then checks the daemon, the journal, the cluster and the received reports concurrently. It returns within Timeout, even if a file or the daemon does
 // not answer.
 func Check(ctx context.Context, s Source) (r Report) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
@@ -111,8 +114,8 @@ func Check(ctx context.Context, s Source) (r Report) {
 		}
 	}
 	// The daemon is the most important part, so it is named first.
-	later := run(ctx, within, check{"daemon", s.daemon}, check{"journal", s.journal}, check{"cluster", s.cluster})
-	for _, p := range []part{later[0], first[0], later[1], later[2]} {
+	later := run(ctx, within, check{"daemon", s.daemon}, check{"journal", s.journal}, check{"cluster", s.cluster}, check{"received reports", s.received})
+	for _, p := range []part{later[0], first[0], later[1], later[2], later[3]} {
 		r.problems = append(r.problems, p.problems...)
 		r.data = append(r.data, p.data...)
 		if p.good != "" {

@@ -62,7 +62,7 @@ func newRow(ctx context.Context, e *journal.Entry, d dmarc.Result, record *dmarc
 // disposition returns what an action means for a message with the result d.
 func disposition(a policy.Action, d dmarc.Result) Disposition {
 	switch a {
-	case policy.Reject, policy.Discard:
+	case policy.Reject:
 		return DispositionReject
 	case policy.Tag, policy.Hold:
 		return DispositionQuarantine

@@ -41,6 +41,8 @@ func TestDisposition(t *testing.T) {
 	observed.Observe, observed.Would = true, policy.Reject
 	legacy := relayed(policy.Tag)
 	legacy.Override = policy.MailingList
+	discarded := message()
+	discarded.Code, discarded.Action, discarded.Reasons = policy.ReportReceived, policy.Discard, []policy.Reason{{Code: policy.ReportReceived}}
 	denied := message()
 	denied.Code, denied.Action, denied.Reasons = policy.LocalDeny, policy.Reject, []policy.Reason{{Code: policy.LocalDeny}}
 	spfFailed := publish(relayed(policy.Reject), dmarc.PolicyNone, dmarc.PolicyNone)
@@ -54,7 +56,7 @@ func TestDisposition(t *testing.T) {
 		"pass under p=none":         {publish(message(), dmarc.PolicyNone, dmarc.PolicyNone), DispositionNone, nil},
 		"pass under t=y":            {publish(message(), dmarc.PolicyQuarantine, dmarc.PolicyNone), DispositionNone, nil},
 		"rejected":                  {failing(), DispositionReject, nil},
-		"discarded":                 {relayed(policy.Discard), DispositionReject, nil},
+		"a discarded report":        {discarded, DispositionPass, nil},
 		"fail under p=none":         {publish(relayed(policy.Accept), dmarc.PolicyNone, dmarc.PolicyNone), DispositionNone, nil},
 		"tagged":                    {publish(relayed(policy.Tag), dmarc.PolicyQuarantine, dmarc.PolicyQuarantine), DispositionQuarantine, nil},
 		"held":                      {publish(relayed(policy.Hold), dmarc.PolicyQuarantine, dmarc.PolicyQuarantine), DispositionQuarantine, nil},

@@ -68,6 +68,9 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 		if d.Config.Reports.Send.Enabled && noResolver == nil {
 			found = append(found, doctor.Run(ctx, reports.Checks(ReportFacts(d.Config, resolver, set, d.Postfix)))...)
 		}
+		if len(d.Config.Reports.Receive.Addresses) > 0 && noResolver == nil {
+			found = append(found, doctor.Run(ctx, reports.ReceivedChecks(ReceivedFacts(d.Config, resolver, set, d.Postfix)))...)
+		}
 		if unread == nil && noResolver == nil {
 			domains = set.Domains()
 		}
@@ -168,13 +171,28 @@ func PostfixFacts(conf *config.Config, file, dir string) postfix.Facts {
 		mode, group := conf.Rights(ln)
 		f.Listen = append(f.Listen, postfix.Listener{Network: ln.Network, Address: ln.Address, Mode: mode, Group: group})
 	}
+	f.Addresses = hostAddresses()
+	return f
+}
+
+// hostAddresses returns the addresses of the interfaces of this host.
+func hostAddresses() (all []netip.Addr) {
 	addresses, _ := net.InterfaceAddrs() // on error, only loopback addresses count as addresses of this host
 	for _, a := range addresses {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			f.Addresses = append(f.Addresses, p.Addr().Unmap())
+			all = append(all, p.Addr().Unmap())
 		}
 	}
-	return f
+	return all
+}
+
+// OwnNetworks returns the networks from which this site sends mail: reports.receive.networks, and the addresses of this host.
+func OwnNetworks(conf *config.Config) []netip.Prefix {
+	all := slices.Clone(conf.Reports.Receive.Networks)
+	for _, a := range hostAddresses() {
+		all = append(all, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return all
 }
 
 // configFiles returns the files and directories of a configuration that the daemon must be able to read. They are its files, the

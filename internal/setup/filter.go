@@ -89,6 +89,7 @@ func Rules(conf *config.Config) policy.Rules {
 		SPFFail:           conf.SPF.Fail,
 		Allow:             localRules(slices.Concat(conf.Allow, conf.Shared.Allow)),
 		Deny:              localRules(slices.Concat(conf.Deny, conf.Shared.Deny)),
+		DiscardReports:    conf.Reports.Receive.Discard && len(conf.Reports.Receive.Addresses) > 0,
 		Forwarders:        forwarders(slices.Concat(conf.DMARC.Forwarders, conf.Shared.Forwarders)),
 	}
 }

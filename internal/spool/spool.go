@@ -1,11 +1,10 @@
-// Package spool keeps messages in a directory until another process reads them. The daemon adds messages; signpost reports send reads and
-// deletes them. The number and the size of the messages are bounded, because anyone can send mail to the daemon.
+// Package spool keeps messages in a directory until another process reads them. The daemon adds messages; signpost reports send and
+// signpost reports read delete them. The number and the size of the messages are bounded, because anyone can send mail to the daemon.
 //
-//	err := spool.Dir{Path: dir}.Add(message)
+//	err := spool.Dir{Path: dir, Limits: spool.Bounces()}.Add(message)
 package spool
 
 import (
-	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,15 +15,34 @@ import (
 	"signpost/internal/durable"
 )
 
-// Bounds on a spool.
-const (
-	MaxMessage = 64 << 10 // bytes. A notification with only the header of a report has a few KiB
-	maxFiles   = 2000     // more than the reports of a day that bounce within a few minutes
-)
+// Limits bound a spool.
+type Limits struct {
+	Message int64 // bytes of a file
+	Total   int64 // bytes of all files
+	Files   int
+	Open    int // messages that are being written at the same time; see Intake
+}
 
-// Errors of Add.
+// Bounces returns the limits of the spool of bounces of our reports. A notification with only the header of a report has a few KiB. 2000
+// are more than the reports of a day that bounce within a few minutes.
+func Bounces() Limits { return Limits{Message: MaxBounce, Total: 2000 * MaxBounce, Files: 2000} }
+
+// MaxBounce is the maximum size in bytes of a file in the spool of bounces.
+const MaxBounce = 64 << 10
+
+// Reports returns the limits of the spool of reports that others sent. The largest real reports have a few MiB, and a large site gets a few
+// hundred reports a day.
+func Reports() Limits {
+	return Limits{Message: MaxReport + Head, Total: 512 << 20, Files: 2000, Open: 32}
+}
+
+// MaxReport is the maximum size in bytes of a message that is kept as a report.
+const MaxReport = 10 << 20
+
+// Errors of Add, Intake.Create and Draft.
 var (
 	ErrFull  = errors.New("the spool is full")
+	ErrBusy  = errors.New("too many messages are being written")
 	ErrLarge = errors.New("the message is too large for the spool")
 )
 
@@ -32,11 +50,14 @@ var (
 const suffix = ".eml"
 
 // Dir is a spool in an existing directory.
-type Dir struct{ Path string }
+type Dir struct {
+	Path string
+	Limits
+}
 
 // Add writes a message durably. The error is ErrFull or ErrLarge if a limit is reached.
 func (d Dir) Add(message []byte) error {
-	if len(message) > MaxMessage {
+	if int64(len(message)) > d.Message {
 		return ErrLarge
 	}
 	root, err := durable.OpenDir(d.Path)
@@ -44,16 +65,35 @@ func (d Dir) Add(message []byte) error {
 		return err
 	}
 	defer root.Close()
-	entries, err := os.ReadDir(d.Path)
+	if err := d.fits(root, int64(len(message))); err != nil {
+		return err
+	}
+	return durable.Write(root, newName(), message, 0o600, func(*os.File) error { return nil })
+}
+
+// fits returns ErrFull if the spool has no room for another file that has this number of bytes.
+func (d Dir) fits(root *os.Root, more int64) error {
+	entries, err := durable.List(root)
 	if err != nil {
 		return err
 	}
-	if len(entries) >= maxFiles {
+	for _, e := range entries {
+		_, temporary := durable.TempOf(e.Name())
+		switch {
+		case !temporary:
+			more += e.Size()
+		case time.Since(e.ModTime()) > abandoned:
+			_ = root.Remove(e.Name())
+		}
+	}
+	if len(entries) >= d.Files || more > d.Total {
 		return ErrFull
 	}
-	name := time.Now().UTC().Format("20060102T150405.000000") + "-" + rand.Text()[:8] + suffix
-	return durable.Write(root, name, message, 0o600, func(*os.File) error { return nil })
+	return nil
 }
+
+// abandoned is the age of a temporary file that a killed process left. A message is written in seconds.
+const abandoned = time.Hour
 
 // Each passes each message to read, oldest first, and deletes the message if read returns no error. It stops at the first error. A message
 // that another process has deleted is skipped.
@@ -74,7 +114,7 @@ func (d Dir) Each(read func(message []byte) error) error {
 		if !strings.HasSuffix(e.Name(), suffix) {
 			continue
 		}
-		message, err := durable.Read(root, e.Name(), MaxMessage)
+		message, err := durable.Read(root, e.Name(), d.Message)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue

@@ -11,7 +11,7 @@ import (
 
 // A message stays in the spool until its reader has returned without an error.
 func TestEach(t *testing.T) {
-	d := Dir{t.TempDir()}
+	d := Dir{t.TempDir(), Bounces()}
 	for i := range 3 {
 		if err := d.Add([]byte(strconv.Itoa(i))); err != nil {
 			t.Fatal(err)
@@ -39,11 +39,11 @@ func TestEach(t *testing.T) {
 
 // A flood of forged bounces fills neither the disk nor the memory.
 func TestBounds(t *testing.T) {
-	d := Dir{t.TempDir()}
-	if err := d.Add(bytes.Repeat([]byte("x"), MaxMessage+1)); !errors.Is(err, ErrLarge) {
+	d := Dir{t.TempDir(), Bounces()}
+	if err := d.Add(bytes.Repeat([]byte("x"), MaxBounce+1)); !errors.Is(err, ErrLarge) {
 		t.Errorf("a large message: %v", err)
 	}
-	for i := range maxFiles {
+	for i := range d.Files {
 		if err := os.WriteFile(filepath.Join(d.Path, strconv.Itoa(i)), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestBounds(t *testing.T) {
 }
 
 func TestNoDirectory(t *testing.T) {
-	if err := (Dir{filepath.Join(t.TempDir(), "absent")}).Each(nil); err != nil {
+	if err := (Dir{Path: filepath.Join(t.TempDir(), "absent")}).Each(nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -18,6 +18,7 @@ type chart struct {
 	Grid          string // SVG path of the line at half the height
 	Most          int64  // value of the highest bar
 	From, To      time.Time
+	Days          bool // the bars are UTC days, shown without a time
 }
 
 type series struct {

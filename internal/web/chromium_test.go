@@ -225,7 +225,7 @@ func TestInBrowser(t *testing.T) {
 		b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 		for _, width := range []int{320, 375, 1280} {
 			b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800})
-			for name, path := range map[string]string{"overview": "/", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "doctor": "/doctor"} {
+			for name, path := range map[string]string{"overview": "/", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "received": "/received", "receivedabout": "/received/example.org", "doctor": "/doctor"} {
 				what := fmt.Sprintf("%s, %d wide, %s", name, width, scheme)
 				for _, f := range b.open(server.URL + path) {
 					t.Errorf("%s: %s", what, f)

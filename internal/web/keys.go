@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/report/seen"
 	"signpost/keys"
 )
 
@@ -14,6 +15,9 @@ type keyLine struct {
 	keys.Status
 	Words string // the timeline in words
 	Parts []part
+	Seen  *seen.Selector // nil: no receiver reported the key
+	Note  string         // about Seen
+	Fails bool           // Note is an alarm
 }
 
 type domainKeys struct {
@@ -26,7 +30,8 @@ type keyring struct {
 	Legend   []string
 	Domains  []domainKeys
 	From, To time.Time
-	Now      string // position on the timelines
+	Now      string    // position on the timelines
+	Since    time.Time // of the reports of receivers
 }
 
 const (
@@ -79,6 +84,13 @@ func (s *site) keys(*http.Request) shown {
 		return m
 	}
 	now := s.Now()
+	receivers, err := s.Seen()
+	if err != nil {
+		m.wrong(http.StatusOK, err.Error())
+	}
+	if receivers != nil {
+		m.Since = receivers.Since
+	}
 	m.From, m.To = now.Add(-leastPast), now.Add(leastFuture)
 	for _, k := range all {
 		for _, a := range ages(metadataOf(k)) {
@@ -97,7 +109,9 @@ func (s *site) keys(*http.Request) shown {
 			m.Domains = append(m.Domains, domainKeys{Name: k.Domain})
 		}
 		d := &m.Domains[len(m.Domains)-1]
-		d.Keys = append(d.Keys, m.draw(k, now))
+		l := m.draw(k, now)
+		l.Seen, l.Note, l.Fails = receivers.Of(k.Domain, k.Selector), receivers.Note(k, now), receivers.Alarm(k, now) != nil
+		d.Keys = append(d.Keys, l)
 	}
 	return m
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"signpost/internal/report/status"
+	"signpost/internal/report/summary"
 )
 
 //go:embed assets
@@ -42,10 +45,19 @@ func parse(where *time.Location) pages {
 		"when":    func(t time.Time) string { return t.In(where).Format("2006-01-02 15:04") },
 		"day":     func(t time.Time) string { return t.In(where).Format(time.DateOnly) },
 		"date":    func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+		"percent": summary.Percent,
+		"alarm":   status.Alarm.String,
+		"advice":  summary.Advice,
+		"cause":   summary.Cause,
+		"effect":  summary.Effect,
+		"cost":    summary.Cost,
+		"verdict": summary.Verdict,
+		"policy":  summary.Policy,
+		"trust":   summary.Trust,
 		"rfc3339": func(t time.Time) string { return t.In(where).Format(time.RFC3339) },
 	}
 	all := pages{}
-	for _, name := range []string{"overview", "search", "message", "keys", "reports", "doctor"} {
+	for _, name := range []string{"overview", "search", "message", "keys", "reports", "received", "receivedabout", "doctor"} {
 		all[name] = template.Must(template.New("base.html").Funcs(functions).ParseFS(assets, "assets/base.html", "assets/"+name+".html"))
 	}
 	return all

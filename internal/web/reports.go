@@ -24,7 +24,7 @@ type reportList struct {
 }
 
 func (s *site) reports(r *http.Request) shown {
-	m := &reportList{view: view{Title: "Reports"}}
+	m := &reportList{view: view{Title: "Reports sent"}}
 	found, err := s.Reports(r.Context())
 	switch {
 	case errors.Is(err, report.ErrNoState):

@@ -1,5 +1,5 @@
-// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports and
-// doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template function
+// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports that
+// were sent and received, and doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template function
 // show replaces unprintable characters.
 //
 //	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
@@ -15,6 +15,9 @@ import (
 	"signpost/internal/doctor"
 	"signpost/internal/hostheader"
 	"signpost/internal/journal"
+	"signpost/internal/report/received"
+	"signpost/internal/report/seen"
+	"signpost/internal/report/summary"
 	"signpost/keys"
 )
 
@@ -23,11 +26,16 @@ type Site struct {
 	File   string                                              // of the journal
 	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
 	Keys   func() ([]keys.Status, error)                       // called for each page
+	Seen   func() (*seen.File, error)                          // what receivers saw of the keys; nil: nothing
 	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called concurrently
 	// Reports is called for each page of reports. The error wraps report.ErrNoState if no report was made yet.
 	Reports func(ctx context.Context) (Reports, error)
-	Names   []string         // accepted host names, besides localhost and IP addresses
-	Now     func() time.Time // in the time zone of the page
+	// Received and About are called for each page of received reports. Their errors wrap received.ErrNone if no report was received yet. That of
+	// About wraps ErrNotHosted if the domain of the Filter is not hosted.
+	Received func(context.Context, received.Filter) (summary.Overview, error)
+	About    func(context.Context, received.Filter) (received.About, error)
+	Names    []string         // accepted host names, besides localhost and IP addresses
+	Now      func() time.Time // in the time zone of the page
 }
 
 // Limits for requests.
@@ -80,6 +88,8 @@ func (s Site) Handler() http.Handler {
 	mux.HandleFunc("GET /message/{number}", w.page("message", w.message))
 	mux.HandleFunc("GET /keys", w.page("keys", w.keys))
 	mux.HandleFunc("GET /reports", w.page("reports", w.reports))
+	mux.HandleFunc("GET /received", w.page("received", w.received))
+	mux.HandleFunc("GET /received/{domain}", w.page("receivedabout", w.receivedAbout))
 	mux.HandleFunc("GET /doctor", w.page("doctor", w.findings))
 	mux.HandleFunc("GET /doctor/look", w.look)
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
@@ -162,7 +172,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 		}()
 		v := model.frame()
 		v.Zone = zone(s.Now())
-		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/reports", Name: "Reports"}, {Path: "/doctor", Name: "Doctor"}} {
+		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/reports", Name: "Reports sent"}, {Path: "/received", Name: "Reports received"}, {Path: "/doctor", Name: "Doctor"}} {
 			l.Here = l.Path == r.URL.Path
 			v.Pages = append(v.Pages, l)
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -23,6 +24,9 @@ import (
 	"signpost/internal/doctor"
 	"signpost/internal/journal"
 	"signpost/internal/report"
+	"signpost/internal/report/received"
+	"signpost/internal/report/seen"
+	"signpost/internal/report/summary"
 	"signpost/internal/spf"
 	"signpost/keys"
 	"signpost/policy"
@@ -67,11 +71,16 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 	j.Close()
 	return Site{File: path, Open: func() (*journal.Reader, error) { return journal.OpenReader(path) },
 		Keys: func() ([]keys.Status, error) { return someKeys(now), nil },
+		Seen: func() (*seen.File, error) { return nil, nil },
 		Doctor: func(context.Context) ([]doctor.Finding, error) {
 			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
 		},
 		Reports: func(context.Context) (Reports, error) { return someReports(now), nil },
-		Now:     func() time.Time { return now }}
+		Received: func(ctx context.Context, f received.Filter) (summary.Overview, error) {
+			return someOverview(t, now, f)
+		},
+		About: func(ctx context.Context, f received.Filter) (received.About, error) { return someAbout(t, now, "", f) },
+		Now:   func() time.Time { return now }}
 }
 
 // someReports returns a delivery in each stage, with hostile texts.
@@ -381,6 +390,29 @@ func TestDoctorsOrder(t *testing.T) {
 		if time.Now().After(limit) {
 			t.Fatal(words)
 		}
+	}
+}
+
+// The page of keys shows what receivers reported of a key, and that it fails. Without reports it shows neither.
+func TestKeysReported(t *testing.T) {
+	site := newSite(t, record(1))
+	if page := get(t, site.Handler(), "/keys").Body.String(); strings.Contains(page, "Reported") {
+		t.Error("without reports")
+	}
+	now := time.Now().UTC()
+	fails := seen.Failing{Reporter: "a.example", Trusted: true, Failed: 30, Messages: 30, Since: now.AddDate(0, 0, -2), Last: now.AddDate(0, 0, -1)}
+	site.Seen = func() (*seen.File, error) {
+		return &seen.File{Written: now, Since: now.AddDate(0, 0, -30), Selectors: []seen.Selector{{Domain: "example.org", Selector: "s202611", Messages: 123, Failed: 30, Passed: 93, Receivers: 4, Last: fails.Last, Trusted: 30, Failing: []seen.Failing{fails}}}}, nil
+	}
+	page := get(t, site.Handler(), "/keys").Body.String()
+	for _, want := range []string{": 123 messages at 4 receivers, 30 failed, last ", `<p class="r-fail">fails since ` + fails.Since.Format(time.DateOnly) + " at a.example</p>"} {
+		if strings.Count(page, want) != 1 {
+			t.Errorf("not once: %q", want)
+		}
+	}
+	site.Seen = func() (*seen.File, error) { return nil, errors.New("selectors.json is damaged") }
+	if page := get(t, site.Handler(), "/keys").Body.String(); !strings.Contains(page, "selectors.json is damaged") || !strings.Contains(page, "s202611") {
+		t.Error("a damaged file hides the keys")
 	}
 }
 

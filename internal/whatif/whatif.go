@@ -74,7 +74,7 @@ func kindOf(c policy.Code) (k kind, known bool) {
 		policy.LoginMismatch, policy.SeveralAuthors, policy.HeaderTooLarge,
 		policy.HostileFrom, policy.HostileTagged, policy.LocalDeny, policy.LocalAllow, policy.DMARCPass, policy.DMARCNone, policy.DMARCFail,
 		policy.DMARCTempError, policy.DMARCPermError, policy.TempErrorAsFail, policy.TestMode, policy.NoAuthor, policy.SPFFail, policy.SPFTempError,
-		policy.NoSlot, policy.DNSDown, policy.NeverReject, policy.AlwaysReject, policy.SealedPass, policy.SealedWithoutPass, policy.SealedUnreadable,
+		policy.NoSlot, policy.DNSDown, policy.ReportReceived, policy.NeverReject, policy.AlwaysReject, policy.SealedPass, policy.SealedWithoutPass, policy.SealedUnreadable,
 		policy.TrustedClient, policy.AcceptedForwarder, policy.AuthorHeader, policy.MailingListRelay, policy.SRSRelay, policy.ResentRelay,
 		policy.ARCRelay, policy.RelayDenied, policy.RelayUnverified, policy.HeaderStale, policy.HeaderBroken, policy.NoAuthorSignature, policy.NoRelay,
 		policy.NotTrusted, policy.ChainValid, policy.SealersTrusted, policy.SealerFoundPass, policy.Legacy:

@@ -23,17 +23,23 @@ func (s *site) settings(ctx context.Context) (map[string]string, []doctor.Findin
 		out, err := s.Postconf(ctx, "-x", "myhostname", "config_directory", "relay_domains", "virtual_mailbox_domains", "mydestination",
 			"relay_recipient_maps", "virtual_mailbox_maps", "local_recipient_maps", "transport_maps", "masquerade_domains", "masquerade_exceptions",
 			"masquerade_classes", "canonical_maps", "canonical_classes", "sender_canonical_maps", "sender_canonical_classes", "smtp_generic_maps",
-			"internal_mail_filter_classes", "non_smtpd_milters", "sender_dependent_default_transport_maps")
+			"internal_mail_filter_classes", "non_smtpd_milters", "smtpd_milters", "sender_dependent_default_transport_maps")
 		if err != nil {
 			return nil, red("cannot read Postfix's settings: postconf(1) failed", err.Error(), "no report is sent until this check succeeds", "postconf -n # then correct the error that it prints")
 		}
-		s.main = map[string]string{}
-		for line := range strings.Lines(out) {
-			name, value, _ := strings.Cut(line, "=")
-			s.main[strings.TrimSpace(name)] = strings.TrimSpace(value)
-		}
+		s.main = parseSettings(out)
 	}
 	return s.main, nil
+}
+
+// parseSettings parses the output of postconf(1).
+func parseSettings(out string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(out) {
+		name, value, _ := strings.Cut(line, "=")
+		all[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return all
 }
 
 func words(value string) []string {
@@ -167,20 +173,70 @@ func (s *site) sender(ctx context.Context) (found []doctor.Finding) {
 			break // the first match counts
 		}
 	}
+	services, err := s.services(ctx)
+	if err != nil {
+		return append(found, red("cannot read Postfix's services: postconf(1) failed", err.Error(), "no report is sent until this check succeeds", "postconf -P # then correct the error that it prints")...)
+	}
 	for _, m := range []struct{ maps, classes string }{{"sender_canonical_maps", "sender_canonical_classes"}, {"canonical_maps", "canonical_classes"}, {"smtp_generic_maps", ""}} {
 		if m.classes != "" && !slices.Contains(words(main[m.classes]), "envelope_sender") {
 			continue
 		}
-		value, is, err := s.find(ctx, main[m.maps], address, "@"+s.Domain)
-		switch {
-		case err != nil:
-			found = append(found, denied(m.maps, err)...)
-		case is && domain.Fold(value) != address:
-			found = append(found, red(m.maps+" changes the envelope sender of reports to "+value, m.maps+" = "+main[m.maps], why,
-				set(m.maps, "inline:{ {@"+s.Domain+" = @"+s.Domain+"} } "+main[m.maps])+" # or exclude "+s.Domain+" in the program that does SRS")...)
+		for _, in := range append([]override{{value: main[m.maps]}}, services[m.maps]...) {
+			value, is, err := s.find(ctx, in.value, address, "@"+s.Domain)
+			switch {
+			case err != nil:
+				found = append(found, denied(m.maps+in.of(), err)...)
+			case is && domain.Fold(value) != address:
+				found = append(found, red(m.maps+in.of()+" changes the envelope sender of reports to "+value, m.maps+" = "+in.value, why,
+					in.set(m.maps, "inline:{ {@"+s.Domain+" = @"+s.Domain+"} } "+in.value)+" # or exclude "+s.Domain+" in the program that does SRS")...)
+			}
+		}
+	}
+	for _, in := range append([]override{{value: main["smtpd_milters"]}}, services["smtpd_milters"]...) {
+		for _, milter := range tables(in.value) {
+			if strings.Contains(strings.ToLower(milter), "srs") {
+				found = append(found, doctor.Finding{Level: doctor.Yellow, What: "a milter seems to change the envelope sender of reports (SRS)", Where: "smtpd_milters" + in.of() + ": " + milter, Why: why,
+					Fix: "# exclude " + s.Domain + " in that milter, or set reports.smtp to a port of Postfix without that milter"})
+			}
 		}
 	}
 	return found
+}
+
+// override is the value of a parameter in main.cf, or for one service in master.cf.
+type override struct{ service, value string }
+
+// of returns a phrase that names the service.
+func (o override) of() string {
+	if o.service == "" {
+		return ""
+	}
+	return " of " + o.service
+}
+
+// set returns the command that sets the parameter.
+func (o override) set(name, value string) string {
+	if o.service == "" {
+		return set(name, value)
+	}
+	return "postconf -P " + doctor.Quote(o.service+"/"+name+" = "+strings.TrimSpace(value))
+}
+
+// services returns the parameters that are set for services in master.cf, by name.
+func (s *site) services(ctx context.Context) (map[string][]override, error) {
+	out, err := s.Postconf(ctx, "-Px")
+	if err != nil {
+		return nil, err
+	}
+	all := map[string][]override{}
+	for line := range strings.Lines(out) {
+		name, value, _ := strings.Cut(line, "=")
+		name = strings.TrimSpace(name)
+		if at := strings.LastIndexByte(name, '/'); at > 0 {
+			all[name[at+1:]] = append(all[name[at+1:]], override{name[:at], strings.TrimSpace(value)})
+		}
+	}
+	return all, nil
 }
 
 func (s *site) bounce(ctx context.Context) []doctor.Finding {

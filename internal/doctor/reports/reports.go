@@ -1,5 +1,6 @@
 // Package reports checks what the sending of DMARC reports needs: the DNS records of the domain of the reports, and the settings of Postfix
-// that return bounces to Signpost. Steps returns the commands and records that make the checks green.
+// that return bounces to Signpost. Steps returns the commands and records that make the checks green. ReceivedChecks checks what the
+// receiving of reports needs, and Discover finds the addresses to which others send them.
 //
 //	findings := doctor.Run(ctx, reports.Checks(facts))
 package reports
@@ -46,7 +47,7 @@ func Checks(f Facts) []doctor.Check {
 		check("reports-dmarc", "the DMARC record of the domain of reports.send.from: p=reject, without rua", "other servers send no reports about the reports", s.dmarc),
 		check("reports-recipient", "relay_domains, virtual_mailbox_domains and mydestination, and the table of the recipients", "Postfix accepts bounces of reports", s.recipient),
 		check("reports-discard", "transport_maps", "Postfix discards the bounces of reports after Signpost has read them", s.discard),
-		check("reports-sender", "masquerade_domains, canonical_maps, sender_canonical_maps (which SRS uses), smtp_generic_maps", "Postfix does not rewrite the envelope sender of reports", s.sender),
+		check("reports-sender", "masquerade_domains, canonical_maps, sender_canonical_maps (which SRS uses), smtp_generic_maps, in main.cf and for single services; milters that do SRS", "Postfix does not rewrite the envelope sender of reports", s.sender),
 		check("reports-bounce", "internal_mail_filter_classes, non_smtpd_milters", "Signpost reads the bounces that Postfix writes", s.bounce),
 	}
 }

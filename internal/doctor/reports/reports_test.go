@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"signpost/internal/dns"
+	"signpost/internal/doctor"
 	"signpost/internal/testdns"
 )
 
@@ -49,7 +50,7 @@ func facts(t *testing.T, zone string, main map[string]string) Facts {
 		Ask: func(_ context.Context, table, key string) (string, bool, error) {
 			answers := map[string]string{"regexp:recipients " + local + "@reports.a.test": "OK",
 				"inline:{ {reports.a.test = discard:} } reports.a.test": "discard:", "hash:other reports.a.test": "smtp:", "hash:domains reports.a.test": "x",
-				"tcp:srs " + local + "@reports.a.test": "SRS0=x@a.test", "hash:same @reports.a.test": local + "@reports.a.test"}
+				"tcp:srs " + local + "@reports.a.test": "SRS0=x@a.test", "socketmap:unix:srs:forward " + local + "@reports.a.test": "SRS0=x@a.test", "hash:same @reports.a.test": local + "@reports.a.test"}
 			if strings.HasPrefix(table, "mysql:") {
 				return "", false, errors.New("permission denied")
 			}
@@ -65,7 +66,7 @@ func TestChecks(t *testing.T) {
 	for _, c := range []struct {
 		name, zone       string
 		main             map[string]string
-		keyless          bool
+		keyless, warning bool
 		check, what, fix string
 	}{
 		{name: "ready"},
@@ -92,6 +93,10 @@ func TestChecks(t *testing.T) {
 			return m
 		}()},
 		{name: "SRS", main: with("sender_canonical_maps", "tcp:srs"), check: "reports-sender", what: "sender_canonical_maps changes the envelope sender of reports to SRS0=x@a.test", fix: "does SRS"},
+		{name: "postsrsd 2", main: with("sender_canonical_maps", "socketmap:unix:srs:forward"), check: "reports-sender", what: "sender_canonical_maps changes the envelope sender of reports to SRS0=x@a.test", fix: "does SRS"},
+		{name: "SRS in one service", main: with("cleanup/unix/sender_canonical_maps", "tcp:srs"), check: "reports-sender", what: "sender_canonical_maps of cleanup/unix changes", fix: "postconf -P 'cleanup/unix/sender_canonical_maps = inline:{ {@reports.a.test = @reports.a.test} } tcp:srs'"},
+		{name: "SRS in a milter", main: with("smtpd_milters", "unix:s, { unix:/run/SRS-milter.sock }"), warning: true, check: "reports-sender", what: "a milter seems to change the envelope sender", fix: "exclude reports.a.test"},
+		{name: "SRS in a milter of one service", main: with("smtp/inet/smtpd_milters", "unix:/run/srs"), warning: true, check: "reports-sender", what: "a milter seems to change the envelope sender", fix: "exclude reports.a.test"},
 		{name: "canonical without a change", main: with("canonical_maps", "hash:same")},
 		{name: "own bounces", main: with("internal_mail_filter_classes", ""), check: "reports-bounce", what: "own bounces", fix: "internal_mail_filter_classes = bounce"},
 		{name: "no non_smtpd_milters", main: with("non_smtpd_milters", ""), check: "reports-bounce", what: "to Signpost", fix: "non_smtpd_milters = $smtpd_milters"},
@@ -108,6 +113,12 @@ func TestChecks(t *testing.T) {
 				f.Selectors = nil
 			}
 			found := Red(t.Context(), f)
+			if c.warning {
+				if len(found) > 0 {
+					t.Errorf("%+v", found)
+				}
+				found = doctor.Run(t.Context(), Checks(f))
+			}
 			if (len(found) == 0) != (c.check == "") {
 				t.Errorf("%+v", found)
 			}

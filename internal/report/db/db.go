@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -22,16 +23,17 @@ type DB struct{ *sql.DB }
 const busy = 10 * time.Second
 
 // Open opens the database at path, which has the tables of schema and version as its user_version. If create is true, it creates the database
-// and its directory; otherwise, the error wraps fs.ErrNotExist if there is none.
-func Open(ctx context.Context, path, schema string, version int, create bool) (*DB, error) {
-	d, err := open(ctx, path, schema, version, create)
+// and its directory; otherwise, the error wraps fs.ErrNotExist if there is none. more are pragmas that are set before the
+// others, such as "auto_vacuum(2)".
+func Open(ctx context.Context, path, schema string, version int, create bool, more ...string) (*DB, error) {
+	d, err := open(ctx, path, schema, version, create, more)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return d, nil
 }
 
-func open(ctx context.Context, path, schema string, version int, create bool) (*DB, error) {
+func open(ctx context.Context, path, schema string, version int, create bool, more []string) (*DB, error) {
 	if create {
 		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -46,7 +48,8 @@ func open(ctx context.Context, path, schema string, version int, create bool) (*
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fs.ErrNotExist
 	}
-	pragmas := url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "journal_mode(WAL)", "synchronous(2)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
+	all := slices.Concat([]string{fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds())}, more, []string{"journal_mode(WAL)", "synchronous(2)", "foreign_keys(1)"})
+	pragmas := url.Values{"_pragma": all, "_txlock": {"immediate"}}
 	pool, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: pragmas.Encode()}).String())
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // Package read reads the reports that other receivers send: DMARC aggregate reports (RFC 7489 and RFC 9990) and TLS reports (RFC 8460). It
 // accepts the deviations of common reporters, and recognizes failure reports (RFC 6591), which it does not read.
 //
-// A report is not trusted: who sent it is not in here. [Message] reads a mail message, [File] an attachment.
+// A report is not trusted: who sent it is not in here. [Message] reads a message, [File] a file or attachment.
 package read
 
 import (
@@ -19,13 +19,13 @@ const (
 	Failure   Kind = "failure"   // a DMARC failure report (RFC 6591, RFC 9991) or another ARF message; it has no other field
 )
 
-// Report is the content of one report. The texts are those of the reporter: of any length below the limit of a message, but valid UTF-8
-// without control characters.
+// Report is the content of one report. The texts are those of the reporter, in one line of at most 1000 bytes, in UTF-8 and without control
+// characters. Names of domains are lower-case A-labels; what is not a name is a text in lower case.
 type Report struct {
 	Kind       Kind
 	OrgName    string // what the reporter calls itself
 	Contact    string // its mail address, or another contact
-	ID         string
+	ID         string // not empty: made of the dates if the report has none
 	Generator  string
 	Errors     []string
 	Begin, End time.Time // UTC; End is the last second. The range is not always one day

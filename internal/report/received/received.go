@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,8 +25,12 @@ var ErrNone = errors.New("no report was received yet")
 
 // Store is the database. Each method is one transaction.
 type Store struct {
-	db  *db.DB
-	now func() time.Time
+	// MaxSize is the size in bytes below which Add keeps the database: it deletes reports to make room. 0: no limit.
+	MaxSize int64
+
+	path string
+	db   *db.DB
+	now  func() time.Time
 }
 
 const version = 1
@@ -33,17 +38,24 @@ const version = 1
 // schema creates the tables. Times are in seconds since 1970, days are the first second of a UTC day. Names are lower-case A-labels.
 //
 // A report has a day if its range is within one UTC day (with an hour of tolerance); otherwise day is NULL, and charts omit it. A row of source
-// is a record of an aggregate report; after foldAfter, the rows of a day, domain, reporter and address are added up, and header_from,
-// envelope_from and detail are empty. A row of signature counts the messages of a report with a signature.
+// is a record of an aggregate report. After foldAfter, the rows of a report with the same address and results are added up, and header_from,
+// envelope_from and detail are empty. A row of signature counts the messages of a report with a signature; after foldAfter, address is empty.
+//
+// trusted has the reporters that count for advice and alarms. mail counts our outbound mail by day and domain of the recipients; the domain of the
+// row that marks a day as counted is empty. lookup caches what was found in DNS; since is when this value was first found. quota counts what a
+// reporter has sent on a day. tally counts what happened to the messages of the spool.
 const schema = `
 CREATE TABLE report (
 	id INTEGER PRIMARY KEY, kind TEXT NOT NULL, reporter TEXT NOT NULL, report_id TEXT NOT NULL, domain TEXT NOT NULL,
 	begin_at INTEGER NOT NULL, end_at INTEGER NOT NULL, day INTEGER, received INTEGER NOT NULL, verified INTEGER NOT NULL, queue_id TEXT NOT NULL,
 	org_name TEXT NOT NULL, contact TEXT NOT NULL, generator TEXT NOT NULL, errors TEXT NOT NULL, policy TEXT NOT NULL,
-	messages INTEGER NOT NULL, passed INTEGER NOT NULL,
+	messages INTEGER NOT NULL, passed INTEGER NOT NULL, rows INTEGER NOT NULL, folded INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (kind, reporter, report_id, domain)
 );
 CREATE INDEX report_end ON report (end_at);
+CREATE INDEX report_received ON report (received, reporter);
+CREATE INDEX report_fold ON report (folded, end_at);
+CREATE INDEX report_domain ON report (domain, kind, end_at);
 CREATE TABLE source (
 	report INTEGER NOT NULL REFERENCES report (id) ON DELETE CASCADE, address BLOB NOT NULL, count INTEGER NOT NULL,
 	dkim INTEGER NOT NULL, spf INTEGER NOT NULL, disposition TEXT NOT NULL, header_from TEXT NOT NULL, envelope_from TEXT NOT NULL, detail TEXT NOT NULL
@@ -60,19 +72,28 @@ CREATE TABLE tls (
 	successful INTEGER NOT NULL, failed INTEGER NOT NULL, failures TEXT NOT NULL
 );
 CREATE INDEX tls_report ON tls (report);
+CREATE TABLE trusted (reporter TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE alarm (key TEXT PRIMARY KEY, alarm TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tally (result TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE quota (day INTEGER NOT NULL, reporter TEXT NOT NULL, reports INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (day, reporter)) WITHOUT ROWID;
+CREATE TABLE mail (day INTEGER NOT NULL, domain TEXT NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (day, domain)) WITHOUT ROWID;
+CREATE TABLE lookup (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, since INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 `
+
+// maxLog is the size in bytes to which the write-ahead log is cut after a large transaction.
+const maxLog = 4 << 20
 
 // Open opens the database at path. If create is true, it creates the database and its directory; otherwise, the error wraps ErrNone if there is
 // none. now is the clock.
 func Open(ctx context.Context, path string, create bool, now func() time.Time) (*Store, error) {
-	d, err := db.Open(ctx, path, schema, version, create)
+	d, err := db.Open(ctx, path, schema, version, create, "auto_vacuum(2)", "journal_size_limit("+strconv.Itoa(maxLog)+")")
 	if errors.Is(err, fs.ErrNotExist) && !create {
 		err = fmt.Errorf("%s: %w", path, ErrNone)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Store{d, now}, nil
+	return &Store{path: path, db: d, now: now}, nil
 }
 
 // Close closes the database.
@@ -89,11 +110,6 @@ type Origin struct {
 // ErrDuplicate is the error of Add if the store has the report: one of the same kind, reporter, report ID and domain.
 var ErrDuplicate = errors.New("this report was received before")
 
-// Add stores a report.
-func (s *Store) Add(ctx context.Context, r *read.Report, o Origin) error {
-	return s.db.Transact(ctx, func(tx *sql.Tx) error { return add(ctx, tx, r, o) })
-}
-
 // detail is what is stored of a record besides the columns.
 type detail struct {
 	Reasons    []read.Reason    `json:"reasons,omitempty"`
@@ -101,53 +117,83 @@ type detail struct {
 	SPF        []read.SPFResult `json:"spf,omitempty"`
 }
 
-func add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) error {
+// countLimit limits a count of a report. No address sends more messages a day. Without a limit, a forged report could make sums overflow.
+const countLimit = 1_000_000_000
+
+func add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) (weighs int, err error) {
 	var messages, passed int64
 	for _, row := range r.Rows {
-		messages += row.Count
+		n := min(row.Count, countLimit)
+		messages += n
 		if row.DKIM || row.SPF {
-			passed += row.Count
+			passed += n
 		}
 	}
 	policy, err := json.Marshal(r.Policy)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	signed := signatures(r.Rows)
+	weighs = len(r.Rows) + len(signed) + len(r.Policies)
 	result, err := tx.ExecContext(ctx, `INSERT INTO report (kind, reporter, report_id, domain, begin_at, end_at, day, received, verified, queue_id,
-		org_name, contact, generator, errors, policy, messages, passed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		org_name, contact, generator, errors, policy, messages, passed, rows) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		r.Kind, o.Reporter, r.ID, r.Domain, r.Begin.Unix(), r.End.Unix(), dayOf(r), o.Received.Unix(), o.Verified, o.QueueID,
-		r.OrgName, r.Contact, r.Generator, strings.Join(r.Errors, "; "), policy, messages, passed)
+		r.OrgName, r.Contact, r.Generator, strings.Join(r.Errors, "; "), policy, messages, passed, weighs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return cmp.Or(err, ErrDuplicate)
+		return 0, cmp.Or(err, ErrDuplicate)
 	}
 	id, err := result.LastInsertId()
 	if err != nil {
+		return 0, err
+	}
+	return weighs, errors.Join(addSources(ctx, tx, id, r.Rows), addSignatures(ctx, tx, id, signed), addPolicies(ctx, tx, id, r.Policies))
+}
+
+func addSources(ctx context.Context, tx *sql.Tx, id int64, rows []read.Row) error {
+	insert, err := tx.PrepareContext(ctx, "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+	if err != nil {
 		return err
 	}
-	for _, row := range r.Rows {
+	defer insert.Close()
+	for _, row := range rows {
 		more, err := json.Marshal(detail{row.Reasons, row.Signatures, row.SPFResults})
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", id, row.Source.AsSlice(), row.Count, row.DKIM, row.SPF, row.Disposition,
-			row.HeaderFrom, row.EnvelopeFrom, more); err != nil {
+		if _, err := insert.ExecContext(ctx, id, row.Source.AsSlice(), min(row.Count, countLimit), row.DKIM, row.SPF, row.Disposition, row.HeaderFrom, row.EnvelopeFrom, more); err != nil {
 			return err
 		}
 	}
-	for sig, n := range signatures(r.Rows) {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO signature VALUES (?, ?, ?, ?, ?, ?)", id, sig.address.AsSlice(), sig.domain, sig.selector, sig.result, n); err != nil {
+	return nil
+}
+
+func addSignatures(ctx context.Context, tx *sql.Tx, id int64, all map[signed]int64) error {
+	insert, err := tx.PrepareContext(ctx, "INSERT INTO signature VALUES (?, ?, ?, ?, ?, ?)")
+	if err != nil {
+		return err
+	}
+	defer insert.Close()
+	for sig, n := range all {
+		if _, err := insert.ExecContext(ctx, id, sig.address.AsSlice(), sig.domain, sig.selector, sig.result, n); err != nil {
 			return err
 		}
 	}
-	for _, p := range r.Policies {
+	return nil
+}
+
+func addPolicies(ctx context.Context, tx *sql.Tx, id int64, all []read.TLSPolicy) error {
+	for _, p := range all {
+		for i := range p.Failures {
+			p.Failures[i].Count = min(p.Failures[i].Count, countLimit)
+		}
 		failures, err := json.Marshal(p.Failures)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO tls VALUES (?, ?, ?, ?, ?, ?)", id, p.Domain, p.Type, p.Successful, p.Failed, failures); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO tls VALUES (?, ?, ?, ?, ?, ?)", id, p.Domain, p.Type, min(p.Successful, countLimit), min(p.Failed, countLimit), failures); err != nil {
 			return err
 		}
 	}
@@ -168,7 +214,7 @@ func signatures(rows []read.Row) map[signed]int64 {
 		for _, s := range row.Signatures {
 			if one := (signed{row.Source, s.Domain, s.Selector, s.Result}); !slices.Contains(seen, one) {
 				seen = append(seen, one)
-				all[one] += row.Count
+				all[one] += min(row.Count, countLimit)
 			}
 		}
 	}

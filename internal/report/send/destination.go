@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"signpost/internal/dmarc"
 	"signpost/internal/domain"
 	"signpost/internal/report"
@@ -20,7 +22,7 @@ type Drop string
 const (
 	NoPolicy      Drop = "no_policy"      // the DMARC record is gone
 	NoRUA         Drop = "no_rua"         // the record has no rua with a usable mailto address
-	Registry      Drop = "registry"       // the record is that of a registry (psd=y or a top-level domain): RFC 9990 section 7
+	Registry      Drop = "registry"       // the record is that of a registry (psd=y or a public suffix): RFC 9990 section 7
 	NotAuthorized Drop = "not_authorized" // no organization in rua accepts reports about the domain: RFC 9990 section 4
 	Excluded      Drop = "excluded"       // reports.send.exclude
 )
@@ -44,7 +46,7 @@ func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, ex
 		return nil, "", err
 	case record == nil:
 		return nil, NoPolicy, nil
-	case record.PSD == 'y' || !strings.Contains(policyDomain, "."):
+	case record.PSD == 'y' || registry(policyDomain):
 		return nil, Registry, nil
 	}
 	drop = NoRUA
@@ -79,6 +81,13 @@ func Destinations(ctx context.Context, r dmarc.Resolver, policyDomain string, ex
 		drop = ""
 	}
 	return all[:min(maxDestinations, len(all))], drop, nil
+}
+
+// registry reports whether a name is a top-level domain, or a public suffix of a registry, such as co.uk. The suffixes of hosters, such as
+// github.io, are domains of one organization. The list is used for nothing else: DMARC itself does not depend on it.
+func registry(name string) bool {
+	suffix, icann := publicsuffix.PublicSuffix(name)
+	return !strings.Contains(name, ".") || icann && suffix == name
 }
 
 // organization returns the Organizational Domain of a destination's host. If a lookup has failed for good, it is the host itself.

@@ -54,6 +54,9 @@ func TestDestinations(t *testing.T) {
 		{name: "two records", zone: own + "mailto:d@a.test\"\n" + own + `mailto:e@a.test"`, drop: NoPolicy},
 		{name: "registry", zone: `_dmarc.a.test. IN TXT "v=DMARC1; p=none; psd=y; rua=mailto:d@a.test"`, drop: Registry},
 		{name: "top-level domain", domain: "test", zone: `_dmarc.test. IN TXT "v=DMARC1; p=none; rua=mailto:d@a.test"`, drop: Registry},
+		{name: "public suffix", domain: "co.uk", zone: `_dmarc.co.uk. IN TXT "v=DMARC1; p=none; rua=mailto:d@co.uk"`, drop: Registry},
+		{name: "below a public suffix", domain: "a.co.uk", zone: `_dmarc.a.co.uk. IN TXT "v=DMARC1; p=none; rua=mailto:d@a.co.uk"`, want: []string{"d@a.co.uk"}},
+		{name: "hoster", domain: "github.io", zone: `_dmarc.github.io. IN TXT "v=DMARC1; p=none; rua=mailto:d@github.io"`, want: []string{"d@github.io"}},
 		{name: "the policy cannot be looked up", zone: ";fault _dmarc.a.test. SERVFAIL", temporary: true},
 
 		{name: "not accepted elsewhere", zone: own + `mailto:d@b.example"`, drop: NotAuthorized},

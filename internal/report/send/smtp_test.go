@@ -14,7 +14,7 @@ import (
 	"signpost/internal/spool"
 )
 
-func spoolDir(t *testing.T) spool.Dir { return spool.Dir{Path: t.TempDir()} }
+func spoolDir(t *testing.T) spool.Dir { return spool.Dir{Path: t.TempDir(), Limits: spool.Bounces()} }
 
 // server is an SMTP server that accepts or refuses messages.
 type server struct {
