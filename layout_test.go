@@ -63,7 +63,7 @@ func TestImports(t *testing.T) {
 		"internal/report/status":   "durable",
 		"internal/report/summary":  "report/read report/received report/status term",
 		"internal/report/worker":   "dmarc domain durable journal report/read report/received report/status policy",
-		"internal/report/hosts":    "cluster/control journal report report/send",
+		"internal/report/hosts":    "cluster/control journal report report/received report/send",
 		"internal/report/send":     "dmarc dns domain journal report spool",
 		"internal/setup":           "cli cluster/control config dns doctor doctor/domain doctor/host doctor/postfix doctor/reports domain durable filter lookup owner report/status keys keys/publish policy",
 		"internal/spf":             "domain",

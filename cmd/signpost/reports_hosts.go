@@ -2,14 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"path/filepath"
 	"time"
 
 	"signpost/internal/cluster/control"
+	"signpost/internal/config"
 	"signpost/internal/daemon"
+	"signpost/internal/durable"
 	"signpost/internal/report"
 	"signpost/internal/report/hosts"
 	"signpost/internal/report/send"
+	"signpost/internal/report/status"
+	"signpost/internal/report/worker"
 )
 
 // site returns the site whose hosts share their reports.
@@ -72,4 +78,29 @@ func (s *sending) freeze(ctx context.Context, site *hosts.Site, key report.Key, 
 		p.Collected = time.Time{} // the next round may be due earlier
 	}
 	return err
+}
+
+// sharedFile has the hosts.Position of received reports.
+func sharedFile(conf *config.Config) string { return filepath.Join(conf.ReportsDir(), "shared.json") }
+
+// readTogether runs a Worker on one of several hosts, and shares the reports that it stored. Without the database, the host works alone.
+func readTogether(ctx context.Context, conf *config.Config, w worker.Worker, previous status.Received) (status.Received, worker.Summary, error) {
+	tree := durable.Tree{conf.StateDir}
+	r := &hosts.Received{Client: control.Client{Socket: conf.Cluster.Socket}, Store: w.Store, Now: w.Now, Log: w.Log}
+	if data, err := tree.Read(sharedFile(conf)); err == nil {
+		_ = json.Unmarshal(data, &r.Position) // otherwise, what the database has is read again
+	}
+	failed := r.Pull(ctx)
+	result, summary, err := w.Run(ctx, previous)
+	if failed == nil {
+		failed = errors.Join(r.Push(ctx), r.Expire(ctx))
+	}
+	if failed != nil {
+		w.Log.Warn("received reports are not shared with the other hosts, later", "error", failed)
+	}
+	text, problem := json.Marshal(r.Position)
+	if problem == nil {
+		problem = tree.Write(sharedFile(conf), text, conf.ReportsDir(), 0o600)
+	}
+	return result, summary, errors.Join(err, problem)
 }

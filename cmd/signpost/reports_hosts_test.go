@@ -27,6 +27,7 @@ import (
 	"signpost/internal/cluster"
 	"signpost/internal/cluster/control"
 	"signpost/internal/config"
+	"signpost/internal/report/status"
 	"signpost/internal/testdns"
 	"signpost/internal/testsql"
 	"signpost/keys"
@@ -79,6 +80,7 @@ func onBoth(t *testing.T, run func(t *testing.T, server *testsql.Server)) {
 
 const hostsZone = daysZone + `_dmarc.c.example. TXT "v=DMARC1; p=none; rua=mailto:dmarc@c.example"
 _dmarc.d.example. TXT "v=DMARC1; p=none; rua=mailto:dmarc@d.example"
+_dmarc.example.org. TXT "v=DMARC1; p=none"
 `
 
 func newReportSite(t *testing.T, server *testsql.Server, names ...string) *reportSite {
@@ -577,5 +579,90 @@ func TestReportsSuppressedOnAllHosts(t *testing.T) {
 		}
 		s.at(2*night+9*hour, c, b, a)
 		suppressed(0)
+	})
+}
+
+// A report that one host receives is stored, shown and evaluated on all hosts. It is counted once. While the database is down, each host works
+// alone.
+func TestReportsReceivedByHosts(t *testing.T) {
+	onBoth(t, func(t *testing.T, server *testsql.Server) {
+		s := newReportSite(t, server, "a", "b")
+		a, b := s.hosts[0], s.hosts[1]
+		for _, h := range s.hosts {
+			text, err := os.ReadFile(h.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, h.file, string(text)+"[reports.receive]\naddresses = [\"rua@example.org\"]\nnetworks = [\"192.0.2.0/24\"]\ntrusted_reporters = [\"reporter.test\"]\n")
+			for _, dir := range []string{"keys", "hosted", "reports/in"} {
+				if err := os.MkdirAll(filepath.Join(h.dir, dir), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put(t, filepath.Join(h.dir, "hosted", "example.org"), "")
+		}
+		s.lead(a)
+		read := func(h *reportHost) (got readRun) {
+			t.Helper()
+			code, out, stderr := h.run("reports", "read", "--json")
+			if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+				t.Fatalf("%d %s %v", code, stderr, err)
+			}
+			return got
+		}
+		shows := func(h *reportHost, id string, want bool) {
+			t.Helper()
+			_, out, _ := h.run("reports", "received", "--report", id)
+			if strings.Contains(out, "reporter.test") != want {
+				t.Errorf("host %s: report %s is shown: %v, want %v\n%s", h.name, id, !want, want, out)
+			}
+		}
+		imported := filepath.Join(t.TempDir(), "old.xml")
+		put(t, imported, aggregate("imported", "192.0.2.1"))
+		if code, _, stderr := a.run("reports", "import", imported); code != 0 {
+			t.Fatal(stderr)
+		}
+		read(a)
+		read(b)
+		a.arrives(1, "reporter.test", aggregate("one", "192.0.2.1"))
+		b.arrives(2, "reporter.test", aggregate("two", "198.51.100.1"))
+		b.arrives(3, "reporter.test", aggregate("one", "192.0.2.1"))
+		first, second := read(a), read(b)
+		if first.Read[status.Stored] != 1 || second.Read[status.Stored] != 1 || second.Read[status.Duplicate] != 1 {
+			t.Errorf("counted: %v on a, %v on b", first.Read, second.Read)
+		}
+		read(a)
+		for _, h := range s.hosts {
+			shows(h, "one", true)
+			shows(h, "two", true)
+		}
+		shows(b, "imported", false)
+		if again := read(b); again.Read[status.Stored] != 1 || len(again.Alarms) != 1 {
+			t.Errorf("%+v", again)
+		}
+		c := s.add("c") // its evaluation has the report that b received
+		text, err := os.ReadFile(b.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, c.file, strings.NewReplacer(b.dir, c.dir, `name = "b"`, `name = "c"`, b.conf.Cluster.Socket, c.conf.Cluster.Socket).Replace(string(text)))
+		for _, dir := range []string{"hosted", "reports/in"} {
+			if err := os.MkdirAll(filepath.Join(c.dir, dir), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(t, filepath.Join(c.dir, "hosted", "example.org"), "")
+		if got := read(c); len(got.Alarms) != 1 || got.Read[status.Stored] != 0 {
+			t.Errorf("a host that joins: %+v", got)
+		}
+		a.dead = true
+		a.arrives(4, "reporter.test", aggregate("three", "192.0.2.1"))
+		if got := read(a); got.Read[status.Stored] != 2 {
+			t.Errorf("%+v", got)
+		}
+		a.dead = false
+		read(a)
+		read(b)
+		shows(b, "three", true)
 	})
 }

@@ -24,8 +24,6 @@ const (
 	itemsPage, itemsPageBytes = 500, 4 << 20
 	// itemRows is the number of rows of one INSERT, and itemBytes the size of the bodies after which it ends.
 	itemRows, itemBytes = 100, 1 << 20
-	// countsKept is the time after which counts are deleted. Late hosts are waited for until three days after the day of the counts.
-	countsKept = 6 * 24 * time.Hour
 	// forgotten is the time after which a suppression that was not written again is deleted: the longest one has a year, and is forgotten a
 	// year later.
 	forgotten = 2 * 366 * 24 * time.Hour
@@ -221,13 +219,12 @@ func (h *Host) listItems(ctx context.Context, after control.Item) (p control.Ite
 		after.Kind, after.Day, after.Name, after.Name, after.Host, after.Host, after.Part)
 }
 
-func (h *Host) changedItems(ctx context.Context, after control.Cursor) (p control.Items, err error) {
+func (h *Host) changedItems(ctx context.Context, after control.Cursor, kinds []control.Kind) (p control.Items, err error) {
 	a, err := h.items(ctx)
 	if err != nil {
 		return p, err
 	}
 	args := []any{after.Written, after.Written, after.Last.Kind, after.Last.Day, after.Last.Name, after.Last.Host, after.Last.Part}
-	kinds := slices.DeleteFunc(control.Kinds(), func(k control.Kind) bool { return !k.Changes() })
 	for _, k := range kinds {
 		args = append(args, k)
 	}
@@ -302,24 +299,20 @@ func (h *Host) readReports(ctx context.Context) error {
 	return nil
 }
 
-// expireItems deletes the items of reports about days before a time, and old counts.
-func (h *Host) expireItems(ctx context.Context, before time.Time) error {
+// expireItems deletes items. See control.Client.ExpireItems. A suppression has no day: it is deleted after the time forgotten.
+func (h *Host) expireItems(ctx context.Context, before time.Time, kinds []control.Kind) error {
 	if _, err := h.items(ctx); err != nil {
 		return err
 	}
 	s := h.DB.session()
-	for _, kind := range control.Kinds() {
-		limit := before
-		switch {
-		case kind == control.KindSuppression:
-			if _, err := s.exec(ctx, "DELETE FROM sp_report WHERE kind = ? AND written < "+s.now+" - ?", kind, forgotten.Milliseconds()); err != nil {
-				return err
-			}
-			continue
-		case !kind.Changes():
-			limit = h.Now().Add(-countsKept)
+	for _, kind := range kinds {
+		var err error
+		if kind == control.KindSuppression {
+			_, err = s.exec(ctx, "DELETE FROM sp_report WHERE kind = ? AND written < "+s.now+" - ?", kind, forgotten.Milliseconds())
+		} else {
+			err = s.expire(ctx, kind, before.UTC().Format(time.DateOnly))
 		}
-		if err := s.expire(ctx, kind, limit.UTC().Format(time.DateOnly)); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -6,15 +6,16 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
 // The paths of the items. PathPutItems, PathExpireItems are for POST, the others for GET.
 const (
 	PathItems        = "/items"         // parameters kind, day, name, host, part: the items of a kind and a day after this one
-	PathChangedItems = "/items/changed" // parameter after, a Cursor in JSON
+	PathChangedItems = "/items/changed" // parameters after, a Cursor in JSON, and kinds
 	PathPutItems     = "/items/put"
-	PathExpireItems  = "/items/expire" // parameter before, a day
+	PathExpireItems  = "/items/expire" // parameters before, a day, and kinds
 	PathBounceKey    = "/bounce-key"
 )
 
@@ -26,7 +27,7 @@ type Item struct {
 	Name string `json:"name,omitempty"` // at most maxItemName bytes
 	Host string `json:"host,omitempty"` // the host that wrote an item of a kind with Own; set by the server
 	Part int    `json:"part,omitempty"`
-	Body []byte `json:"body"` // at most maxItemBody bytes
+	Body []byte `json:"body"` // at most MaxItemBody bytes
 }
 
 // Kind is the kind of an item.
@@ -41,6 +42,7 @@ const (
 	KindReport      Kind = "report"      // a report that was made, with its destinations
 	KindDelivery    Kind = "delivery"    // the state of the delivery of a report to a destination
 	KindSuppression Kind = "suppression" // a destination to which no report is sent
+	KindReceived    Kind = "received"    // a report that another site sent
 )
 
 // NameComplete is the name of the item of KindShipped that completes the counts of a host and a day. The names of the others are empty.
@@ -51,25 +53,26 @@ func (k Kind) Own() bool { return k == KindCount || k == KindShipped }
 
 // Once reports whether an item of the kind never changes: the first host that writes it decides.
 func (k Kind) Once() bool {
-	return k == KindShipped || k == KindRound || k == KindDone || k == KindReport
+	return k == KindShipped || k == KindRound || k == KindDone || k == KindReport || k == KindReceived
 }
 
 // Changes reports whether ChangedItems returns items of the kind.
 func (k Kind) Changes() bool {
-	return k == KindReport || k == KindDelivery || k == KindSuppression
+	return k == KindReport || k == KindDelivery || k == KindSuppression || k == KindReceived
 }
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
-	return []Kind{KindCount, KindShipped, KindRound, KindDone, KindReport, KindDelivery, KindSuppression}
+	return []Kind{KindCount, KindShipped, KindRound, KindDone, KindReport, KindDelivery, KindSuppression, KindReceived}
 }
 
 // Limits of items.
 const (
 	maxItemName = 255
-	maxItemBody = 12 << 20 // MEDIUMBLOB of MariaDB has 16 MiB
+	// MaxItemBody is the maximum size of a body in bytes. MEDIUMBLOB of MariaDB has 16 MiB.
+	MaxItemBody = 12 << 20
 	// maxItemsRequest limits a request in bytes. Bodies are in base64.
-	maxItemsRequest = 2 * maxItemBody
+	maxItemsRequest = 2 * MaxItemBody
 	// MaxItems is the maximum number of items of a request, and MaxItemsBytes the size of the bodies after which a request should end.
 	MaxItems, MaxItemsBytes = 200, 2 << 20
 )
@@ -125,18 +128,25 @@ func (c Client) Items(ctx context.Context, kind Kind, day string, found func(Ite
 	}
 }
 
-// ChangedItems returns items of the kinds with Changes that were written after a place, in the order in which they were written.
-func (c Client) ChangedItems(ctx context.Context, after Cursor) (page Items, err error) {
+// ChangedItems returns items of kinds with Changes that were written after a place, in the order in which they were written.
+func (c Client) ChangedItems(ctx context.Context, after Cursor, kinds ...Kind) (page Items, err error) {
 	text, err := json.Marshal(after)
 	if err != nil {
 		return page, err
 	}
-	return page, c.ask(ctx, http.MethodGet, PathChangedItems, url.Values{"after": {string(text)}}, &page, answerTimeout)
+	return page, c.ask(ctx, http.MethodGet, PathChangedItems, url.Values{"after": {string(text)}, "kinds": words(kinds)}, &page, answerTimeout)
 }
 
-// ExpireItems deletes the items of reports that belong to days before a time, and those of counts some days after their day.
-func (c Client) ExpireItems(ctx context.Context, before time.Time) error {
-	return c.ask(ctx, http.MethodPost, PathExpireItems, url.Values{"before": {before.UTC().Format(time.DateOnly)}}, &struct{}{}, expireTimeout)
+func words(kinds []Kind) (all []string) {
+	for _, k := range kinds {
+		all = append(all, string(k))
+	}
+	return all
+}
+
+// ExpireItems deletes the items of kinds that belong to days before a time.
+func (c Client) ExpireItems(ctx context.Context, before time.Time, kinds ...Kind) error {
+	return c.ask(ctx, http.MethodPost, PathExpireItems, url.Values{"before": {before.UTC().Format(time.DateOnly)}, "kinds": words(kinds)}, &struct{}{}, expireTimeout)
 }
 
 // expireTimeout is the timeout of ExpireItems.
@@ -151,8 +161,8 @@ func (c Client) BounceKey(ctx context.Context) (key string, err error) {
 type ItemServer struct {
 	Put       func(ctx context.Context, items []Item) ([]Item, error)
 	List      func(ctx context.Context, after Item) (Items, error)
-	Changed   func(ctx context.Context, after Cursor) (Items, error)
-	Expire    func(ctx context.Context, before time.Time) error
+	Changed   func(ctx context.Context, after Cursor, kinds []Kind) (Items, error)
+	Expire    func(ctx context.Context, before time.Time, kinds []Kind) error
 	BounceKey func(ctx context.Context) (string, error)
 }
 
@@ -163,7 +173,7 @@ func (s ItemServer) handle(mux *http.ServeMux) {
 			return nil, badRequest("the items are not valid")
 		}
 		for _, i := range request.Items {
-			if !known(i.Kind) || len(i.Name) > maxItemName || len(i.Body) > maxItemBody {
+			if !known(i.Kind) || len(i.Name) > maxItemName || len(i.Body) > MaxItemBody {
 				return nil, badRequest("an item is not valid")
 			}
 		}
@@ -182,23 +192,39 @@ func (s ItemServer) handle(mux *http.ServeMux) {
 		if err := json.Unmarshal([]byte(r.FormValue("after")), &after); err != nil {
 			return nil, badRequest("after is not valid")
 		}
-		return s.Changed(r.Context(), after)
+		kinds, err := kinds(r)
+		if err != nil {
+			return nil, err
+		}
+		return s.Changed(r.Context(), after, kinds)
 	}))
 	mux.HandleFunc("POST "+PathExpireItems, answer(func(r *http.Request) (any, error) {
 		before, err := time.Parse(time.DateOnly, r.FormValue("before"))
 		if err != nil {
 			return nil, badRequest("before is not a day")
 		}
-		return struct{}{}, s.Expire(r.Context(), before)
+		kinds, err := kinds(r)
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, s.Expire(r.Context(), before, kinds)
 	}))
 	mux.HandleFunc("GET "+PathBounceKey, answer(func(r *http.Request) (any, error) { return s.BounceKey(r.Context()) }))
 }
 
-func known(k Kind) bool {
-	for _, other := range Kinds() {
-		if k == other {
-			return true
+func known(k Kind) bool { return slices.Contains(Kinds(), k) }
+
+// kinds returns the parameter kinds.
+func kinds(r *http.Request) (all []Kind, err error) {
+	_ = r.FormValue("kinds") // parses the form
+	for _, word := range r.Form["kinds"] {
+		if !known(Kind(word)) {
+			return nil, badRequest("kinds is not valid")
 		}
+		all = append(all, Kind(word))
 	}
-	return false
+	if len(all) == 0 {
+		return nil, badRequest("kinds is missing")
+	}
+	return all, nil
 }

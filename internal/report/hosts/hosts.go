@@ -118,7 +118,7 @@ func (s *Site) Exchange(ctx context.Context) error {
 	}
 	at.Written, at.Last = max(0, at.Written-overlap.Milliseconds()), control.Item{}
 	for {
-		page, err := s.Client.ChangedItems(ctx, at)
+		page, err := s.Client.ChangedItems(ctx, at, control.KindReport, control.KindDelivery, control.KindSuppression)
 		if err != nil {
 			return err
 		}
@@ -231,9 +231,16 @@ func (s *Site) put(ctx context.Context, i control.Item) (control.Item, error) {
 	return stored[0], nil
 }
 
-// Expire deletes the items of reports about days before a time from the database.
+// countsKept is the time after which counts are deleted. Late hosts are waited for until three days after the day of the counts.
+const countsKept = 6 * 24 * time.Hour
+
+// Expire deletes the items of reports about days before a time from the database, and old counts.
 func (s *Site) Expire(ctx context.Context, before time.Time) error {
-	return s.Client.ExpireItems(ctx, before)
+	err := s.Client.ExpireItems(ctx, s.Now().Add(-countsKept), control.KindCount, control.KindShipped, control.KindRound, control.KindDone)
+	if err != nil {
+		return err
+	}
+	return s.Client.ExpireItems(ctx, before, control.KindReport, control.KindDelivery, control.KindSuppression)
 }
 
 func date(day time.Time) string { return day.UTC().Format(time.DateOnly) }
