@@ -310,6 +310,9 @@ func TestReportsOfHosts(t *testing.T) {
 		s.at(10*hour+10*time.Minute, a, b, c) // less than an hour: nothing is shipped
 		s.at(12*hour, a, b, c)
 		c.mail(23*hour, "c.example", 1)
+		if code, _, stderr := a.run("reports", "send", "--now", "--date", time.Now().AddDate(0, 0, 2).Format(time.DateOnly)); code != 2 || !strings.Contains(stderr, "must not be in the future") {
+			t.Errorf("%d %s", code, stderr)
+		}
 		s.at(night+10*time.Minute, a, b, c)
 		s.at(night+20*time.Minute, a, b, c)
 		s.at(night+3*hour-time.Minute, a, b, c)

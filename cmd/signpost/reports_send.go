@@ -114,6 +114,9 @@ func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions,
 	if !conf.Reports.Send.Enabled {
 		return disabled(conf, stderr)
 	}
+	if conf.Clustered() && clock.now().After(time.Now()) {
+		return cli.Usage(errors.New("--date must not be in the future in a cluster: the rest of today would never be reported"))
+	}
 	if conf.Observe && !conf.Reports.Send.Observe {
 		_, err := fmt.Fprintln(stderr, "signpost: mode is observe: nothing is sent\nhint: observe = true # in [reports.send]")
 		return err

@@ -227,7 +227,10 @@ func testRestore(t *testing.T, s *site) {
 	a.create("a.example", "s1")
 	a.activate("a.example", "s1")
 	sync2(a, b, c)
-	tables := cluster.Tables()
+	var tables []string
+	for _, table := range cluster.Tables() {
+		tables = append(tables, table.Name)
+	}
 	for _, table := range tables {
 		s.sql("CREATE TABLE dump_%s AS SELECT * FROM %s", table, table)
 	}
