@@ -12,13 +12,14 @@ import (
 	"net/http"
 	"time"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/doctor"
 	"signpost/internal/hostheader"
 	"signpost/internal/journal"
 	"signpost/keys"
 )
 
-// Site has the sources of the page. All fields but Names are required.
+// Site has the sources of the page. All fields but Names and Cluster are required.
 type Site struct {
 	File   string                                              // of the journal
 	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
@@ -26,6 +27,7 @@ type Site struct {
 	Doctor func(ctx context.Context) ([]doctor.Finding, error) // never called concurrently
 	// Reports is called for each page of reports. The error wraps report.ErrNoState if no report was made yet.
 	Reports func(ctx context.Context) (Reports, error)
+	Cluster *control.Client  // for searches of all hosts; nil: this host does not belong to a cluster
 	Names   []string         // accepted host names, besides localhost and IP addresses
 	Now     func() time.Time // in the time zone of the page
 }
