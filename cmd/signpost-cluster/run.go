@@ -80,6 +80,7 @@ func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) err
 	reader := &cluster.Reader{Host: h, Keep: conf.CopiesKept()}
 	server := &http.Server{ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Handler: control.Server{Lease: h.Lease, Lead: h.Lead, Missing: h.Missing, Sync: h.Sync, Status: h.Status,
+			Forget:   reader.Forget,
 			Messages: func(ctx context.Context, query url.Values) (any, error) { return list(ctx, reader, query) },
 			Message:  func(ctx context.Context, query url.Values) (any, error) { return find(ctx, reader, query) },
 			Command: func(ctx context.Context, name, host string) ([]byte, error) {

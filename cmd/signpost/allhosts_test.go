@@ -57,6 +57,14 @@ func serveCluster(t *testing.T, socket string, all ...messages.Message) {
 			}
 			return a, err
 		},
+		Forget: func(_ context.Context, forms []string, dryRun bool) (n int, err error) {
+			for _, m := range all {
+				if m.Mentions(forms) {
+					n++
+				}
+			}
+			return n, nil
+		},
 		Message: func(_ context.Context, v url.Values) (any, error) {
 			a := messages.Answer{}
 			for _, m := range all {
@@ -141,5 +149,21 @@ func TestAllHostsWithoutCluster(t *testing.T) {
 		if code != 0 || !strings.Contains(out, "4BB1") || !strings.Contains(errs, "cluster.database is not set") || !strings.Contains(errs, "\nhint: docs/cluster.md\n") {
 			t.Errorf("%q: %d\n%s\n%s", args, code, out, errs)
 		}
+	}
+}
+
+// journal forget deletes also the copies in the database. If it cannot, it fails.
+func TestForgetCopies(t *testing.T) {
+	a, socket := clusterArchive(t)
+	r := handled("4AA1", "<1@author.example>", "192.0.2.1", false)
+	r.Sender = "ann@author.example"
+	a.keep(r)
+	if code, out, errs := a.run("journal", "forget", "ann@author.example"); code != 1 || !strings.Contains(out, "1 message deleted") || !strings.Contains(errs, "the copies in the database of the cluster are not deleted: ") {
+		t.Errorf("without the cluster: %d\n%s\n%s", code, out, errs)
+	}
+	at := time.Now()
+	serveCluster(t, socket, messages.Message{Host: "mx1", Entry: journal.Entry{ID: at.UnixMicro(), Time: at, Record: *r}})
+	if code, out, errs := a.run("journal", "forget", "ann@author.example"); code != 0 || out != "0 messages deleted\ncopies in the database of the cluster: 1 deleted\n" {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
 	}
 }

@@ -136,3 +136,58 @@ func testShipAgain(t *testing.T, s *site) {
 	a.shipper().Ship(t.Context())
 	b.lists("left", messages.Search{}, "a/4A2")
 }
+
+// The hosts have the same key for the words of addresses. It changes with the site key.
+func testHashKey(t *testing.T, s *site) {
+	a, b := s.joined("a"), s.joined("b")
+	key := func(h *host) string {
+		path := filepath.Join(h.store.State, "cluster", "hash.key")
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", fi, err)
+		}
+		return string(data)
+	}
+	first := key(a)
+	if first != key(b) || len(first) != 65 {
+		t.Errorf("keys %q and %q", first, key(b))
+	}
+	site, err := os.ReadFile(s.keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.setKeys(string(site), cluster.NewSiteKey())
+	sync2(a, b, a, b)
+	if _, err := a.Rekey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sync2(a, b)
+	if key(a) == first || key(a) != key(b) {
+		t.Error("after rekey, the hosts do not have the same new key")
+	}
+}
+
+// Forget deletes the copies of all hosts that mention an address. It deletes no other copy.
+func testShipForget(t *testing.T, s *site) {
+	a, b := s.joined("a"), s.joined("b")
+	var many []mail
+	for i := range 450 {
+		many = append(many, reject(fmt.Sprintf("4C%d", i), "c.example", "192.0.2.9"))
+	}
+	a.receive(append(many, reject("4A1", "a.example", "192.0.2.1"))...)
+	b.receive(reject("4A1", "a.example", "192.0.2.1"), reject("4A11", "a.example", "192.0.2.1"))
+	a.ship()
+	b.ship()
+	for _, dryRun := range []bool{true, false} {
+		if n, err := b.reader().Forget(t.Context(), []string{"4a1@sender.example"}, dryRun); n != 2 || err != nil {
+			t.Errorf("%d copies, want 2; %v", n, err)
+		}
+	}
+	a.lists("kept", messages.Search{Query: journal.Query{Domain: "a.example"}}, "b/4A11")
+	if n := s.sql("SELECT COUNT(*) FROM sp_message"); n != "451" {
+		t.Errorf("%s copies are left, want 451", n)
+	}
+}

@@ -248,6 +248,48 @@ func (o copies) scanPositions(ctx context.Context, all *[]messages.Position, tex
 	}, text, args...)
 }
 
+// Forget deletes the copies of all hosts that mention an address, and returns their number. The forms are those of journal.Reader.Forms. If
+// dryRun is set, it deletes nothing. It reads all copies. After an error, it can be repeated.
+func (r *Reader) Forget(ctx context.Context, forms []string, dryRun bool) (n int, err error) {
+	o, err := r.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for host := ""; ; {
+		if host, err = o.nextHost(ctx, host); err != nil || host == "" {
+			return n, err
+		}
+		for after, more := int64(0), true; more; {
+			var found []any
+			rows := 0
+			err := o.each(ctx, func(scan func(...any) error) error {
+				r := messageRow{at: messages.Position{Host: host}}
+				if err := scan(&r.at.ID, &r.siteKey, &r.entry); err != nil {
+					return err
+				}
+				rows, after = rows+1, r.at.ID
+				if e, err := o.keys.unsealMessage(o.packer, o.site, r); err == nil && e.Mentions(forms) {
+					found = append(found, host, r.at.ID)
+				}
+				return nil
+			}, "SELECT id, key_id, "+entryColumn+" FROM sp_message WHERE host = ? AND id > ? ORDER BY id LIMIT ?", host, after, batch)
+			if err != nil {
+				return n, err
+			}
+			more = rows == batch
+			if len(found) > 0 && !dryRun {
+				if _, err := o.exec(ctx, "DELETE FROM sp_message WHERE (host, id) IN ("+tuples(len(found)/2, 2)+")", found...); err != nil {
+					return n, err
+				}
+			}
+			n += len(found) / 2
+		}
+	}
+}
+
+// entryColumn reads an entry that is larger than one can be as an empty one, which does not verify.
+const entryColumn = "CASE WHEN OCTET_LENGTH(entry) <= 262144 THEN entry ELSE '' END"
+
 // read adds the messages at positions, in their order, if they match. It counts the rows that it omits.
 func (o copies) read(ctx context.Context, places []messages.Position, a *messages.Answer, matches func(*journal.Entry) bool) error {
 	if a.Messages == nil {
@@ -264,7 +306,7 @@ func (o copies) read(ctx context.Context, places []messages.Position, a *message
 			err := scan(&r.at.Host, &r.at.ID, &r.siteKey, &r.entry)
 			rows[r.at] = r
 			return err
-		}, "SELECT host, id, key_id, CASE WHEN OCTET_LENGTH(entry) <= 262144 THEN entry ELSE '' END FROM sp_message WHERE (host, id) IN ("+tuples(len(some), 2)+")", args...)
+		}, "SELECT host, id, key_id, "+entryColumn+" FROM sp_message WHERE (host, id) IN ("+tuples(len(some), 2)+")", args...)
 		if err != nil {
 			return err
 		}

@@ -247,7 +247,7 @@ func testShipOutage(t *testing.T, s *site) {
 		t.Errorf("during the outage: %+v", m)
 	}
 	// The journal deletes messages before they are copied.
-	if n, err := journal.Forget(t.Context(), a.journal(), "4D3@sender.example", false); n != 1 || err != nil {
+	if n, err := journal.Forget(t.Context(), a.journal(), []string{"4d3@sender.example"}, false); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	proxy.Refuse(false)

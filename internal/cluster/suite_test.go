@@ -44,7 +44,7 @@ func suite(t *testing.T, server *testsql.Server) {
 		{"Attacker", testAttacker}, {"Repair", testRepair}, {"Flood", testFlood}, {"LostSuccessor", testLostSuccessor},
 		{"Faults", testFaults}, {"Rekey", testRekey}, {"Rules", testRules}, {"Names", testNames},
 		{"Ship", testShip}, {"ShipCrash", testShipCrash}, {"ShipOutage", testShipOutage}, {"ShipForged", testShipForged},
-		{"ShipExpiry", testShipExpiry}, {"ShipParts", testShipParts}, {"ShipAgain", testShipAgain},
+		{"ShipExpiry", testShipExpiry}, {"ShipParts", testShipParts}, {"ShipAgain", testShipAgain}, {"HashKey", testHashKey}, {"ShipForget", testShipForget},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &site{t: t, server: server, database: server.Database(), keyFile: filepath.Join(t.TempDir(), "cluster.key")}

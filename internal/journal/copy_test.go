@@ -91,3 +91,35 @@ func TestNumberAndIdentity(t *testing.T) {
 		t.Errorf("identities %s and %s, %v", a, b, err)
 	}
 }
+
+// With the secret of a cluster, an address has the same word in each journal, and Forget finds it.
+func TestUseSecret(t *testing.T) {
+	secret := []byte("the secret of a cluster")
+	var words []string
+	var last *fixture
+	for range 2 {
+		d := newFixture(t)
+		d.Addresses = Hash
+		j := d.open()
+		j.UseSecret(secret)
+		j.Add(person(3))
+		j.Close()
+		ids, err := d.read(t).IDs(t.Context(), Filter{}, 1, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := d.read(t).Entries(t.Context(), ids)
+		if err != nil || len(all) != 1 || !Hidden(all[0].Sender) {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		words, last = append(words, all[0].Sender), d
+	}
+	if words[0] != words[1] {
+		t.Errorf("different words: %q", words)
+	}
+	for n, secrets := range [][][]byte{nil, {secret}} {
+		if found, err := last.forget(t, "qxz3vwkj@sender3.example", false, secrets...); err != nil || found != n {
+			t.Errorf("with %d secrets: %d messages, want %[1]d; %v", n, found, err)
+		}
+	}
+}
