@@ -126,6 +126,20 @@ func testShipAgain(t *testing.T, s *site) {
 	}
 	a.ship()
 	a.lists("restored", messages.Search{}, "a/4A2")
+	// The newest message is deleted. The others are not copied again.
+	before := a.reported().Messages
+	a.receive(reject("4A5", "a.example", "192.0.2.1"))
+	a.ship()
+	if n, err := journal.Forget(t.Context(), a.journal(), []string{"4a5@sender.example"}, false); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	a.ship()
+	if m := a.reported().Messages; m.Shipped != before.Shipped+1 || m.Lost != before.Lost || m.Waiting != 0 {
+		t.Errorf("after a deletion: %+v, before %+v", m, before)
+	}
+	a.receive(reject("4A6", "a.example", "192.0.2.1"))
+	a.ship()
+	a.lists("after a deletion", messages.Search{}, "a/4A6 a/4A5 a/4A2")
 	// A host that has left copies nothing.
 	b := s.joined("b")
 	if err := b.Leave(t.Context(), "a"); err != nil {
@@ -134,7 +148,7 @@ func testShipAgain(t *testing.T, s *site) {
 	a.receive(reject("4A3", "a.example", "192.0.2.1"))
 	_ = a.Sync(t.Context())
 	a.shipper().Ship(t.Context())
-	b.lists("left", messages.Search{}, "a/4A2")
+	b.lists("left", messages.Search{}, "a/4A6 a/4A5 a/4A2")
 }
 
 // The hosts have the same key for the words of addresses. It changes with the site key.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/cluster/messages"
 	"signpost/internal/journal"
 )
@@ -105,7 +106,11 @@ type copies struct {
 	oldest int64
 }
 
+// open returns an error at once if the last synchronization did not reach the database, because a user waits for the answer.
 func (r *Reader) open(ctx context.Context) (o copies, err error) {
+	if s, err := r.Host.Status(ctx); err == nil && !s.Database.Reachable && !s.Database.Since.IsZero() {
+		return o, &control.Refusal{Failure: control.Failure{Error: "the database has not been reachable since " + s.Database.Since.Format(time.RFC3339), Hint: "signpost cluster status"}}
+	}
 	m, err := r.Host.membership(ctx)
 	if err != nil {
 		return o, err

@@ -67,6 +67,11 @@ type shipState struct {
 
 func (s *shipState) waiting() int64 { return max(0, s.Seen-s.Shipped-s.Lost) }
 
+// recount makes the messages that wait be counted again.
+func (s *shipState) recount() {
+	s.Counted, s.Seen, s.Since = s.Copied, s.Shipped+s.Lost, time.Time{}
+}
+
 // lose counts messages that cannot be copied.
 func (s *shipState) lose(n int64, now time.Time) {
 	if n > 0 {
@@ -185,13 +190,16 @@ func (s *Shipper) count(ctx context.Context, r *journal.Reader) (newest int64, e
 		newest = last.UnixMicro()
 	}
 	st := s.state
-	if st.Journal != identity || newest < st.Counted && newest > 0 {
-		// The journal was replaced, restored, or its messages got other numbers. What was copied is copied again, which changes nothing.
-		if st.Journal != "" && st.Journal != identity {
+	switch {
+	case st.Journal != identity: // a new journal; what waited in the former one is lost
+		if st.Journal != "" {
 			st.lose(st.waiting(), s.Host.Now())
 		}
-		st.Seen = st.Shipped + st.Lost
-		st.Journal, st.Copied, st.Counted, st.Since = identity, 0, 0, time.Time{}
+		st.Journal, st.Copied = identity, 0
+		st.recount()
+	case newest < st.Counted && newest > 0: // the newest messages were deleted, or messages of the future got numbers of the present
+		st.Copied = min(st.Copied, newest)
+		st.recount()
 	}
 	if newest <= st.Counted {
 		return newest, nil

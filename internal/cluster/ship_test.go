@@ -242,6 +242,10 @@ func testShipOutage(t *testing.T, s *site) {
 		}
 	}
 	a.ahead = 0
+	_ = a.Sync(t.Context())
+	if _, err := a.reader().Find(t.Context(), "4A1"); err == nil || !strings.Contains(err.Error(), "the database has not been reachable since ") {
+		t.Errorf("a search without a database: %v", err)
+	}
 	m := a.reported().Messages
 	if m.Waiting != 25 || m.Lost != 0 || m.Error == "" || time.Since(m.Since).Round(time.Hour) != 25*time.Hour {
 		t.Errorf("during the outage: %+v", m)
