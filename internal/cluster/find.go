@@ -128,13 +128,13 @@ func (o copies) hashes(column string, values ...string) (all []int64) {
 	return all
 }
 
-// query selects positions. For each value, it reads the index of the column from its end. This takes the same time for rare and for frequent
-// values.
+// query selects positions. For each value and outcome, it reads the index of the column from its end. This takes the same time for rare and for
+// frequent values and outcomes.
 type query struct {
 	column      string
 	values      []int64
 	domains     []int64 // nil: all
-	outcomes    []int64 // nil: all
+	outcomes    []int64 // nil: the column has no index of outcomes
 	first, last int64   // ids; last 0: no limit
 	after       messages.Position
 	limit       int
@@ -152,13 +152,10 @@ func (o copies) query(ctx context.Context, f journal.Filter) (q query, err error
 	if f.Domain != "" {
 		q.domains = o.hashes(columnDomain, f.Domain)
 	}
-	leads := f.Client.IsValid() || f.Domain != ""
-	if f.Outcome != nil || !leads {
-		if q.outcomes, err = o.outcomes(ctx, f.Outcome); err != nil {
-			return q, err
-		}
-		q.outcomes = append([]int64{}, q.outcomes...) // not nil
+	if q.outcomes, err = o.outcomes(ctx, f.Outcome); err != nil {
+		return q, err
 	}
+	q.outcomes = append([]int64{}, q.outcomes...) // not nil
 	switch {
 	case f.Client.IsSingleIP():
 		q.column, q.values = columnClient, o.hashes(columnClient, f.Client.Addr().String())
@@ -208,32 +205,38 @@ func (o copies) positions(ctx context.Context, q query) (all []messages.Position
 	if q.after.ID > 0 {
 		part, args = part+" AND id <= ? AND (id < ? OR host < ?)", append(args, q.after.ID, q.after.ID, q.after.Host)
 	}
-	for _, residual := range []struct {
-		column string
-		among  []int64
-	}{{columnDomain, q.domains}, {columnOutcome, q.outcomes}} {
-		if len(residual.among) > 0 {
-			part += " AND " + residual.column + " IN " + tuples(1, len(residual.among))
-			args = append(args, numbers(residual.among)...)
+	among := func(column string, values []int64) {
+		if len(values) > 0 {
+			part += " AND " + column + " IN " + tuples(1, len(values))
+			args = append(args, numbers(values)...)
 		}
 	}
+	among(columnDomain, q.domains)
+	if q.column == columnNet && len(q.values) > len(o.keys.keys) { // there are too many networks for a query of each
+		among(columnOutcome, q.outcomes)
+		part = strings.Replace(part, "= ?", "IN "+tuples(1, len(q.values)), 1) + order + "?"
+		err = o.scanPositions(ctx, &all, part, append(append(numbers(q.values), args...), q.limit))
+		return all, err
+	}
+	if q.outcomes != nil {
+		part += " AND outcome = ?"
+	}
 	part += order + "?"
-	args = append(args, q.limit)
-	if q.column == columnNet { // there may be too many networks for a query of each
-		every := append(numbers(q.values), args...)
-		err = o.scanPositions(ctx, &all, strings.Replace(part, "= ?", "IN "+tuples(1, len(q.values)), 1), every)
-		return all, err
-	}
-	if len(q.values) == 1 {
-		err = o.scanPositions(ctx, &all, part, append([]any{q.values[0]}, args...))
-		return all, err
-	}
 	var every []any
+	n := 0
 	for _, v := range q.values {
-		every = append(append(every, v), args...)
+		for i := range max(1, len(q.outcomes)) {
+			every = append(append(every, v), args...)
+			if q.outcomes != nil {
+				every = append(every, q.outcomes[i])
+			}
+			every, n = append(every, q.limit), n+1
+		}
 	}
-	text := "(" + strings.Repeat(part+") UNION ALL (", len(q.values)-1) + part + ")" + order + "?"
-	err = o.scanPositions(ctx, &all, text, append(every, q.limit))
+	if n > 1 {
+		part, every = "("+strings.Repeat(part+") UNION ALL (", n-1)+part+")"+order+"?", append(every, q.limit)
+	}
+	err = o.scanPositions(ctx, &all, part, every)
 	return all, err
 }
 

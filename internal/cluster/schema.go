@@ -31,13 +31,13 @@ func migrations() [schemaVersion][]string {
 	}, {
 		"CREATE TABLE IF NOT EXISTS sp_lease (name VARCHAR(16) NOT NULL PRIMARY KEY, holder VARCHAR(64) NOT NULL, epoch BIGINT NOT NULL, until BIGINT NOT NULL, wanted VARCHAR(64) NOT NULL, mac VARCHAR(64) NOT NULL)SUFFIX",
 	}, {
-		// Rows are deleted by host and id. A search reads one of the indexes from its end, and needs all columns of the index.
+		// Rows are deleted by host and id. A search reads one of the indexes from its end, for each outcome, and needs no other column.
 		"CREATE TABLE IF NOT EXISTS sp_message (host VARCHAR(64) NOT NULL, id BIGINT NOT NULL, key_id VARCHAR(8) NOT NULL, queue BIGINT NOT NULL, mid BIGINT NOT NULL, domain BIGINT NOT NULL, client BIGINT NOT NULL, net BIGINT NOT NULL, outcome BIGINT NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (host, id))SUFFIX",
 		"CREATE INDEX IF NOT EXISTS sp_message_queue ON sp_message (queue)",
 		"CREATE INDEX IF NOT EXISTS sp_message_mid ON sp_message (mid)",
-		"CREATE INDEX IF NOT EXISTS sp_message_domain ON sp_message (domain, id, host, outcome)",
-		"CREATE INDEX IF NOT EXISTS sp_message_client ON sp_message (client, id, host, outcome, domain)",
-		"CREATE INDEX IF NOT EXISTS sp_message_net ON sp_message (net, id, host, outcome, domain)",
+		"CREATE INDEX IF NOT EXISTS sp_message_domain ON sp_message (domain, outcome, id, host)",
+		"CREATE INDEX IF NOT EXISTS sp_message_client ON sp_message (client, outcome, id, host, domain)",
+		"CREATE INDEX IF NOT EXISTS sp_message_net ON sp_message (net, outcome, id, host, domain)",
 		"CREATE INDEX IF NOT EXISTS sp_message_outcome ON sp_message (outcome, id, host)",
 		"CREATE TABLE IF NOT EXISTS sp_outcome (id BIGINT NOT NULL PRIMARY KEY, words VARCHAR(100) NOT NULL)SUFFIX",
 	}}
