@@ -128,8 +128,8 @@ func (o copies) hashes(column string, values ...string) (all []int64) {
 	return all
 }
 
-// query selects positions. For each value and outcome, it reads the index of the column from its end. This takes the same time for rare and for
-// frequent values and outcomes.
+// query selects positions. For each value and outcome, it reads the index of the column from its end. This takes the same time for rare and
+// for frequent values and outcomes.
 type query struct {
 	column      string
 	values      []int64

@@ -9,8 +9,8 @@ import (
 
 const hashKeyName = "hash.key"
 
-// writeHashKey writes the key of the words that replace addresses to STATE_DIR/cluster/hash.key, for the journal of the daemon. All hosts have the
-// same key, so an address has the same word on each host. The site key cannot be derived from it.
+// writeHashKey writes the key of the words that replace addresses to STATE_DIR/cluster/hash.key, for the journal of the daemon. All hosts
+// have the same key, so an address has the same word on each host. The site key cannot be derived from it.
 func (h *Host) writeHashKey() error {
 	text := hex.EncodeToString(h.sealKey().addresses) + "\n"
 	if text == h.hashKey {

@@ -11,8 +11,8 @@ import (
 	"signpost/internal/cluster/control"
 )
 
-// schemaVersion is the version of the schema that this program writes and needs. Migrations only add, so a program also works with the schema of a
-// later version.
+// schemaVersion is the version of the schema that this program writes and needs. Migrations only add, so a program also works with the
+// schema of a later version.
 const schemaVersion = 3
 
 // lease is the name of the row of the lease.

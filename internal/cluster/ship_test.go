@@ -213,6 +213,24 @@ func testShipCrash(t *testing.T, s *site) {
 	if n := s.sql("SELECT COUNT(*) FROM sp_message WHERE host = 'a'"); n != "2104" {
 		t.Errorf("%s messages, want 2104", n)
 	}
+	// The pages of a search have each message once, the newest first.
+	pages, last, n := 0, messages.Message{}, 0
+	for search := (messages.Search{Limit: messages.MaxLimit}); pages == 0 || search.After != (messages.Position{}); pages++ {
+		page, err := a.reader().List(t.Context(), search)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range page.Messages {
+			if n++; n > 1 && m.ID >= last.ID {
+				t.Fatalf("message %d follows %d", m.ID, last.ID)
+			}
+			last = m
+		}
+		search.After = page.More
+	}
+	if n != 2104 || pages != 5 {
+		t.Errorf("%d messages in %d pages, want 2104 in 5", n, pages)
+	}
 	if m := a.reported().Messages; m.Lost != 0 || m.Waiting != 0 {
 		t.Errorf("%+v", m)
 	}

@@ -19,9 +19,9 @@ import (
 // forgetChunk is the number of messages that are read at a time. It is also the maximum number that is deleted at a time.
 const forgetChunk = deleteChunk
 
-// Forget deletes the messages whose record contains one of the forms of an address (Reader.Forms), and overwrites their space in the files of the journal. A daemon may write
-// the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of these messages, even together with an
-// error.
+// Forget deletes the messages whose record contains one of the forms of an address (Reader.Forms), and overwrites their space in the files
+// of the journal. A daemon may write the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of
+// these messages, even together with an error.
 //
 // Forget finds the address, or the word that replaces it, in MAIL FROM, in the recipients and in the login. A login may have no domain. It
 // also finds the address in other texts, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
@@ -61,8 +61,8 @@ func Forget(ctx context.Context, path string, forms []string, dryRun bool) (n in
 	return n, errors.Join(err, r.Unread())
 }
 
-// Forms returns the forms in which the journal may contain an address, in lower case. These are the address itself, with A-labels and
-// with U-labels, and the words that replace these forms if journal.addresses is hash: those with the secret of the journal, and with secrets of
+// Forms returns the forms in which the journal may contain an address, in lower case. These are the address itself, with A-labels and with
+// U-labels, and the words that replace these forms if journal.addresses is hash: those with the secret of the journal, and with secrets of
 // Journal.UseSecret.
 func (r *Reader) Forms(ctx context.Context, address string, secrets ...[]byte) ([]string, error) {
 	all := []string{strings.ToLower(address)}

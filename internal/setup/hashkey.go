@@ -11,8 +11,8 @@ import (
 	"signpost/internal/config"
 )
 
-// HashKey returns the key of the words that replace addresses in the journals of a cluster, if journal.addresses is hash. It returns nil if this host
-// does not belong to a cluster, or signpost-cluster has not written the file yet.
+// HashKey returns the key of the words that replace addresses in the journals of a cluster, if journal.addresses is hash. It returns nil if
+// this host does not belong to a cluster, or signpost-cluster has not written the file yet.
 func HashKey(conf *config.Config) ([]byte, error) {
 	if !conf.Clustered() {
 		return nil, nil

@@ -1,6 +1,6 @@
-// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports and
-// doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template function
-// show replaces unprintable characters.
+// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports and doctor's
+// findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template
+// function show replaces unprintable characters.
 //
 //	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
 package web

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// PathCommand is for POST, with the parameters name and host. PathForget is for POST, with the parameters form, which is repeated, and dry_run.
+// PathCommand is for POST, with the parameters name and host. PathForget is for POST, with the parameters form, which is repeated, and
+// dry_run.
 const (
 	PathCommand = "/command"
 	PathForget  = "/forget"
@@ -41,8 +42,8 @@ type Forgotten struct {
 	Copies int `json:"copies"`
 }
 
-// Forget deletes the copies of messages in the database that mention an address. The forms are those of journal.Reader.Forms. If dryRun is set,
-// Forget deletes nothing. It returns the number of these copies.
+// Forget deletes the copies of messages in the database that mention an address. The forms are those of journal.Reader.Forms. If dryRun is
+// set, Forget deletes nothing. It returns the number of these copies.
 func (c Client) Forget(ctx context.Context, forms []string, dryRun bool) (copies int, err error) {
 	query := url.Values{"form": forms}
 	if dryRun {
