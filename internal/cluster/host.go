@@ -61,6 +61,7 @@ type Host struct {
 
 	reports   *control.Reports
 	reportsAt time.Time // when reports was read
+	hashKey   string    // as last written
 
 	mu     sync.Mutex // protects the fields below, which the methods for readers use
 	lease  leaseState

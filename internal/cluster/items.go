@@ -27,8 +27,8 @@ const (
 	// forgotten is the time after which a suppression that was not written again is deleted: the longest one has a year, and is forgotten a
 	// year later.
 	forgotten = 2 * 366 * 24 * time.Hour
-	// expireRows is the number of rows that one statement deletes.
-	expireRows = 1000
+	// expireItemRows is the number of rows that one statement deletes.
+	expireItemRows = 1000
 )
 
 // itemAccess is what a registered host needs for items.
@@ -328,7 +328,7 @@ func (s session) expire(ctx context.Context, kind control.Kind, before string) e
 			return err
 		}
 		args := []any{kind, day}
-		more, err := s.one(ctx, "SELECT name FROM sp_report WHERE kind = ? AND day = ? ORDER BY name LIMIT 1 OFFSET ?", append(args, expireRows), &last)
+		more, err := s.one(ctx, "SELECT name FROM sp_report WHERE kind = ? AND day = ? ORDER BY name LIMIT 1 OFFSET ?", append(args, expireItemRows), &last)
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func (h *host) listed(kind control.Kind) (all []string, refused int) {
 	}
 }
 
-func (h *host) lists(kind control.Kind, want ...string) {
+func (h *host) hasItems(kind control.Kind, want ...string) {
 	h.t.Helper()
 	got, refused := h.listed(kind)
 	if slices.Sort(got); !slices.Equal(got, want) || refused > 0 {
@@ -72,10 +72,10 @@ func testItems(t *testing.T, s *site) {
 	b.put(item(control.KindDelivery, "x", 0, "frozen"))
 	a.put(item(control.KindDelivery, "x", 0, "accepted"))
 	for _, h := range []*host{a, b} {
-		h.lists(control.KindCount, "a/x/1=2", "a/y/1=1", "b/x/1=1", "b/y/1=1")
-		h.lists(control.KindReport, "/x/0=first")
-		h.lists(control.KindDelivery, "/x/0=accepted")
-		h.lists(control.KindRound)
+		h.hasItems(control.KindCount, "a/x/1=2", "a/y/1=1", "b/x/1=1", "b/y/1=1")
+		h.hasItems(control.KindReport, "/x/0=first")
+		h.hasItems(control.KindDelivery, "/x/0=accepted")
+		h.hasItems(control.KindRound)
 	}
 	if k1, err := a.Items().BounceKey(t.Context()); err != nil || len(k1) != 64 {
 		t.Errorf("%q %v", k1, err)
@@ -85,14 +85,6 @@ func testItems(t *testing.T, s *site) {
 	if n := s.sql("SELECT COUNT(*) FROM sp_report WHERE POSITION('accepted' IN %s) > 0", s.asText("sealed")); n != "0" {
 		t.Error("the database shows a body")
 	}
-}
-
-// asText returns the SQL expression of a binary column as text.
-func (s *site) asText(column string) string {
-	if s.server.Name == "MariaDB" {
-		return "CAST(" + column + " AS CHAR CHARACTER SET latin1)"
-	}
-	return "encode(" + column + ", 'escape')"
 }
 
 // A list of more than one page is complete, also if many rows were written at the same time, or have long bodies.
@@ -240,8 +232,8 @@ func testItemsRekey(t *testing.T, s *site) {
 	}
 	s.setKeys(fresh)
 	sync2(a)
-	a.lists(control.KindCount, "a/x/1=1")
-	a.lists(control.KindReport, "/x/0=first")
+	a.hasItems(control.KindCount, "a/x/1=1")
+	a.hasItems(control.KindReport, "/x/0=first")
 	if next, err := a.Items().BounceKey(t.Context()); err != nil || next == old {
 		t.Errorf("the bounce key did not change: %v", err)
 	}

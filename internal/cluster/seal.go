@@ -28,11 +28,14 @@ const maxKeyFile = 64 << 10
 
 // siteKey is one line of the key file. Each use has a key of its own.
 type siteKey struct {
-	id      string // the first 4 bytes of the SHA-256 of the key, in hex
-	aead    cipher.AEAD
-	mac     []byte
-	items   []byte // of which the keys of items are derived
-	bounces []byte // the key of the envelope senders of reports
+	id        string // the first 4 bytes of the SHA-256 of the key, in hex
+	aead      cipher.AEAD
+	mac       []byte
+	messages  []byte // of which the keys of messages are derived
+	index     []byte // of the hashes by which messages are found
+	addresses []byte // of the words that replace addresses, if journal.addresses is hash
+	items     []byte // of which the keys of items are derived
+	bounces   []byte // the key of the envelope senders of reports
 }
 
 // SiteKeys are the keys that all hosts of a cluster share. There is more than one only while rows are sealed again under a new key.
@@ -113,7 +116,7 @@ func newSiteKey(key []byte) (k siteKey, err error) {
 	for _, derived := range []struct {
 		to  *[]byte
 		use string
-	}{{&seal, "seal"}, {&k.mac, "mac"}, {&k.items, "items"}, {&k.bounces, "bounces"}} {
+	}{{&seal, "seal"}, {&k.mac, "mac"}, {&k.messages, "messages"}, {&k.index, "index"}, {&k.addresses, "addresses"}, {&k.items, "items"}, {&k.bounces, "bounces"}} {
 		if *derived.to, err = hkdf.Key(sha256.New, key, nil, "signpost cluster "+derived.use, siteKeyBytes); err != nil {
 			return k, err
 		}

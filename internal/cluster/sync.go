@@ -88,7 +88,7 @@ func (h *Host) steps(ctx context.Context) error {
 	if err := h.beat(ctx); err != nil {
 		return errors.Join(failed, err)
 	}
-	failed = errors.Join(failed, h.push(ctx))
+	failed = errors.Join(failed, h.writeHashKey(), h.push(ctx))
 	return errors.Join(failed, h.renew(ctx, false), h.readReports(ctx))
 }
 

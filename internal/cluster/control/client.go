@@ -63,6 +63,16 @@ func (c Client) Sync(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, PathSync, nil, &struct{}{}, answerTimeout)
 }
 
+// Messages stores the answer to PathMessages in answer. Package messages has the types.
+func (c Client) Messages(ctx context.Context, query url.Values, answer any) error {
+	return c.ask(ctx, http.MethodGet, PathMessages, query, answer, answerTimeout)
+}
+
+// Message is like Messages, for PathMessage.
+func (c Client) Message(ctx context.Context, query url.Values, answer any) error {
+	return c.ask(ctx, http.MethodGet, PathMessage, query, answer, answerTimeout)
+}
+
 // Status returns the state of the cluster.
 func (c Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.ask(ctx, http.MethodGet, PathStatus, nil, &s, answerTimeout)
