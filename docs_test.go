@@ -140,7 +140,7 @@ func differ(t *testing.T, what string, got, want []string) {
 func logged(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal", "internal/lookup", "internal/cluster", "internal/report/send", "internal/report/worker", "cmd/signpost-cluster"} {
+	for _, folder := range []string{"cmd/signpost", "cmd/dkimkey", "keys", "milter", "internal/daemon", "internal/setup", "internal/filter", "internal/dns", "internal/journal", "internal/lookup", "internal/cluster", "internal/report/send", "internal/report/hosts", "internal/report/worker", "cmd/signpost-cluster"} {
 		all = append(all, stringsOf(t, folder+"/*.go", "Debug", "Info", "Warn", "Error", "warn")...)
 	}
 	return all

@@ -131,7 +131,7 @@ func (d *disaster) dump() {
 	d.Helper()
 	d.dumped = true
 	for _, table := range cluster.Tables() {
-		d.sql("DROP TABLE IF EXISTS "+table+"_dump", "CREATE TABLE "+table+"_dump AS SELECT * FROM "+table)
+		d.sql("DROP TABLE IF EXISTS "+table.Name+"_dump", "CREATE TABLE "+table.Name+"_dump AS SELECT * FROM "+table.Name)
 	}
 }
 
@@ -146,7 +146,7 @@ func (d *disaster) dayOfDump() {
 func (d *disaster) restore() {
 	d.Helper()
 	for _, table := range cluster.Tables() {
-		d.sql("DELETE FROM "+table, "INSERT INTO "+table+" SELECT * FROM "+table+"_dump")
+		d.sql("DELETE FROM "+table.Name, "INSERT INTO "+table.Name+" SELECT * FROM "+table.Name+"_dump")
 	}
 	for _, m := range d.members {
 		stopped := (*cluster.Stop)(nil)

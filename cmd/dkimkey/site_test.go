@@ -122,7 +122,7 @@ func (s *site) init() {
 	}
 	s.sql("CREATE USER host " + secret + " 'secret'")
 	for _, table := range cluster.Tables() {
-		s.sql("GRANT SELECT, INSERT, UPDATE ON " + table + " TO host")
+		s.sql("GRANT " + table.Rights + " ON " + table.Name + " TO host")
 	}
 }
 

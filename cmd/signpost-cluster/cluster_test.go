@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"signpost/internal/cluster/control"
+	"signpost/internal/cluster/messages"
+	"signpost/internal/decision"
+	"signpost/internal/dmarc"
+	"signpost/internal/journal"
 	"signpost/internal/testsql"
 	"signpost/keys"
+	"signpost/policy"
 )
 
 // machine is a host of a cluster: a configuration and a state directory.
@@ -114,7 +121,7 @@ func contains(t *testing.T, text string, parts ...string) {
 // Two hosts are set up as docs/cluster.md describes: the second has the keys and the rules of the first. The user of the hosts needs only the
 // rights that init prints. A host that left is no longer waited for, and does not synchronize until it joins again.
 func TestTwoHosts(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) *testsql.Server{"MariaDB": testsql.MariaDB, "PostgreSQL": testsql.PostgreSQL} {
+	for name, start := range map[string]func(testing.TB, ...string) *testsql.Server{"MariaDB": testsql.MariaDB, "PostgreSQL": testsql.PostgreSQL} {
 		t.Run(name, func(t *testing.T) { twoHosts(t, start(t)) })
 	}
 }
@@ -164,6 +171,20 @@ func twoHosts(t *testing.T, server *testsql.Server) {
 	})
 	contains(t, a.command(0, "status"), "HOST", "a (this host)", "b ")
 	contains(t, b.command(0, "status", "--json"), `"site"`, `"hosts"`)
+	a.receive("4AA1")
+	client := control.Client{Socket: b.path("s")}
+	b.until("the message of a", func() bool {
+		found, err := messages.Find(t.Context(), client, "4AA1")
+		return err == nil && len(found.Messages) == 1 && found.Messages[0].Host == "a" && found.Messages[0].Action == policy.Reject
+	})
+	if list, err := messages.Newest(t.Context(), client, messages.Search{Query: journal.Query{Domain: "author.example"}}, 10); err != nil || len(list.Messages) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	} else if got, err := messages.Get(t.Context(), client, messages.Position{ID: list.Messages[0].ID, Host: "a"}); err != nil || len(got.Messages) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	a.until("the number of copied messages", func() bool {
+		return strings.Contains(a.command(anyCode, "status"), "messages of this host in the database: 1 copied, 0 wait, 0 lost")
+	})
 	contains(t, a.command(1, "leave", "c"), "c is not a host of the cluster")
 	b.end()
 	contains(t, a.command(0, "leave", "b"), "Host b is no longer a host of the cluster.")
@@ -186,6 +207,17 @@ func twoHosts(t *testing.T, server *testsql.Server) {
 	if strings.Contains(fmt.Sprint(a.get("state/cluster/status.json"), a.command(anyCode, "status")), "PASSWORD") {
 		t.Error("the password is shown")
 	}
+}
+
+// receive writes a message that was rejected to the journal of the machine.
+func (m *machine) receive(queueID string) {
+	m.Helper()
+	j := journal.Open(journal.Options{Path: m.path("state", "journal", "journal.db"), Limits: journal.Limits{Keep: 24 * time.Hour, MaxSize: 64 << 20, Addresses: journal.Omit},
+		Now: time.Now, Log: slog.New(slog.DiscardHandler), Lost: func(c journal.Cause, _ int) { m.Errorf("the journal lost a message: %s", c) }})
+	r := &decision.Record{Version: decision.Version, Assignment: policy.Assignment{Role: policy.RoleVerify}, Verdict: policy.Verdict{Action: policy.Reject}}
+	r.QueueID, r.Author = queueID, dmarc.Author{Domains: []string{"author.example"}}
+	j.Add(r)
+	j.Close()
 }
 
 // limitedUser creates a user with the password PASSWORD and no rights, and returns the URL for this user.

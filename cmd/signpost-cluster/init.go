@@ -30,7 +30,7 @@ func initCommand(load func() (*config.Config, error)) *cobra.Command {
 			"not exist, and register this host. Print the SQL statements that permit the user of cluster.database to work with the\n" +
 			"tables, and the commands for the next host. The command can be repeated.\n\n" +
 			"Tables belong to the user who creates them. With --owner, this is another user than that of cluster.database, which then\n" +
-			"needs only SELECT, INSERT and UPDATE.",
+			"needs only SELECT, INSERT, UPDATE and, in one table, DELETE.",
 		Example: "  signpost-cluster init\n  signpost-cluster init --owner /root/owner-url",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -168,10 +168,11 @@ func grants(database config.DatabaseURL) string {
 		fmt.Fprintf(&b, "    GRANT USAGE ON SCHEMA public TO %s;\n", to)
 	}
 	for _, table := range cluster.Tables() {
+		on := table.Name
 		if u.Scheme == "mysql" {
-			table = quoted(name) + "." + table
+			on = quoted(name) + "." + on
 		}
-		fmt.Fprintf(&b, "    GRANT SELECT, INSERT, UPDATE ON %s TO %s;\n", table, to)
+		fmt.Fprintf(&b, "    GRANT %s ON %s TO %s;\n", table.Rights, on, to)
 	}
 	return b.String()
 }

@@ -69,7 +69,9 @@ func page() man.Page {
 			{"/var/lib/signpost/cluster/rules.toml", "The forwarders, [[allow]] and [[deny]] that the hosts share. You can edit it on any host."},
 			{"/var/lib/signpost/cluster/state.json", "What this host has synchronized: versions, registered hosts and revoked selectors."},
 			{"/var/lib/signpost/cluster/status.json", "The output of status --json, for the daemon and for monitoring."},
-			{"/run/signpost-cluster/socket", "The control socket, which dkimkey uses."},
+			{"/var/lib/signpost/cluster/messages.json", "Up to which message of the journal the messages were copied to the database."},
+			{"/var/lib/signpost/cluster/hash.key", "The key of the words that replace addresses if journal.addresses is hash. It is derived from the site key."},
+			{"/run/signpost-cluster/socket", "The control socket, which dkimkey, and searches with --all-hosts, use."},
 		},
 		SeeAlso: []string{"signpost(8)", "signpost.toml(5)", "dkimkey(1)"},
 	}

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/cluster"
 	"signpost/internal/cluster/control"
+	"signpost/internal/cluster/messages"
 	"signpost/internal/config"
 	"signpost/internal/durable"
 	"signpost/internal/setup"
@@ -28,9 +32,10 @@ func runCommand(load func() (*config.Config, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Synchronize this host with the database, in the foreground",
-		Long: "Synchronize the keys and rules of this host with the database every five seconds, in the foreground. The unit signpost-cluster\n" +
-			"runs this command as user signpost. If the database is down, the process waits for it; the daemon continues to sign and\n" +
-			"verify. SIGTERM stops the process.",
+		Long: "Synchronize the keys and rules of this host with the database every five seconds, in the foreground. Copy the messages of the\n" +
+			"journal that failed or were acted upon to the database (cluster.ship), and answer searches of all hosts. The unit\n" +
+			"signpost-cluster runs this command as user signpost. If the database is down, the process waits for it; the daemon continues\n" +
+			"to sign and verify. SIGTERM stops the process.",
 		Example: "  signpost-cluster run",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -72,8 +77,12 @@ func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) err
 	if err != nil {
 		return cli.Usage(fmt.Errorf("cluster.socket: %w", err))
 	}
+	reader := &cluster.Reader{Host: h, Keep: conf.CopiesKept()}
 	server := &http.Server{ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Handler: control.Server{Lease: h.Lease, Lead: h.Lead, Missing: h.Missing, Sync: h.Sync, Status: h.Status,
+		Handler: control.Server{Lease: h.Lease, Lead: h.Lead, Missing: h.Missing, Sync: h.Sync, Status: h.Status, Items: h.Items(),
+			Forget:   reader.Forget,
+			Messages: func(ctx context.Context, query url.Values) (any, error) { return list(ctx, reader, query) },
+			Message:  func(ctx context.Context, query url.Values) (any, error) { return find(ctx, reader, query) },
 			Command: func(ctx context.Context, name, host string) ([]byte, error) {
 				result, err := perform(ctx, h, name, host)
 				if err != nil {
@@ -89,6 +98,12 @@ func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) err
 	if err := setup.Notify(setup.NotifySocket(), "READY=1"); err != nil {
 		log.Warn("notifying the service manager failed", "error", err)
 	}
+	shipper := &cluster.Shipper{Host: h, Keep: conf.CopiesKept()}
+	if conf.Cluster.Ship == "failed" && conf.Journal.Enabled {
+		shipper.Journal = conf.JournalFile()
+	}
+	copying, stop := context.WithCancel(ctx)
+	serving.Go(func() { ship(copying, shipper) })
 	p := &poller{host: h, file: setup.ClusterStatus(conf), state: conf.StateDir, log: log}
 	for tick := time.NewTicker(cluster.Poll); ; {
 		p.poll(ctx)
@@ -103,6 +118,7 @@ func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) err
 		break
 	}
 	log.Info("cluster synchronization is stopping")
+	stop()
 	ending, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if stopped := server.Shutdown(ending); stopped != nil {
@@ -110,6 +126,42 @@ func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) err
 	}
 	serving.Wait()
 	return err
+}
+
+// ship copies messages until ctx ends. It is a loop of its own, so that a backlog does not delay keys and rules.
+func ship(ctx context.Context, s *cluster.Shipper) {
+	for {
+		pause := cluster.Poll
+		if s.Ship(ctx) {
+			pause = cluster.ShipPause
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// list answers a search of the messages of all hosts.
+func list(ctx context.Context, r *cluster.Reader, query url.Values) (any, error) {
+	search, err := messages.Parse(query)
+	if err != nil {
+		return nil, err
+	}
+	return r.List(ctx, search)
+}
+
+// find answers a search for the messages with an ID, or for one message.
+func find(ctx context.Context, r *cluster.Reader, query url.Values) (any, error) {
+	if id := query.Get("id"); id != "" {
+		return r.Find(ctx, id)
+	}
+	number, err := strconv.ParseInt(query.Get("number"), 10, 64)
+	if err != nil || number < 0 {
+		return nil, errors.New("number is not valid")
+	}
+	return r.Get(ctx, messages.Position{ID: number, Host: query.Get("host")})
 }
 
 // poller synchronizes a host at each poll.
@@ -158,7 +210,7 @@ func (p *poller) poll(ctx context.Context) {
 // same reports whether two states differ only in values that change at each poll.
 func same(a, b control.Status) bool {
 	steady := func(s control.Status) control.Status {
-		s.At, s.LeaseLeft, s.Hosts = time.Time{}, 0, slices.Clone(s.Hosts)
+		s.At, s.LeaseLeft, s.Messages, s.Hosts = time.Time{}, 0, nil, slices.Clone(s.Hosts)
 		for i := range s.Hosts {
 			s.Hosts[i].Seen, s.Hosts[i].ClockMS = time.Time{}, 0
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,7 +25,9 @@ func statusCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "status",
 		Short: "Show the hosts of the cluster, their versions, and what is wrong",
 		Long: "Show the hosts of the cluster with their versions, which of them leads, and since when the database can be reached. LAG is the\n" +
-			"number of versions that a host is behind the database. CLOCK is the clock of a host minus that of the database, in seconds.\n\n" +
+			"number of versions that a host is behind the database. CLOCK is the clock of a host minus that of the database, in seconds.\n" +
+			"The lines below the hosts count the messages of this host that were copied to the database, that wait, and that the journal\n" +
+			"deleted before they were copied; and the DMARC reports about yesterday, with the hosts whose counts are missing.\n\n" +
 			"Exit code 0: nothing to do. 1: action needed; standard error has one line for each problem. 2: usage or configuration error.",
 		Example: "  signpost-cluster status\n  signpost-cluster status --json",
 		Args:    cobra.NoArgs,
@@ -95,5 +98,20 @@ func showStatus(w io.Writer, s control.Status) error {
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%s\n", name, h.Version, h.Lag, at(h.Seen), strconv.FormatFloat(float64(h.ClockMS)/1000, 'f', 1, 64), h.Program)
 	}
-	return t.Flush()
+	if m := s.Messages; m != nil {
+		fmt.Fprintf(t, "\nmessages of this host in the database: %d copied, %d wait", m.Shipped, m.Waiting)
+		if !m.Since.IsZero() {
+			fmt.Fprintf(t, " (the oldest since %s UTC)", at(m.Since))
+		}
+		fmt.Fprintf(t, ", %d lost; all hosts: %d MiB\n", m.Lost, m.Bytes>>20)
+	}
+	if err := t.Flush(); err != nil || s.Reports == nil {
+		return err
+	}
+	fmt.Fprintf(w, "\nDMARC reports about %s: %d", s.Reports.Day, s.Reports.Made)
+	if len(s.Reports.Late) > 0 {
+		fmt.Fprintf(w, "; counts are missing from %s", strings.Join(s.Reports.Late, ", "))
+	}
+	_, err := fmt.Fprintln(w)
+	return err
 }

@@ -36,9 +36,9 @@ func checkCommand(load func() (*config.Config, error)) *cobra.Command {
 			"has not succeeded for --rotate-critical. WARNING: a key needs an action that \"dkimkey status\" describes, dkimkey rotate has\n" +
 			"not succeeded for --rotate-warning, or the journal cannot be read, was damaged, or lost messages in the last hour (only with\n" +
 			"metrics.listen). With cluster.database also: signpost-cluster is not running or does not synchronize, the database is not\n" +
-			"reachable, another host is missing, or a clock is wrong. With reports.receive.addresses also: received reports raise an alarm, or\n" +
-			"signpost reports read failed or has not run for a day. UNKNOWN: a permission is missing, a file system does not answer, or the\n" +
-			"command line or the configuration has an error.\n\n" +
+			"reachable, another host is missing, a clock is wrong, or failed messages are not copied to the database. With\n" +
+			"reports.receive.addresses also: received reports raise an alarm, or signpost reports read failed or has not run for a day.\n" +
+			"UNKNOWN: a permission is missing, a file system does not answer, or the command line or the configuration has an error.\n\n" +
 			"Exit code 0: OK, 1: WARNING, 2: CRITICAL, 3: UNKNOWN. These are the exit codes of plugins. Other commands have other exit codes.",
 		Example: "  sudo -u signpost signpost check\n  signpost check --rotate-warning 50h --rotate-critical 0",
 		Args:    cobra.NoArgs,

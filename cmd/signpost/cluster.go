@@ -19,7 +19,7 @@ const clusterProgram = "signpost-cluster"
 func clusterCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cluster COMMAND",
-		Short: "Share keys and rules between several hosts",
+		Short: "Share keys, rules and failed messages between several hosts",
 		Long: "Run the program signpost-cluster, which shares keys, hosted domains, forwarders, [[allow]] and [[deny]] between the hosts of a\n" +
 			"cluster. The commands are init, join, run, status, leave, rekey and accept-restore: see signpost-cluster(8). docs/cluster.md\n" +
 			"describes the setup.",

@@ -15,7 +15,7 @@ import (
 )
 
 func explainCommand(load func() (*config.Config, error)) *cobra.Command {
-	var asJSON bool
+	var asJSON, everywhere bool
 	c := &cobra.Command{
 		Use:   "explain QUEUE-ID|MESSAGE-ID",
 		Short: "Explain why a message was signed, rejected, tagged or accepted",
@@ -23,15 +23,22 @@ func explainCommand(load func() (*config.Config, error)) *cobra.Command {
 			"reply, and how to fix the problem. You can send the text to the sender's administrator. The DNS records are those of the time when the\n" +
 			"message arrived.\n\n" +
 			"The ID is the queue ID in Postfix's log and in replies, or the Message-ID. If several messages have this ID, all are\n" +
-			"shown, the newest first. Times are in UTC.",
-		Example: "  signpost explain 4fXyAb1Cd2z3\n  signpost explain '<20261125.1@example.org>'",
+			"shown, the newest first. Times are in UTC.\n\n" +
+			"With --all-hosts, also search the messages that the hosts of a cluster copied to its database: those that failed or were acted\n" +
+			"upon (cluster.ship). Messages with the same Message-ID are shown together, in the order of time: one host may have received the\n" +
+			"message, and another sent it on.",
+		Example: "  signpost explain 4fXyAb1Cd2z3\n  signpost explain '<20261125.1@example.org>'\n  signpost explain --all-hosts 4fXyAb1Cd2z3",
 		Args:    cobra.ExactArgs(1),
 
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: loaded(load, func(c *cobra.Command, args []string, conf *config.Config) error {
+			if everywhere {
+				return explainAllHosts(c.Context(), conf, args[0], asJSON, c.OutOrStdout(), c.ErrOrStderr())
+			}
 			return explainID(c.Context(), conf, args[0], asJSON, c.OutOrStdout())
 		}),
 	}
+	c.Flags().BoolVar(&everywhere, "all-hosts", false, "search the messages of all hosts of the cluster")
 	c.Flags().BoolVar(&asJSON, "json", false, "print a list of the records as JSON (/usr/share/doc/signpost/docs/json.md)")
 	return c
 }

@@ -14,6 +14,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/journal"
+	"signpost/internal/setup"
 	"signpost/internal/term"
 )
 
@@ -40,7 +41,9 @@ func forgetCommand(load func() (*config.Config, error)) *cobra.Command {
 			"Text that the journal cut cannot be found. The journal keeps at most 50 recipients of a message, and cuts long addresses. A\n" +
 			"message is not deleted if only the cut part could contain the address. The cut part may belong to another person.\n\n" +
 			"With journal.addresses = \"omit\", the default, the journal has no local part of an address. A Message-ID is always kept as it is. Log\n" +
-			"files and backups are not changed: docs/privacy.md. Exit code 0: these messages are deleted, or there were none; 1: failed.",
+			"files and backups are not changed: docs/privacy.md.\n\n" +
+			"In a cluster, the command also deletes the copies of all hosts in the database. Run it on each host, because it changes only the\n" +
+			"journal of this host. Exit code 0: these messages are deleted, or there were none; 1: failed.",
 		Example:           "  signpost journal forget ann@example.org --dry-run\n  signpost journal forget ann@example.org",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -71,14 +74,24 @@ func addressToForget(text string) (string, error) {
 }
 
 func forgetAddress(ctx context.Context, conf *config.Config, address string, dryRun bool, stdout, stderr io.Writer) error {
-	if err := actAsJournalOwner(conf); err != nil {
+	r, err := readJournal(conf)
+	if err != nil {
 		return err
 	}
-	file := conf.JournalFile()
-	n, err := journal.Forget(ctx, file, address, dryRun)
-	if errors.Is(err, journal.ErrNone) {
-		return noJournal(conf, err)
+	var secrets [][]byte
+	if shared, err := setup.HashKey(conf); err != nil {
+		r.Close()
+		return err
+	} else if shared != nil {
+		secrets = append(secrets, shared)
 	}
+	forms, err := r.Forms(ctx, address, secrets...)
+	r.Close()
+	file := conf.JournalFile()
+	if err != nil {
+		return journal.Reading(file, err)
+	}
+	n, err := journal.Forget(ctx, file, forms, dryRun)
 	done := "deleted"
 	if dryRun {
 		done = "would be deleted"
@@ -94,7 +107,25 @@ func forgetAddress(ctx context.Context, conf *config.Config, address string, dry
 	if aside := file + ".broken"; exists(aside) {
 		fmt.Fprintf(stderr, "signpost: not searched: %s: a damaged journal\nhint: delete this file\n", term.Printable(aside))
 	}
-	return err
+	return errors.Join(err, forgetCopies(ctx, conf, forms, dryRun, stdout))
+}
+
+// forgetCopies deletes the copies in the database of the cluster, after those of the journal, so that they are not copied again.
+func forgetCopies(ctx context.Context, conf *config.Config, forms []string, dryRun bool, stdout io.Writer) error {
+	client, err := clusterOf(conf)
+	if err != nil {
+		return nil
+	}
+	n, err := client.Forget(ctx, forms, dryRun)
+	if err != nil {
+		return fmt.Errorf("the copies in the database of the cluster are not deleted: %w", err)
+	}
+	done := "deleted"
+	if dryRun {
+		done = "would be deleted"
+	}
+	fmt.Fprintf(stdout, "copies in the database of the cluster: %d %s\n", n, done)
+	return nil
 }
 
 func exists(path string) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 type logOptions struct {
 	query        journal.Query
 	follow, json bool
+	allHosts     bool
 	most         int
 }
 
@@ -32,8 +34,10 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 			"action, the results of the checks, and the reason if the message was not simply accepted or signed. An action in\n" +
 			"parentheses was not carried out (observe mode). In a narrow terminal, results and reason are on a second line.\n" +
 			"\"signpost explain QUEUE-ID\" explains one message.\n\n" +
+			"With --all-hosts, list the messages that the hosts of a cluster copied to its database: those that failed or were acted upon\n" +
+			"(cluster.ship). The first column is the host.\n\n" +
 			"Filters are combined with AND. A WORD may be a list: --spf fail,softfail. A TIME is " + journal.TimeFormats + ".",
-		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200",
+		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200\n  signpost log --all-hosts --domain example.org",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			f, err := o.filter(time.Now())
@@ -61,6 +65,7 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	f.StringVar(&q.Until, "until", "", "messages before this `TIME`")
 	f.IntVarP(&o.most, "lines", "n", 50, "list at most the newest `N` messages")
 	f.BoolVarP(&o.follow, "follow", "f", false, "after that, list new messages until interrupted")
+	f.BoolVar(&o.allHosts, "all-hosts", false, "list messages of all hosts of the cluster that failed or were acted upon")
 	f.BoolVar(&o.json, "json", false, "print the record of each message as JSON, one on each line (/usr/share/doc/signpost/docs/json.md)")
 	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "since": times(), "until": times(), "lines": cli.Any()})
 	for _, choice := range q.Choices() {
@@ -79,6 +84,10 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 		return f, flagError(err)
 	case o.most < 0 || o.most == 0 && !o.follow:
 		return f, cli.Usage(fmt.Errorf("-n %d: at least 1 is required, or 0 with -f", o.most))
+	case o.allHosts && o.follow:
+		return f, cli.Usage(errors.New("-f and --all-hosts cannot be combined"))
+	case o.allHosts && o.most > maxAllHosts:
+		return f, cli.Usage(fmt.Errorf("-n %d: at most %d with --all-hosts", o.most, maxAllHosts))
 	case o.follow && o.query.Until != "":
 		return f, cli.Usage(errors.New("-f and --until cannot be combined"))
 	}
@@ -89,6 +98,14 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 func flagError(err error) error { return cli.Usage(fmt.Errorf("--%w", err)) }
 
 func listMessages(ctx context.Context, conf *config.Config, o logOptions, f journal.Filter, stdout, stderr io.Writer) (err error) {
+	if o.allHosts {
+		if err := actAsJournalOwner(conf); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if listed, err := listAllHosts(ctx, conf, o, f, stdout, stderr); listed || err != nil {
+			return err
+		}
+	}
 	columns, _ := term.Size(stdout)
 	show := explain.NewList(stdout, columns)
 	if o.json {

@@ -26,8 +26,8 @@ func reportsCommand(load func() (*config.Config, error)) *cobra.Command {
 		Use:   "reports",
 		Short: "Send DMARC reports to other domains, and show those about your own",
 		Long: "List the DMARC aggregate reports (RFC 9990) that wait or were sent, the newest last: the day, the Policy Domain, the number\n" +
-			"of messages, the destination, its state, and the ID of the report. --state suppressed lists the addresses to which no report\n" +
-			"is sent, because reports bounced.\n\n" +
+			"of messages, the destination, its state, the ID of the report and, in a cluster, the host that sent it. --state suppressed lists\n" +
+			"the addresses to which no report is sent, because reports bounced.\n\n" +
 			"The commands received, read and discover are about the reports that others send about your domains. docs/reports.md describes\n" +
 			"the setup of both.",
 		Example: "  signpost reports\n  signpost reports --state suppressed\n  signpost reports received example.org",
@@ -59,6 +59,9 @@ func openReports(ctx context.Context, conf *config.Config, create bool, now func
 	if errors.Is(err, report.ErrNoState) {
 		err = fmt.Errorf("%w\nhint: signpost reports send sends the reports; docs/reports.md", err)
 	}
+	if err == nil && conf.Clustered() {
+		s.Host, err = conf.ClusterName()
+	}
 	return s, err
 }
 
@@ -86,6 +89,9 @@ func listReports(ctx context.Context, conf *config.Config, state string, asJSON 
 	rows := make([][]string, len(all))
 	for i, d := range all {
 		rows[i] = []string{d.Report.Day.Format(time.DateOnly), d.Report.Domain, fmt.Sprint(d.Report.Messages), d.Destination, string(d.Stage), d.Report.ID}
+		if conf.Clustered() {
+			rows[i] = append(rows[i], d.Host)
+		}
 	}
 	return writeRows(stdout, rows)
 }

@@ -134,7 +134,10 @@ func readAll(ctx context.Context, conf *config.Config, previous status.Received,
 			w.Journal = past
 		}
 	}
-	return w.Run(ctx, previous)
+	if !conf.Clustered() {
+		return w.Run(ctx, previous)
+	}
+	return readTogether(ctx, conf, w, previous)
 }
 
 // reportsSite returns what is ours, to judge reports about it.

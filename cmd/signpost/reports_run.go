@@ -83,11 +83,21 @@ func (s *sending) run(ctx context.Context) (summary send.Summary, err error) {
 		return summary, err
 	}
 	p := s.progress()
-	unread := s.collect(ctx, &p)
-	summary, err = send.Run(ctx, send.Options{State: s.state, Server: send.Server{Addr: s.conf.Reports.SMTP, Name: s.conf.ReportsDomain()},
+	if s.conf.Clustered() {
+		summary, err = s.together(ctx, &p)
+	} else {
+		unread := s.collect(ctx, &p)
+		summary, err = send.Run(ctx, s.delivery(&p))
+		err = errors.Join(unread, err)
+	}
+	return summary, errors.Join(err, s.write(s.progressFile(), p))
+}
+
+// delivery returns the options of send.Run for a site with one host.
+func (s *sending) delivery(p *progress) send.Options {
+	return send.Options{State: s.state, Server: send.Server{Addr: s.conf.Reports.SMTP, Name: s.conf.ReportsDomain()},
 		PerDay: s.conf.Reports.Send.PerDay, PerHour: s.conf.Reports.Send.PerDestinationHour, Now: s.now, Early: s.options.early, Only: s.options.domain,
-		Ready: func(ctx context.Context) error { return s.checked(ctx, &p) }, Log: s.log})
-	return summary, errors.Join(unread, err, s.write(s.progressFile(), p))
+		Ready: func(ctx context.Context) error { return s.checked(ctx, p) }, Log: s.log}
 }
 
 // collect computes the reports about yesterday. If yesterday's run did not happen, it also computes those about the day before.
@@ -124,17 +134,30 @@ func (s *sending) collectDay(ctx context.Context, day time.Time) error {
 	if err != nil {
 		return err
 	}
-	resolver, err := setup.Resolver(s.conf, time.Now, s.log)
+	collection, err := s.collection(key)
 	if err != nil {
 		return err
 	}
-	past, err := journal.OpenReader(s.conf.JournalFile())
+	past, err := s.journal()
 	if err != nil {
-		return noJournal(s.conf, err)
+		return err
 	}
 	defer past.Close()
-	_, err = send.Collection{State: s.state, Key: key, Sender: sender(s.conf), Resolver: resolver, Exclude: s.conf.Reports.Send.Exclude, Now: s.now, MaxTime: collectTime, Log: s.log}.Collect(ctx, past, day)
+	_, err = collection.Collect(ctx, past, day)
 	return err
+}
+
+func (s *sending) collection(key report.Key) (send.Collection, error) {
+	resolver, err := setup.Resolver(s.conf, time.Now, s.log)
+	return send.Collection{State: s.state, Key: key, Sender: sender(s.conf), Resolver: resolver, Exclude: s.conf.Reports.Send.Exclude, Now: s.now, MaxTime: collectTime, Log: s.log}, err
+}
+
+func (s *sending) journal() (*journal.Reader, error) {
+	past, err := journal.OpenReader(s.conf.JournalFile())
+	if err != nil {
+		return nil, noJournal(s.conf, err)
+	}
+	return past, nil
 }
 
 // checked returns an error if one of the checks of reports is red.

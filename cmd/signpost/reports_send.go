@@ -39,6 +39,8 @@ func reportsSendCommand(load func() (*config.Config, error)) *cobra.Command {
 			"sent between 00:10 and 06:00 UTC, at a time that depends on its domain, so run the command every ten minutes, as\n" +
 			"signpost-reports.timer does. If one of doctor's checks of reports is red, nothing is sent. If the clock of the machine was set,\n" +
 			"nothing is sent for 23 hours. Two runs never overlap.\n\n" +
+			"In a cluster, each host writes its counts to the database once an hour. The host that holds the lease adds them up, and sends\n" +
+			"the reports between 03:00 and 08:00 UTC.\n\n" +
 			"With --dry-run, write the report about --domain to a file, and change nothing.\n\n" +
 			"Exit code 0: done, 1: a check is red, or the SMTP server cannot be reached, 2: usage or configuration error.",
 		Example: "  signpost reports send\n  signpost reports send --domain example.com --now\n  signpost reports send --domain example.com --dry-run --to report.eml",
@@ -111,6 +113,9 @@ func sender(conf *config.Config) report.Sender {
 func sendReports(ctx context.Context, conf *config.Config, o reportsSendOptions, clock clock, stdout, stderr io.Writer) error {
 	if !conf.Reports.Send.Enabled {
 		return disabled(conf, stderr)
+	}
+	if conf.Clustered() && clock.now().After(time.Now()) {
+		return cli.Usage(errors.New("--date must not be in the future in a cluster: the rest of today would never be reported"))
 	}
 	if conf.Observe && !conf.Reports.Send.Observe {
 		_, err := fmt.Fprintln(stderr, "signpost: mode is observe: nothing is sent\nhint: observe = true # in [reports.send]")

@@ -25,6 +25,9 @@ func showReport(ctx context.Context, s *report.State, id string, asJSON bool, st
 	fmt.Fprintf(stdout, "%s\n%s, frozen %s\n", f.File, f.Domain, f.Created.Format(time.RFC3339))
 	for _, d := range all {
 		line := d.Destination + ": " + string(d.Stage) + " " + d.Changed.UTC().Format(time.RFC3339)
+		if d.Host != "" {
+			line += " by " + d.Host
+		}
 		if d.Detail != "" {
 			line += ": " + d.Detail
 		}

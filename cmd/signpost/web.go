@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/cluster/control"
 	"signpost/internal/config"
 	"signpost/internal/doctor"
 	"signpost/internal/domain"
@@ -62,7 +63,12 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 	for i, n := range names {
 		names[i] = domain.Fold(n)
 	}
+	var cluster *control.Client
+	if client, err := clusterOf(conf); err == nil {
+		cluster = &client
+	}
 	return web.Site{
+		Cluster: cluster,
 		File:    conf.JournalFile(),
 		Open:    func() (*journal.Reader, error) { return readJournal(conf) },
 		Keys:    func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },

@@ -41,6 +41,8 @@ type dialect struct {
 	blob     string // the type of a sealed key
 	text     string // the type of a rule
 	suffix   string // of CREATE TABLE; names are compared byte by byte
+	ignore   string // the end of an INSERT that leaves an existing row unchanged
+	bytes    string // the query of the size of the messages in bytes
 }
 
 // DB is the database of a cluster. It is safe for concurrent use.
@@ -75,7 +77,8 @@ func openPostgreSQL(address string) (*DB, error) {
 	if conf.RuntimeParams["application_name"] == "" {
 		conf.RuntimeParams["application_name"] = "signpost-cluster"
 	}
-	d := dialect{true, "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)", "BYTEA", "TEXT", ""}
+	d := dialect{true, "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)", "BYTEA", "TEXT", "",
+		" ON CONFLICT DO NOTHING", "SELECT pg_total_relation_size('sp_message')"}
 	return limited(&DB{stdlib.OpenDB(*conf), d}), nil
 }
 
@@ -113,7 +116,8 @@ func openMariaDB(u *url.URL) (*DB, error) {
 	if err != nil {
 		return nil, errors.New("the URL of the database is not valid for MariaDB")
 	}
-	d := dialect{false, "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)", "MEDIUMBLOB", "MEDIUMTEXT", " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"}
+	d := dialect{false, "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)", "MEDIUMBLOB", "MEDIUMTEXT", " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+		" ON DUPLICATE KEY UPDATE id = id", "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'sp_message'"}
 	return limited(&DB{sql.OpenDB(connector), d}), nil
 }
 

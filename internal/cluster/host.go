@@ -57,6 +57,11 @@ type Host struct {
 	hostsAt time.Time          // when hosts was read
 	hostsDB int64              // the time of the database then, in ms
 	logged  map[refusal]bool
+	stopped *Stop // the error of the last synchronization
+
+	reports   *control.Reports
+	reportsAt time.Time // when reports was read
+	hashKey   string    // as last written
 
 	mu     sync.Mutex // protects the fields below, which the methods for readers use
 	lease  leaseState

@@ -229,7 +229,7 @@ func testRestore(t *testing.T, s *site) {
 	sync2(a, b, c)
 	tables := cluster.Tables()
 	for _, table := range tables {
-		s.sql("CREATE TABLE dump_%s AS SELECT * FROM %s", table, table)
+		s.sql("CREATE TABLE dump_%s AS SELECT * FROM %s", table.Name, table.Name)
 	}
 	a.revoke("a.example", "s1")
 	b.create("b.example", "s1")
@@ -237,7 +237,7 @@ func testRestore(t *testing.T, s *site) {
 	c.create("c.example", "s1")
 	sync2(c)
 	for _, table := range tables {
-		s.sql("DELETE FROM %s; INSERT INTO %s SELECT * FROM dump_%s", table, table, table)
+		s.sql("DELETE FROM %s; INSERT INTO %s SELECT * FROM dump_%s", table.Name, table.Name, table.Name)
 	}
 	for range 2 {
 		stopped(t, a.Sync(t.Context()), cluster.Restored)

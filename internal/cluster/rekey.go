@@ -70,6 +70,10 @@ func (h *Host) Rekey(ctx context.Context) (r Rekeyed, err error) {
 		}
 		r.Rows += len(changes)
 	}
+	items, err := h.resealItems(ctx, key)
+	if r.Rows += items; err != nil {
+		return r, err
+	}
 	h.state.Restore = h.state.Rules[RuleID{kindSite, restoreName}].Version
 	l, ok, err := s.lease(ctx, h.keys, h.state.Site)
 	if err != nil || !ok {

@@ -11,9 +11,9 @@ import (
 	"signpost/internal/cluster/control"
 )
 
-// schemaVersion is the version of the schema that this program writes and needs. Migrations only add, so a program also works with the schema of a
-// later version.
-const schemaVersion = 2
+// schemaVersion is the version of the schema that this program writes and needs. Migrations only add, so a program also works with the
+// schema of a later version.
+const schemaVersion = 4
 
 // lease is the name of the row of the lease.
 const leaseName = "rotate"
@@ -30,11 +30,35 @@ func migrations() [schemaVersion][]string {
 		"CREATE TABLE IF NOT EXISTS sp_host (name VARCHAR(64) NOT NULL PRIMARY KEY, version BIGINT NOT NULL, key_ids VARCHAR(255) NOT NULL, program VARCHAR(40) NOT NULL, clock BIGINT NOT NULL, seen BIGINT NOT NULL, seq BIGINT NOT NULL, mac VARCHAR(64) NOT NULL)SUFFIX",
 	}, {
 		"CREATE TABLE IF NOT EXISTS sp_lease (name VARCHAR(16) NOT NULL PRIMARY KEY, holder VARCHAR(64) NOT NULL, epoch BIGINT NOT NULL, until BIGINT NOT NULL, wanted VARCHAR(64) NOT NULL, mac VARCHAR(64) NOT NULL)SUFFIX",
+	}, {
+		// Rows are deleted by host and id. A search reads one of the indexes from its end, for each outcome, and needs no other column.
+		"CREATE TABLE IF NOT EXISTS sp_message (host VARCHAR(64) NOT NULL, id BIGINT NOT NULL, key_id VARCHAR(8) NOT NULL, queue BIGINT NOT NULL, mid BIGINT NOT NULL, domain BIGINT NOT NULL, client BIGINT NOT NULL, net BIGINT NOT NULL, outcome BIGINT NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (host, id))SUFFIX",
+		"CREATE INDEX IF NOT EXISTS sp_message_queue ON sp_message (queue)",
+		"CREATE INDEX IF NOT EXISTS sp_message_mid ON sp_message (mid)",
+		"CREATE INDEX IF NOT EXISTS sp_message_domain ON sp_message (domain, outcome, id, host)",
+		"CREATE INDEX IF NOT EXISTS sp_message_client ON sp_message (client, outcome, id, host, domain)",
+		"CREATE INDEX IF NOT EXISTS sp_message_net ON sp_message (net, outcome, id, host, domain)",
+		"CREATE INDEX IF NOT EXISTS sp_message_outcome ON sp_message (outcome, id, host)",
+		"CREATE TABLE IF NOT EXISTS sp_outcome (id BIGINT NOT NULL PRIMARY KEY, words VARCHAR(100) NOT NULL)SUFFIX",
+	}, {
+		"CREATE TABLE IF NOT EXISTS sp_report (kind VARCHAR(16) NOT NULL, day VARCHAR(10) NOT NULL, name VARCHAR(255) NOT NULL, host VARCHAR(64) NOT NULL, part INTEGER NOT NULL, written BIGINT NOT NULL, key_id VARCHAR(8) NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (kind, day, name, host, part))SUFFIX",
+		"CREATE INDEX IF NOT EXISTS sp_report_written ON sp_report (written)",
 	}}
 }
 
-// Tables returns the names of the tables, for GRANT.
-func Tables() []string { return []string{"sp_site", "sp_key", "sp_rule", "sp_host", "sp_lease"} }
+// Table is a table and the rights that the hosts need.
+type Table struct{ Name, Rights string }
+
+// Tables returns the tables, for GRANT.
+func Tables() (all []Table) {
+	for _, name := range []string{"sp_site", "sp_key", "sp_rule", "sp_host", "sp_lease", "sp_outcome"} {
+		all = append(all, Table{name, "SELECT, INSERT, UPDATE"})
+	}
+	for _, name := range []string{"sp_message", "sp_report"} {
+		all = append(all, Table{name, "SELECT, INSERT, UPDATE, DELETE"})
+	}
+	return all
+}
 
 // Init creates the tables, or migrates those of an earlier version. The database user must own them. Init reports whether the cluster is
 // new. It can be repeated.
@@ -77,8 +101,13 @@ func (d *DB) Init(ctx context.Context, k *SiteKeys) (created bool, err error) {
 }
 
 func (s session) create(ctx context.Context, statement string) error {
-	_, err := s.exec(ctx, strings.NewReplacer("BLOB", s.blob, "MEMO", s.text, "SUFFIX", s.suffix).Replace(statement))
+	_, err := s.exec(ctx, s.typed(statement))
 	return err
+}
+
+// typed returns a statement of a migration with the types of the database.
+func (d dialect) typed(statement string) string {
+	return strings.NewReplacer("BLOB", d.blob, "MEMO", d.text, "SUFFIX", d.suffix).Replace(statement)
 }
 
 // siteRow is the row of sp_site.

@@ -29,7 +29,7 @@ func testInit(t *testing.T, s *site) {
 	}
 	sync2(a)
 	for _, table := range cluster.Tables() {
-		s.sql("SELECT * FROM %s", table)
+		s.sql("SELECT * FROM %s", table.Name)
 	}
 }
 

@@ -26,11 +26,16 @@ const siteKeyBytes = 32
 // maxKeyFile is the maximum size of a key file in bytes.
 const maxKeyFile = 64 << 10
 
-// siteKey is one line of the key file. Sealing and authentication use separate keys.
+// siteKey is one line of the key file. Each use has a key of its own.
 type siteKey struct {
-	id   string // the first 4 bytes of the SHA-256 of the key, in hex
-	aead cipher.AEAD
-	mac  []byte
+	id        string // the first 4 bytes of the SHA-256 of the key, in hex
+	aead      cipher.AEAD
+	mac       []byte
+	messages  []byte // of which the keys of messages are derived
+	index     []byte // of the hashes by which messages are found
+	addresses []byte // of the words that replace addresses, if journal.addresses is hash
+	items     []byte // of which the keys of items are derived
+	bounces   []byte // the key of the envelope senders of reports
 }
 
 // SiteKeys are the keys that all hosts of a cluster share. There is more than one only while rows are sealed again under a new key.
@@ -106,22 +111,24 @@ func ParseSiteKeys(data []byte) (*SiteKeys, error) {
 	return k, nil
 }
 
-func newSiteKey(key []byte) (siteKey, error) {
-	seal, err := hkdf.Key(sha256.New, key, nil, "signpost cluster seal", siteKeyBytes)
-	if err != nil {
-		return siteKey{}, err
-	}
-	mac, err := hkdf.Key(sha256.New, key, nil, "signpost cluster mac", siteKeyBytes)
-	if err != nil {
-		return siteKey{}, err
+func newSiteKey(key []byte) (k siteKey, err error) {
+	var seal []byte
+	for _, derived := range []struct {
+		to  *[]byte
+		use string
+	}{{&seal, "seal"}, {&k.mac, "mac"}, {&k.messages, "messages"}, {&k.index, "index"}, {&k.addresses, "addresses"}, {&k.items, "items"}, {&k.bounces, "bounces"}} {
+		if *derived.to, err = hkdf.Key(sha256.New, key, nil, "signpost cluster "+derived.use, siteKeyBytes); err != nil {
+			return k, err
+		}
 	}
 	block, err := aes.NewCipher(seal)
 	if err != nil {
-		return siteKey{}, err
+		return k, err
 	}
-	aead, err := cipher.NewGCM(block)
 	id := sha256.Sum256(key)
-	return siteKey{hex.EncodeToString(id[:4]), aead, mac}, err
+	k.id = hex.EncodeToString(id[:4])
+	k.aead, err = cipher.NewGCM(block)
+	return k, err
 }
 
 // IDs returns the IDs of the keys, in the order of the file.

@@ -35,6 +35,7 @@ func (h *Host) report(err error) {
 	for _, r := range st.Refused {
 		s.Refused = append(s.Refused, control.Refused{Table: r.Table, Name: r.ID.String(), Reason: r.Reason})
 	}
+	s.Reports = h.reports
 	s.Hosts = nil
 	now := h.hosts[h.Name].seen // the time of the database
 	for _, name := range st.members() {

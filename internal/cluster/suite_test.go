@@ -43,6 +43,9 @@ func suite(t *testing.T, server *testsql.Server) {
 		{"Join", testJoin}, {"Restore", testRestore}, {"Lease", testLease}, {"LeaseExpires", testLeaseExpires}, {"Members", testMembers},
 		{"Attacker", testAttacker}, {"Repair", testRepair}, {"Flood", testFlood}, {"LostSuccessor", testLostSuccessor},
 		{"Faults", testFaults}, {"Rekey", testRekey}, {"Rules", testRules}, {"Names", testNames},
+		{"Items", testItems}, {"ItemsPages", testItemsPages}, {"ItemsForged", testItemsForged}, {"ItemsExpire", testItemsExpire}, {"ItemsRekey", testItemsRekey},
+		{"Ship", testShip}, {"ShipCrash", testShipCrash}, {"ShipOutage", testShipOutage}, {"ShipForged", testShipForged},
+		{"ShipExpiry", testShipExpiry}, {"ShipParts", testShipParts}, {"ShipAgain", testShipAgain}, {"HashKey", testHashKey}, {"ShipForget", testShipForget},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &site{t: t, server: server, database: server.Database(), keyFile: filepath.Join(t.TempDir(), "cluster.key")}

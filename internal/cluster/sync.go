@@ -34,6 +34,8 @@ func (h *Host) sync(ctx context.Context) error {
 	if err == nil {
 		err = h.round(ctx)
 	}
+	h.stopped = nil
+	errors.As(err, &h.stopped)
 	h.report(err)
 	return err
 }
@@ -86,8 +88,8 @@ func (h *Host) steps(ctx context.Context) error {
 	if err := h.beat(ctx); err != nil {
 		return errors.Join(failed, err)
 	}
-	failed = errors.Join(failed, h.push(ctx))
-	return errors.Join(failed, h.renew(ctx, false))
+	failed = errors.Join(failed, h.writeHashKey(), h.push(ctx))
+	return errors.Join(failed, h.renew(ctx, false), h.readReports(ctx))
 }
 
 // beat writes the row of this host, and reads those of the others.

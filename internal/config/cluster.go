@@ -1,20 +1,24 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Cluster is [cluster].
 type Cluster struct {
-	Database DatabaseURL // empty: this host does not belong to a cluster
-	Name     string      // of this host in the cluster; empty: the short host name
-	KeyFile  string      // the site keys
-	Socket   string      // the path of the control socket of signpost cluster run
+	Database DatabaseURL   // empty: this host does not belong to a cluster
+	Name     string        // of this host in the cluster; empty: the short host name
+	KeyFile  string        // the site keys
+	Socket   string        // the path of the control socket of signpost cluster run
+	Ship     string        // failed or none
+	Keep     time.Duration // of the copies of messages; 0: journal.keep
 }
 
 // DatabaseURL is the URL of a database. It may contain a password, so String hides the password. Only a conversion to string returns it.
@@ -123,6 +127,22 @@ func (c *Config) ClusterName() (string, error) {
 	}
 	return name, nil
 }
+
+// copiesKept reads cluster.keep.
+func copiesKept(to *time.Duration, v any) error {
+	if v == "" {
+		*to = 0
+		return nil
+	}
+	return duration(to, v, time.Hour, 3650*day)
+}
+
+// CopiesKept returns how long the database of the cluster keeps the copies of messages.
+func (c *Config) CopiesKept() time.Duration { return cmp.Or(c.Cluster.Keep, c.Journal.Keep) }
+
+// HashKeyFile returns the path of the file with the key of the words that replace addresses, if journal.addresses is hash: the hosts of a
+// cluster have the same words.
+func (c *Config) HashKeyFile() string { return filepath.Join(c.ClusterDir(), "hash.key") }
 
 // Clustered reports whether this host belongs to a cluster.
 func (c *Config) Clustered() bool { return c.Cluster.Database != "" }

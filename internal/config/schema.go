@@ -189,7 +189,7 @@ func Default() *Config {
 		Reports: Reports{SMTP: "127.0.0.1:25", Send: SendReports{PerDay: 5000, PerDestinationHour: 200, Retention: 30 * 24 * time.Hour},
 			Receive: ReceiveReports{Retention: 400 * 24 * time.Hour, MaxSize: 1 << 30}},
 		Log:     Log{Level: "info", Format: "text"},
-		Cluster: Cluster{KeyFile: "/etc/signpost/cluster.key", Socket: "/run/signpost-cluster/socket"},
+		Cluster: Cluster{KeyFile: "/etc/signpost/cluster.key", Socket: "/run/signpost-cluster/socket", Ship: "failed"},
 	}
 }
 
@@ -293,6 +293,8 @@ func schema() map[string]setter {
 		"cluster.name":     func(c *Config, v any) error { return clusterName(&c.Cluster.Name, v) },
 		"cluster.key_file": func(c *Config, v any) error { return absolute(&c.Cluster.KeyFile, v, false) },
 		"cluster.socket":   func(c *Config, v any) error { return socketPath(&c.Cluster.Socket, v) },
+		"cluster.ship":     func(c *Config, v any) error { return word(&c.Cluster.Ship, v, "failed", "none") },
+		"cluster.keep":     func(c *Config, v any) error { return copiesKept(&c.Cluster.Keep, v) },
 
 		"log.level":  func(c *Config, v any) error { return word(&c.Log.Level, v, "debug", "info", "warn", "error") },
 		"log.format": func(c *Config, v any) error { return word(&c.Log.Format, v, "text", "json") },

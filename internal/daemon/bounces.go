@@ -42,8 +42,8 @@ func (d *service) bounces(conf *config.Config) *filter.Bounces {
 		return nil
 	}
 	return &filter.Bounces{Domain: domain, Others: conf.ReportAddresses(), MaxSize: spool.MaxBounce - maxAddress - 1, Received: func(recipient string, message []byte) {
-		key, err := report.ReadKey(BounceKey(conf))
-		if mac, ok := report.ParseEnvelopeSender(recipient, domain); err == nil && (!ok || !key.Made(mac)) {
+		keys, err := report.ReadKeys(BounceKey(conf))
+		if mac, ok := report.ParseEnvelopeSender(recipient, domain); err == nil && (!ok || !keys.Made(mac)) {
 			return // otherwise, anyone could fill the spool
 		}
 		if err == nil {

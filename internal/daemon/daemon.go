@@ -65,6 +65,7 @@ type service struct {
 	messages     atomic.Int64 // since the start
 	now          atomic.Pointer[generation]
 	sharedSeen   fs.FileInfo // the file of shared rules at the last check
+	hashKeySeen  fs.FileInfo // the file of HashKey at the last check
 }
 
 func (d *service) run(ctx context.Context) error {
@@ -93,6 +94,7 @@ func (d *service) run(ctx context.Context) error {
 	if conf.Journal.Enabled {
 		d.journal = openJournal(conf, d.metrics, log)
 		defer d.journal.Close() // after the messages in progress are completed
+		d.pollHashKey(conf)
 	}
 	d.tables = tableAnswers(conf, d.metrics, log)
 	d.intake = spool.NewIntake(ReceivedSpool(conf))

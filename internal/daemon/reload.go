@@ -116,6 +116,7 @@ func (d *service) runGenerations(ctx context.Context, hangup <-chan os.Signal) {
 				d.reload()
 			case <-poll.C:
 				d.pollShared()
+				d.pollHashKey(d.now.Load().conf)
 			}
 		}
 		stop()

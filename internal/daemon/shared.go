@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"signpost/internal/config"
+	"signpost/internal/setup"
 )
 
 // sharedInterval is the time between two checks of the file of shared rules for changes.
@@ -40,6 +41,24 @@ func (d *service) pollShared() {
 	}
 	d.now.Store(g)
 	d.log.Info("shared rules reloaded", "file", path, "forwarder", len(shared.Forwarders), "allow", len(shared.Allow), "deny", len(shared.Deny))
+}
+
+// pollHashKey makes the journal use the key of the cluster for the words that replace addresses, if the file of the key has changed.
+func (d *service) pollHashKey(conf *config.Config) {
+	if d.journal == nil || !conf.Clustered() {
+		return
+	}
+	fi, err := os.Stat(conf.HashKeyFile())
+	if err != nil || d.hashKeySeen != nil && sameContents(d.hashKeySeen, fi) {
+		return
+	}
+	d.hashKeySeen = fi
+	key, err := setup.HashKey(conf)
+	if err != nil || key == nil {
+		d.log.Error("the key for addresses in the journal cannot be read: the previous one stays in effect", "error", d.hintConfined(err))
+		return
+	}
+	d.journal.UseSecret(key)
 }
 
 // sameContents reports whether two results of os.Stat are of the same file with the same mode, and the file has not been written in between.

@@ -1,9 +1,13 @@
 package daemon
 
 import (
+	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"signpost/internal/journal"
 	"signpost/internal/testdns"
 )
 
@@ -43,5 +47,46 @@ func TestSharedRules(t *testing.T) {
 	r.put("state/cluster/rules.toml", entry)
 	if log, ok := r.hangup(text); !ok || !strings.Contains(log, "changed=rules.toml") && !strings.Contains(log, "shared rules reloaded") || !denied() {
 		t.Error("the rules are not read at a reload: " + log)
+	}
+}
+
+// With journal.addresses = "hash", the words of addresses are made with the key that signpost-cluster writes, within seconds.
+func TestHashKey(t *testing.T) {
+	server, err := testdns.Start("example.com. TXT \"v=spf1 -all\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	text := "[dns]\nservers = [\"" + server.Addr() + "\"]\n[journal]\naddresses = \"hash\"\n[cluster]\ndatabase = \"mysql://signpost@db.example.org/signpost\"\n"
+	sent := 0
+	word := func(r *running) (word string) { // of the sender of a new message
+		sent++
+		id := fmt.Sprintf("<%d@example.com>", sent)
+		r.dial().Message("ann@example.com", "From\x00 ann@example.com\x00", "Message-ID\x00 "+id+"\x00")
+		for deadline := time.Now().Add(20 * time.Second); word == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			if reader, err := journal.OpenReader(filepath.Join(r.dir, "state", "journal", "journal.db")); err == nil {
+				if found, err := reader.Find(t.Context(), id); err == nil && len(found) > 0 {
+					word = found[0].Sender
+				}
+				reader.Close()
+			}
+		}
+		return word
+	}
+	a, b := start(t, text), start(t, text)
+	if first, second := word(a), word(b); first == "" || first == second {
+		t.Fatalf("the journals have the words %q and %q without a key", first, second)
+	}
+	const key = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20\n"
+	a.put("state/cluster/hash.key", key)
+	b.put("state/cluster/hash.key", key)
+	for deadline := time.Now().Add(20 * time.Second); word(a) != word(b); {
+		if time.Now().After(deadline) {
+			t.Fatal("the journals have different words with the same key")
+		}
+	}
+	a.put("state/cluster/hash.key", "x")
+	if line := a.log.after("the key for addresses in the journal cannot be read"); !strings.Contains(line, "not a key in hexadecimal") {
+		t.Error(line)
 	}
 }

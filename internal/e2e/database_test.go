@@ -123,7 +123,7 @@ func TestDatabaseFaults(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {
 		kind                            string
-		start                           func(testing.TB) *testsql.Server
+		start                           func(testing.TB, ...string) *testsql.Server
 		database, user, grant, readOnly string
 		writable                        string
 	}{

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/cluster/messages"
 	"signpost/internal/journal"
 	"signpost/internal/term"
 	"signpost/policy"
@@ -24,7 +25,7 @@ const (
 // NewList returns a function that writes messages to an output of the given width, one message per line. If columns is 0, the width is not
 // limited. In a narrow terminal, the results and the reason are on a separate line.
 func NewList(w io.Writer, columns int) func([]journal.Entry) error {
-	paint := painter{term.Paint(w)}
+	paint := painter{term.Paint(w), 0}
 	table := term.NewTable(w, columns, resultsColumn, paint.cell)
 	return func(all []journal.Entry) error {
 		rows := make([][]string, len(all))
@@ -35,10 +36,23 @@ func NewList(w io.Writer, columns int) func([]journal.Entry) error {
 	}
 }
 
-type painter struct{ term.Painter }
+// WriteHosts is like NewList for messages of several hosts. The first column is the host.
+func WriteHosts(w io.Writer, columns int, all []messages.Message) error {
+	paint := painter{term.Paint(w), 1}
+	rows := make([][]string, len(all))
+	for i := range all {
+		rows[i] = append([]string{cell(all[i].Host)}, cells(&all[i].Entry)...)
+	}
+	return term.NewTable(w, columns, resultsColumn+1, paint.cell).Write(rows)
+}
+
+type painter struct {
+	term.Painter
+	before int // columns before those of cells
+}
 
 func (p painter) cell(column int, text string) string {
-	switch column {
+	switch column - p.before {
 	case actionColumn:
 		word := strings.TrimRight(text, " ")
 		return p.action(word) + text[len(word):]

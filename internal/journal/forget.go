@@ -19,16 +19,16 @@ import (
 // forgetChunk is the number of messages that are read at a time. It is also the maximum number that is deleted at a time.
 const forgetChunk = deleteChunk
 
-// Forget deletes the messages whose record contains an address, and overwrites their space in the files of the journal. A daemon may write
-// the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of these messages, even together with an
-// error.
+// Forget deletes the messages whose record contains one of the forms of an address (Reader.Forms), and overwrites their space in the files
+// of the journal. A daemon may write the journal at the same time. If dryRun is true, Forget deletes nothing. It returns the number of
+// these messages, even together with an error.
 //
 // Forget finds the address, or the word that replaces it, in MAIL FROM, in the recipients and in the login. A login may have no domain. It
 // also finds the address in other texts, such as the i= of a signature. DNS records do not count: the owner of a domain publishes them.
 //
 // Forget does not find an address that the journal has cut. The journal omits recipients from a long list, and cuts the end of a long
 // address. A message with a cut address may be about another person, so Forget does not delete it.
-func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err error) {
+func Forget(ctx context.Context, path string, forms []string, dryRun bool) (n int, err error) {
 	if missing(path) {
 		return 0, fmt.Errorf("%s: %w", path, ErrNone)
 	}
@@ -38,12 +38,8 @@ func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err 
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
 	defer r.Close()
-	wanted, err := r.formsOf(ctx, address)
-	if err != nil {
-		return 0, err
-	}
 	for after := int64(0); ; {
-		found, last, err := r.mentioning(ctx, after, wanted)
+		found, last, err := r.mentioning(ctx, after, forms)
 		if err != nil {
 			return n, err
 		}
@@ -65,9 +61,10 @@ func Forget(ctx context.Context, path, address string, dryRun bool) (n int, err 
 	return n, errors.Join(err, r.Unread())
 }
 
-// formsOf returns the forms in which the journal may contain an address, in lower case. These are the address itself, with A-labels and
-// with U-labels, and the hashes of these forms if journal.addresses is hash.
-func (r *Reader) formsOf(ctx context.Context, address string) ([]string, error) {
+// Forms returns the forms in which the journal may contain an address, in lower case. These are the address itself, with A-labels and with
+// U-labels, and the words that replace these forms if journal.addresses is hash: those with the secret of the journal, and with secrets of
+// Journal.UseSecret.
+func (r *Reader) Forms(ctx context.Context, address string, secrets ...[]byte) ([]string, error) {
 	all := []string{strings.ToLower(address)}
 	if local, name, ok := cutAddress(address); ok {
 		if name, err := domain.Parse(name); err == nil {
@@ -79,11 +76,15 @@ func (r *Reader) formsOf(ctx context.Context, address string) ([]string, error) 
 	all = domain.Unique(all)
 	var secret []byte
 	err := r.row(ctx, []any{&secret}, "SELECT value FROM note WHERE name = 'salt'")
-	if errors.Is(err, sql.ErrNoRows) {
-		return all, nil
+	if err == nil {
+		secrets = append(slices.Clone(secrets), secret)
+	} else if errors.Is(err, sql.ErrNoRows) {
+		err = nil
 	}
 	for _, form := range slices.Clone(all) {
-		all = append(all, strings.ToLower(hider{hash: true, secret: secret}.address(form)))
+		for _, secret := range secrets {
+			all = append(all, strings.ToLower(hider{hash: true, secret: secret}.address(form)))
+		}
 	}
 	return all, err
 }
@@ -119,15 +120,15 @@ func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (
 			}
 			continue
 		}
-		if mentions(&e, wanted) {
+		if e.Mentions(wanted) {
 			found = append(found, s)
 		}
 	}
 	return found, last, err
 }
 
-// mentions reports whether an entry has one of the addresses, which are in lower case.
-func mentions(e *Entry, wanted []string) bool {
+// Mentions reports whether an entry has one of the forms of an address. It deletes the DNS records of the entry.
+func (e *Entry) Mentions(wanted []string) bool {
 	for _, kept := range append([]string{e.Sender, e.Login}, e.Recipients...) {
 		if !strings.HasSuffix(kept, cutMark) && slices.Contains(wanted, strings.ToLower(kept)) {
 			return true

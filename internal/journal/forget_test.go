@@ -37,6 +37,21 @@ func (d *fixture) bytesIn(t *testing.T, texts ...string) (n int) {
 	return n
 }
 
+// forget deletes the messages of an address.
+func (d *fixture) forget(t *testing.T, address string, dryRun bool, secrets ...[]byte) (int, error) {
+	t.Helper()
+	r, err := OpenReader(d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms, err := r.Forms(t.Context(), address, secrets...)
+	r.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Forget(t.Context(), d.Path, forms, dryRun)
+}
+
 // person returns the n-th message. Its sender or recipient is one of ten persons. The middle of the name is not in the dictionary, so a
 // packed entry contains it literally.
 func person(n int) *decision.Record {
@@ -82,10 +97,10 @@ func TestForget(t *testing.T) {
 					t.Fatalf("%d messages are in the files %d times", len(packed), d.bytesIn(t, packed...))
 				}
 				left := d.count(t)
-				if n, err := Forget(t.Context(), d.Path, address, true); n != each || err != nil || d.count(t) != left {
+				if n, err := d.forget(t, address, true); n != each || err != nil || d.count(t) != left {
 					t.Errorf("%s: %d messages in a dry run: %v", address, n, err)
 				}
-				if n, err := Forget(t.Context(), d.Path, address, false); n != each || err != nil || d.count(t) != left-each {
+				if n, err := d.forget(t, address, false); n != each || err != nil || d.count(t) != left-each {
 					t.Errorf("%s: %d messages deleted, %d of %d left: %v", address, n, d.count(t), left, err)
 				}
 				if n := d.bytesIn(t, append(packed, address[1:8])...); n > 0 {
@@ -94,7 +109,7 @@ func TestForget(t *testing.T) {
 				if got := hours - d.hours(t); got != int64(each*(i+1)) {
 					t.Errorf("the hours count %d messages less", got)
 				}
-				if n, err := Forget(t.Context(), d.Path, address, false); n != 0 || err != nil {
+				if n, err := d.forget(t, address, false); n != 0 || err != nil {
 					t.Errorf("%s again: %d, %v", address, n, err)
 				}
 			}
@@ -120,7 +135,7 @@ func (d *fixture) hours(t *testing.T) (n int64) {
 func (d *fixture) packed(t *testing.T, address string) (all []string) {
 	t.Helper()
 	r := d.read(t)
-	wanted, err := r.formsOf(t.Context(), address)
+	wanted, err := r.Forms(t.Context(), address)
 	for after := int64(0); err == nil; {
 		var found []storedMessage
 		if found, after, err = r.mentioning(t.Context(), after, wanted); after == 0 {
@@ -156,7 +171,7 @@ func TestForgetBeside(t *testing.T) {
 	until(t, "some messages are written", func() bool { return d.has() && d.count(t) > 600 })
 	deleted := 0
 	for _, address := range []string{"qxz3vwkj@sender3.example", "qxz4vwkj@sender4.example"} {
-		n, err := Forget(t.Context(), d.Path, address, false)
+		n, err := d.forget(t, address, false)
 		if err != nil || n < 60 {
 			t.Errorf("%s: %d messages deleted: %v", address, n, err)
 		}
@@ -166,7 +181,7 @@ func TestForgetBeside(t *testing.T) {
 	all := <-written
 	until(t, "all is written", func() bool { return j.queued.Load() == 0 })
 	for _, address := range []string{"qxz3vwkj@sender3.example", "qxz4vwkj@sender4.example"} {
-		n, err := Forget(t.Context(), d.Path, address, false)
+		n, err := d.forget(t, address, false)
 		if err != nil || d.bytesIn(t, address[:8]) > 0 {
 			t.Errorf("%s: the files have it %d times: %v", address, d.bytesIn(t, address[:8]), err)
 		}
@@ -197,13 +212,13 @@ func TestForgetBehindAReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	const address = "qxz3vwkj@sender3.example"
-	if n, err := Forget(t.Context(), d.Path, address, false); n != 40 || !errors.Is(err, errLogKept) {
+	if n, err := d.forget(t, address, false); n != 40 || !errors.Is(err, errLogKept) {
 		t.Errorf("%d messages, %v", n, err)
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Forget(t.Context(), d.Path, address, false); n != 0 || err != nil || d.bytesIn(t, address[:8]) > 0 {
+	if n, err := d.forget(t, address, false); n != 0 || err != nil || d.bytesIn(t, address[:8]) > 0 {
 		t.Errorf("%d messages, %v; the files have it %d times", n, err, d.bytesIn(t, address[:8]))
 	}
 }
@@ -218,16 +233,16 @@ func TestMentions(t *testing.T) {
 	} {
 		e := &Entry{}
 		e.Verdict.Reasons = []policy.Reason{{Detail: text}}
-		if got := mentions(e, []string{ann}); got != want {
+		if got := e.Mentions([]string{ann}); got != want {
 			t.Errorf("%q: %t", text, got)
 		}
 	}
 	e := &Entry{Record: *sample(1)}
-	if mentions(e, []string{"dmarc@sender1.example"}) {
+	if e.Mentions([]string{"dmarc@sender1.example"}) {
 		t.Error("a DMARC record is public")
 	}
 	e.Login = "ann"
-	if !mentions(e, []string{"ann"}) || mentions(e, []string{"an"}) {
+	if !e.Mentions([]string{"ann"}) || e.Mentions([]string{"an"}) {
 		t.Error("a login without a domain")
 	}
 }
@@ -272,12 +287,12 @@ func TestForgetCut(t *testing.T) {
 				t.Fatalf("%d messages were cut: %v", shortened, err)
 			}
 			for _, other := range []string{ann, "dave@example.net", "dave", long[:maxWord] + "@example.net", strings.Repeat("b", maxWord), cutMark, "b" + cutMark, "someone100@example.org"} {
-				if n, err := Forget(t.Context(), d.Path, other, false); n != 0 || err != nil {
+				if n, err := d.forget(t, other, false); n != 0 || err != nil {
 					t.Errorf("%.40s: %d messages of others were deleted: %v", other, n, err)
 				}
 			}
 			for _, kept := range []string{"someone1@example.org", "Carol@example.org"} {
-				if n, err := Forget(t.Context(), d.Path, kept, false); n != 1 || err != nil {
+				if n, err := d.forget(t, kept, false); n != 1 || err != nil {
 					t.Errorf("%s: %d messages were deleted: %v", kept, n, err)
 				}
 			}
@@ -288,13 +303,13 @@ func TestForgetCut(t *testing.T) {
 // Forget returns an error if there is no journal, or if the file is not a journal.
 func TestForgetWithoutJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
-	if _, err := Forget(context.Background(), path, "ann@example.org", false); !errors.Is(err, ErrNone) {
+	if _, err := Forget(context.Background(), path, []string{"ann@example.org"}, false); !errors.Is(err, ErrNone) {
 		t.Error(err)
 	}
 	if err := os.WriteFile(path, []byte(strings.Repeat("x", 8192)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Forget(context.Background(), path, "ann@example.org", false); err == nil {
+	if _, err := Forget(context.Background(), path, []string{"ann@example.org"}, false); err == nil {
 		t.Error("no error")
 	}
 }
@@ -315,7 +330,7 @@ func TestForgetCopies(t *testing.T) {
 	d.keepAll(t, 1000*copies, many)
 	for i := range steps {
 		word := fmt.Sprintf("qxz%03dvwkj", i*37%1000)
-		if n, err := Forget(t.Context(), d.Path, word+"@sender.example", false); n != copies || err != nil {
+		if n, err := d.forget(t, word+"@sender.example", false); n != copies || err != nil {
 			t.Fatalf("%s: %d messages, %v", word, n, err)
 		}
 		for k := range i + 1 {
@@ -361,7 +376,7 @@ func TestForgetFrom(t *testing.T) {
 			if keep == Omit {
 				want = 0 // nothing to forget
 			}
-			if n, err := Forget(t.Context(), d.Path, wanted, false); n != want || err != nil {
+			if n, err := d.forget(t, wanted, false); n != want || err != nil {
 				t.Errorf("%s: %s: %d messages, %v", keep, wanted, n, err)
 			}
 		}

@@ -13,6 +13,7 @@
 package journal
 
 import (
+	"cmp"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -72,7 +73,8 @@ type Journal struct {
 	done    sync.WaitGroup
 
 	limits   atomic.Pointer[Limits]
-	secret   atomic.Pointer[[]byte] // the secret for Addresses Hash; nil until the database is open
+	secret   atomic.Pointer[[]byte] // the secret of this journal for Addresses Hash; nil until the database is open
+	shared   atomic.Pointer[[]byte] // the secret of UseSecret, which replaces it
 	stored   *storedTexts
 	encoders sync.Pool // of *codec
 	chunk    int       // messages of a chunk: chunkMessages, except in tests
@@ -114,6 +116,9 @@ func newJournal(o Options) *Journal {
 
 // Limit replaces the limits.
 func (j *Journal) Limit(l Limits) { j.limits.Store(&l) }
+
+// UseSecret replaces the secret of this journal for Addresses Hash, so that several journals have the same words.
+func (j *Journal) UseSecret(secret []byte) { j.shared.Store(&secret) }
 
 // Add queues a record and never waits. If the queue is full, the record is counted as lost. Add packs the record at once, so that the queue
 // does not keep the message or cached DNS answers in memory.
@@ -160,7 +165,7 @@ func (j *Journal) full(bytes int64) Cause {
 // pack hides the addresses of an entry, cuts it to the limits and packs it.
 func (j *Journal) pack(e *Entry) (*row, error) {
 	keep, secret := j.limits.Load().Addresses, []byte(nil)
-	if s := j.secret.Load(); s != nil {
+	if s := cmp.Or(j.shared.Load(), j.secret.Load()); s != nil {
 		secret = *s
 	} else if keep == Hash {
 		keep = Omit // until the secret is known

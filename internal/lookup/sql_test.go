@@ -23,7 +23,7 @@ type database struct {
 }
 
 // newDatabase creates the database. It skips the test if Postfix's package for the server is not installed.
-func newDatabase(t *testing.T, kind string, start func(testing.TB) *testsql.Server) *database {
+func newDatabase(t *testing.T, kind string, start func(testing.TB, ...string) *testsql.Server) *database {
 	t.Helper()
 	if types, err := exec.Command("/usr/sbin/postconf", "-m").Output(); err == nil && !strings.Contains("\n"+string(types), "\n"+kind+"\n") {
 		t.Skip("postfix-" + kind + " is not installed")

@@ -10,9 +10,11 @@ import (
 
 // clusterCollector computes the metrics of the cluster at each scrape, from the state that signpost-cluster writes.
 type clusterCollector struct {
-	status                                                              func() (s control.Status, ok bool, err error)
-	panicked                                                            func()
-	up, version, lag, reachable, since, leader, missing, refused, clock *prometheus.Desc
+	status                                                                    func() (s control.Status, ok bool, err error)
+	panicked                                                                  func()
+	up, version, lag, reachable, since, leader, missing, refused, clock, late *prometheus.Desc
+
+	shipped, waiting, age, lost, size *prometheus.Desc
 }
 
 func newClusterCollector(status func() (control.Status, bool, error), panicked func()) *clusterCollector {
@@ -26,13 +28,20 @@ func newClusterCollector(status func() (control.Status, bool, error), panicked f
 		leader:    desc("signpost_cluster_leader", "1 if this host leads the cluster: it rotates the keys."),
 		missing:   desc("signpost_cluster_hosts_missing", "Registered hosts that have not synchronized for two minutes."),
 		refused:   desc("signpost_cluster_rows_refused", "Rows of the database that did not verify."),
+		late:      desc("signpost_cluster_report_hosts_late", "Hosts whose counts for DMARC reports are missing after 03:00 UTC."),
 		clock:     desc("signpost_cluster_clock_difference_seconds", "The clock of this host minus that of the database."),
+
+		shipped: desc("signpost_cluster_messages_shipped_total", "Messages of this host that were copied to the database."),
+		waiting: desc("signpost_cluster_messages_waiting", "Messages of this host that are not copied to the database yet."),
+		age:     desc("signpost_cluster_messages_lag_seconds", "Age of the oldest message that waits to be copied to the database; 0: none waits."),
+		lost:    desc("signpost_cluster_messages_lost_total", "Messages that the journal deleted before they were copied to the database."),
+		size:    desc("signpost_cluster_messages_database_bytes", "Approximate size of the copies of messages of all hosts in the database."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *clusterCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.up, c.version, c.lag, c.reachable, c.since, c.leader, c.missing, c.refused, c.clock} {
+	for _, d := range []*prometheus.Desc{c.up, c.version, c.lag, c.reachable, c.since, c.leader, c.missing, c.refused, c.clock, c.shipped, c.waiting, c.age, c.lost, c.size, c.late} {
 		ch <- d
 	}
 }
@@ -72,4 +81,23 @@ func (c *clusterCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	send(c.missing, float64(missing))
 	send(c.refused, float64(len(s.Refused)))
+	if s.Reports != nil {
+		send(c.late, float64(len(s.Reports.Late)))
+	}
+	m := s.Messages
+	if m == nil {
+		return
+	}
+	count := func(d *prometheus.Desc, n int64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
+	}
+	count(c.shipped, m.Shipped)
+	count(c.lost, m.Lost)
+	send(c.waiting, float64(m.Waiting))
+	lag := 0.0
+	if !m.Since.IsZero() {
+		lag = max(0, time.Since(m.Since).Seconds())
+	}
+	send(c.age, lag)
+	send(c.size, float64(m.Bytes))
 }

@@ -134,17 +134,23 @@ func TestCluster(t *testing.T) {
 			if err := metric.Write(&value); err != nil {
 				t.Fatal(err)
 			}
-			all[strings.Split(metric.Desc().String(), `"`)[1]] = value.GetGauge().GetValue()
+			all[strings.Split(metric.Desc().String(), `"`)[1]] = value.GetGauge().GetValue() + value.GetCounter().GetValue()
 		}
 		return all
 	}
 	s := control.Status{At: time.Now(), Host: "a", Leader: "a", Version: 5, Database: control.Database{Version: 7, Reachable: true, Since: time.UnixMilli(1500)},
-		Hosts: []control.Host{{Name: "a", ClockMS: -250}, {Name: "b", Missing: true}}, Refused: []control.Refused{{Table: "sp_key"}}}
+		Hosts: []control.Host{{Name: "a", ClockMS: -250}, {Name: "b", Missing: true}}, Refused: []control.Refused{{Table: "sp_key"}}, Messages: &control.Messages{Shipped: 9, Waiting: 2, Lost: 1, Bytes: 4096}, Reports: &control.Reports{Late: []string{"b"}}}
 	want := map[string]float64{"signpost_cluster_up": 1, "signpost_cluster_version": 5, "signpost_cluster_lag": 2, "signpost_cluster_database_reachable": 1,
-		"signpost_cluster_database_changed_timestamp_seconds": 1.5, "signpost_cluster_leader": 1, "signpost_cluster_hosts_missing": 1, "signpost_cluster_rows_refused": 1,
-		"signpost_cluster_clock_difference_seconds": -0.25}
+		"signpost_cluster_database_changed_timestamp_seconds": 1.5, "signpost_cluster_leader": 1, "signpost_cluster_hosts_missing": 1, "signpost_cluster_rows_refused": 1, "signpost_cluster_report_hosts_late": 1,
+		"signpost_cluster_clock_difference_seconds": -0.25,
+		"signpost_cluster_messages_shipped_total":   9, "signpost_cluster_messages_waiting": 2, "signpost_cluster_messages_lag_seconds": 0,
+		"signpost_cluster_messages_lost_total": 1, "signpost_cluster_messages_database_bytes": 4096}
 	if got := values(s, true, nil); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+	s.Messages.Since = time.Now().Add(-time.Minute)
+	if lag := values(s, true, nil)["signpost_cluster_messages_lag_seconds"]; lag < 60 || lag > 120 {
+		t.Errorf("lag %v", lag)
 	}
 	s.At = s.At.Add(-time.Hour)
 	if got := values(s, true, nil); got["signpost_cluster_up"] != 0 || len(got) != len(want) {

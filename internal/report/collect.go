@@ -16,6 +16,10 @@ import (
 type Options struct {
 	// Own reports whether a message is only for our own report addresses. Such a message never causes a report by itself. nil: no message.
 	Own func(*journal.Entry) bool
+	// Only messages of the day with numbers greater than After, and not greater than Until, are read. 0: no limit.
+	After, Until int64
+	// Empty states that reports without rows are found, too. They count temporary errors.
+	Empty bool
 }
 
 const (
@@ -44,7 +48,10 @@ func collect(ctx context.Context, r *journal.Reader, day time.Time, o Options, m
 	if err != nil {
 		return err
 	}
-	all := journal.Filter{Since: day, Before: day.AddDate(0, 0, 1)}
+	all := journal.Filter{Since: day, Before: day.AddDate(0, 0, 1), After: o.After}
+	if o.Until > 0 {
+		all.Before = time.UnixMicro(min(o.Until+1, all.Before.UnixMicro()))
+	}
 	c := &collector{own: o.Own, memory: memory}
 	for {
 		c.begin()
@@ -53,7 +60,7 @@ func collect(ctx context.Context, r *journal.Reader, day time.Time, o Options, m
 		}
 		for _, hash := range slices.Sorted(maps.Keys(c.groups)) {
 			g := c.groups[hash]
-			if len(g.rows) == 0 {
+			if len(g.rows) == 0 && !(o.Empty && g.temp > 0) {
 				continue
 			}
 			optional, err := g.optional(ctx, r)

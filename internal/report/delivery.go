@@ -56,6 +56,7 @@ type Delivery struct {
 	Tries        int       `json:"tries,omitempty"` // attempts
 	Detail       string    `json:"detail,omitempty"`
 	Bounced      string    `json:"bounced,omitempty"` // the status of the bounce, such as 5.1.1
+	Host         string    `json:"host,omitempty"`    // the host that changed the stage; empty: the site has only one host
 }
 
 // maxDetail limits the detail of a delivery, in bytes: an SMTP reply line.
@@ -77,10 +78,9 @@ func (s *State) Freeze(ctx context.Context, f Frozen, destinations []Destination
 			return err
 		}
 		fresh = true
-		now := s.now().Unix()
 		for i, d := range destinations {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO delivery (report, position, destination, organization, mac, stage, since, changed, tries, detail, bounced) VALUES (?,?,?,?,?,?,?,?,0,'','')",
-				f.ID, i, d.Address, d.Organization, d.MAC, StageFrozen, now, now); err != nil {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO delivery (report, position, destination, organization, mac, stage, since, changed, tries, detail, bounced, host, shared) VALUES (?,?,?,?,?,?,?,?,0,'','','',1)",
+				f.ID, i, d.Address, d.Organization, d.MAC, StageFrozen, f.Created.Unix(), f.Created.Unix()); err != nil {
 				return err
 			}
 		}
@@ -104,7 +104,7 @@ func (s *State) Due(ctx context.Context) ([]Delivery, error) {
 
 // Move sets the stage of a delivery, and its detail, such as the reply of the server.
 func (s *State) Move(ctx context.Context, id, destination string, to Stage, detail string) error {
-	return s.change(ctx, "stage = ?, detail = ?, changed = ? WHERE report = ? AND destination = ?", to, cut(detail), s.now().Unix(), id, destination)
+	return s.change(ctx, "stage = ?, detail = ?, changed = ?, host = ? WHERE report = ? AND destination = ?", to, cut(detail), s.now().Unix(), s.Host, id, destination)
 }
 
 // Try counts an attempt before it is made. If the disk is full, it returns an error, and the report must not be sent: its acceptance could
@@ -119,7 +119,7 @@ func (s *State) Tried(ctx context.Context, id, destination, detail string) error
 }
 
 func (s *State) change(ctx context.Context, set string, args ...any) error {
-	r, err := s.db.ExecContext(ctx, "UPDATE delivery SET "+set, args...)
+	r, err := s.db.ExecContext(ctx, "UPDATE delivery SET shared = ?, "+set, append([]any{s.shared()}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (s *State) GiveUp(ctx context.Context, before time.Time) (all []Delivery, e
 		if all, err = deliveries(ctx, tx, old+" ORDER BY id, position", StageFrozen, before.Unix()); err != nil || len(all) == 0 {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE delivery SET stage = ?, changed = ? "+old, StageGivenUp, s.now().Unix(), StageFrozen, before.Unix())
+		_, err := tx.ExecContext(ctx, "UPDATE delivery SET shared = ?, host = ?, stage = ?, changed = ? "+old, s.shared(), s.Host, StageGivenUp, s.now().Unix(), StageFrozen, before.Unix())
 		return err
 	})
 	return all, err
@@ -148,8 +148,8 @@ func (s *State) GiveUp(ctx context.Context, before time.Time) (all []Delivery, e
 // up. The message stays the same. It returns their number.
 func (s *State) Retry(ctx context.Context, id string) (int, error) {
 	now := s.now().Unix()
-	r, err := s.db.ExecContext(ctx, "UPDATE delivery SET stage = ?, since = ?, changed = ? WHERE report = ? AND stage IN (?,?,?)",
-		StageFrozen, now, now, id, StageGivenUp, StageRefused, StageSuppressed)
+	r, err := s.db.ExecContext(ctx, "UPDATE delivery SET shared = ?, stage = ?, since = ?, changed = ? WHERE report = ? AND stage IN (?,?,?)",
+		s.shared(), StageFrozen, now, now, id, StageGivenUp, StageRefused, StageSuppressed)
 	if err != nil {
 		return 0, err
 	}
@@ -246,14 +246,14 @@ func (s *State) deliveries(ctx context.Context, where string, args ...any) ([]De
 }
 
 func deliveries(ctx context.Context, q querier, where string, args ...any) (all []Delivery, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT "+reportColumns+", destination, organization, mac, stage, changed, tries, detail, bounced FROM delivery JOIN report ON id = report "+where, args...)
+	rows, err := q.QueryContext(ctx, "SELECT "+reportColumns+", destination, organization, mac, stage, changed, tries, detail, bounced, host FROM delivery JOIN report ON id = report "+where, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var d Delivery
-		if err := rows.Scan(append(d.Report.columns(), &d.Destination, &d.Organization, &d.MAC, &d.Stage, (*seconds)(&d.Changed), &d.Tries, &d.Detail, &d.Bounced)...); err != nil {
+		if err := rows.Scan(append(d.Report.columns(), &d.Destination, &d.Organization, &d.MAC, &d.Stage, (*seconds)(&d.Changed), &d.Tries, &d.Detail, &d.Bounced, &d.Host)...); err != nil {
 			return nil, err
 		}
 		all = append(all, d)

@@ -26,9 +26,13 @@ type File struct {
 	Gzip []byte // the XML, compressed; the same bytes for the same Report and Sender
 }
 
-// ID returns the Report-ID of a report: a hash of the Sender's domain, the day and the policy, and of nothing else.
+// ID returns the Report-ID of a report: a hash of the Sender's domain, the day, the policy and the part, and of nothing else.
 func (r *Report) ID(senderDomain string) string {
-	sum := sha256.Sum256([]byte("signpost report 1\n" + senderDomain + "\n" + r.Day.Format(time.DateOnly) + "\n" + r.Policy.configuration()))
+	text := "signpost report 1\n" + senderDomain + "\n" + r.Day.Format(time.DateOnly) + "\n" + r.Policy.configuration()
+	if r.Part > 1 {
+		text += fmt.Sprintf("\npart %d", r.Part)
+	}
+	sum := sha256.Sum256([]byte(text))
 	return base32Lower(sum[:16])
 }
 

@@ -69,14 +69,19 @@ func (g *group) add(r Row, own bool) {
 	default:
 		g.required = true
 	}
-	for !g.put(&r) {
+	g.insert(&r)
+}
+
+// insert counts the messages of a row.
+func (g *group) insert(r *Row) {
+	for !g.put(r) {
 		if g.folding == foldEnvelope {
-			g.omitted++
+			g.omitted += r.Count
 			return
 		}
 		g.fold()
 	}
-	g.messages++
+	g.messages += r.Count
 }
 
 // put adds a row, or adds its count to an equal row. It returns false if the group is full.

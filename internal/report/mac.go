@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"signpost/internal/domain"
@@ -28,33 +29,98 @@ const (
 	macPrefix = "r-"
 )
 
-// ReadKey reads the key file at path: 64 hexadecimal digits.
-func ReadKey(path string) (Key, error) { return readKey(path, false) }
+// Keys are the keys in a file. The first is the present one. The others were replaced, but bounces of reports that were sent with them are still
+// accepted.
+type Keys []Key
 
-// LoadKey reads the key file at path like ReadKey. If there is no file, it creates one with a random key and mode 0600. Its directory must
-// exist.
-func LoadKey(path string) (Key, error) { return readKey(path, true) }
+// maxKeys is the maximum number of keys in a file.
+const maxKeys = 4
 
-func readKey(path string, create bool) (Key, error) {
+// Made reports whether one of the keys may have returned mac: see Key.Made.
+func (k Keys) Made(mac string) bool {
+	return slices.ContainsFunc(k, func(one Key) bool { return one.Made(mac) })
+}
+
+// ReadKeys reads the key file at path: lines of 64 hexadecimal digits.
+func ReadKeys(path string) (Keys, error) { return readKeys(path, nil) }
+
+// LoadKey reads the key file at path, and returns the first key. If there is no file, it creates one with a random key and mode 0600. Its
+// directory must exist.
+func LoadKey(path string) (Key, error) {
+	keys, err := readKeys(path, func(present Keys) Keys {
+		if len(present) > 0 {
+			return present
+		}
+		fresh := make(Key, keyBytes)
+		rand.Read(fresh)
+		return Keys{fresh}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keys[0], nil
+}
+
+// ReplaceKey makes a key of 64 hexadecimal digits the first one in the file at path, and returns it. The former keys stay in the file.
+func ReplaceKey(path, text string) (Key, error) {
+	key, err := parseKey(text)
+	if err != nil {
+		return nil, err
+	}
+	_, err = readKeys(path, func(present Keys) Keys {
+		if len(present) > 0 && bytes.Equal(present[0], key) {
+			return present
+		}
+		others := slices.DeleteFunc(slices.Clone(present), func(k Key) bool { return bytes.Equal(k, key) })
+		return append(Keys{key}, others[:min(len(others), maxKeys-1)]...)
+	})
+	return key, err
+}
+
+// readKeys reads a key file. If change is not nil, it writes the keys that change returns to the file. No file has no keys for change.
+func readKeys(path string, change func(Keys) Keys) (Keys, error) {
 	dir, err := durable.OpenDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
 	name := filepath.Base(path)
-	text, err := durable.Read(dir, name, 4*keyBytes)
-	if create && errors.Is(err, fs.ErrNotExist) {
-		fresh := make([]byte, keyBytes)
-		rand.Read(fresh)
-		text = hex.AppendEncode(nil, fresh)
-		err = durable.Write(dir, name, append(bytes.Clone(text), '\n'), 0o600, func(f *os.File) error { return f.Chmod(0o600) })
-	}
-	if err != nil {
+	text, err := durable.Read(dir, name, maxKeys*4*keyBytes)
+	if err != nil && (change == nil || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, durable.PathError(path, err)
 	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != keyBytes {
+	var keys Keys
+	for line := range strings.Lines(string(text)) {
+		key, err := parseKey(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		keys = append(keys, key)
+	}
+	if err == nil && len(keys) == 0 {
 		return nil, fmt.Errorf("%s: it must have %d hexadecimal digits", path, 2*keyBytes)
+	}
+	if change == nil {
+		return keys, nil
+	}
+	next := change(keys)
+	if slices.EqualFunc(next, keys, func(a, b Key) bool { return bytes.Equal(a, b) }) {
+		return keys, nil
+	}
+	var lines []byte
+	for _, key := range next {
+		lines = append(hex.AppendEncode(lines, key), '\n')
+	}
+	if err := durable.Write(dir, name, lines, 0o600, func(f *os.File) error { return f.Chmod(0o600) }); err != nil {
+		return nil, durable.PathError(path, err)
+	}
+	return next, nil
+}
+
+func parseKey(text string) (Key, error) {
+	key, err := hex.DecodeString(strings.TrimSpace(text))
+	if err != nil || len(key) != keyBytes {
+		return nil, fmt.Errorf("each line must have %d hexadecimal digits", 2*keyBytes)
 	}
 	return key, nil
 }

@@ -13,14 +13,14 @@ import (
 // The key file is created once, with mode 0600. All hosts that have the same file make the same MACs.
 func TestKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bounce.key")
-	if _, err := ReadKey(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadKeys(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	first, err := LoadKey(path)
 	ok(t, err)
-	second, err := ReadKey(path)
-	if err != nil || !bytes.Equal(first, second) || len(first) != keyBytes {
-		t.Errorf("%x %x %v", first, second, err)
+	keys, err := ReadKeys(path)
+	if err != nil || len(keys) != 1 || !bytes.Equal(first, keys[0]) || len(first) != keyBytes {
+		t.Errorf("%x %x %v", first, keys, err)
 	}
 	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", fi.Mode(), err)
@@ -30,6 +30,39 @@ func TestKey(t *testing.T) {
 		if _, err := LoadKey(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "64 hexadecimal digits") {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// After the key was replaced, it makes the MACs. Bounces to addresses of the three keys before are still accepted.
+func TestReplaceKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bounce.key")
+	var macs []string
+	random, err := LoadKey(path)
+	ok(t, err)
+	macs = append(macs, random.MAC("a@example.org", "id"))
+	for _, digit := range []string{"1", "1", "2", "3", "2"} {
+		key, err := ReplaceKey(path, strings.Repeat(digit, 64))
+		ok(t, err)
+		again, err := LoadKey(path)
+		if err != nil || !bytes.Equal(key, again) {
+			t.Fatalf("%x %x %v", key, again, err)
+		}
+		macs = append(macs, key.MAC("a@example.org", "id"))
+		keys, err := ReadKeys(path)
+		ok(t, err)
+		for _, mac := range macs {
+			if !keys.Made(mac) {
+				t.Errorf("after key %s, a bounce of an earlier report is not accepted", digit)
+			}
+		}
+	}
+	_, err = ReplaceKey(path, strings.Repeat("4", 64))
+	ok(t, err)
+	if keys, err := ReadKeys(path); err != nil || len(keys) != maxKeys || keys.Made(macs[0]) {
+		t.Errorf("%x %v", keys, err)
+	}
+	if _, err := ReplaceKey(path, "12"); err == nil {
+		t.Error("a short key is accepted")
 	}
 }
 

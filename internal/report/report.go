@@ -43,6 +43,11 @@ type Report struct {
 	Omitted    int  `json:"omitted,omitempty"`            // messages without a row, because the report is full
 	Lost       int  `json:"lost,omitempty"`               // messages of that day, of any domain, that are missing from the journal
 	Late       bool `json:"journal_incomplete,omitempty"` // the journal lacks the beginning of the day
+
+	// Part is 2 or more if other messages of the day were reported before, because a host of the site was late. Partial reports that the
+	// messages of a host are missing.
+	Part    int  `json:"part,omitempty"`
+	Partial bool `json:"partial,omitempty"`
 }
 
 // Policy is a published policy, with the defaults of absent tags (RFC 9989 section 4.7). Reports with equal policies, days and senders have

@@ -15,6 +15,10 @@ import (
 // when the method returns. A process that is killed therefore loses nothing, and continues with the next step. Several processes can use
 // the database, but only one should send: the caller holds a lock.
 type State struct {
+	// Host is the name of this host, which changes of deliveries get. It is empty if the site has only one host: then changes of deliveries are
+	// not shared, and the index of those to be shared needs no space.
+	Host string
+
 	db  *db.DB
 	now func() time.Time
 }
@@ -25,7 +29,8 @@ var ErrNoState = errors.New("no report was made yet")
 // stateVersion is the version of the tables, as in user_version.
 const stateVersion = 1
 
-// stateSchema creates the tables. Times are in seconds since 1970. The since of a delivery is when it was last put into StageFrozen.
+// stateSchema creates the tables. Times are in seconds since 1970. The since of a delivery is when it was last put into StageFrozen. shared is 0
+// if the row has changed since this host shared it with the others. The row of pulled is that of Pulled.
 const stateSchema = `
 CREATE TABLE report (
 	id TEXT PRIMARY KEY, file TEXT NOT NULL, gzip BLOB NOT NULL,
@@ -36,12 +41,15 @@ CREATE TABLE delivery (
 	report TEXT NOT NULL REFERENCES report (id) ON DELETE CASCADE,
 	position INTEGER NOT NULL, destination TEXT NOT NULL, organization TEXT NOT NULL, mac TEXT NOT NULL,
 	stage TEXT NOT NULL, since INTEGER NOT NULL, changed INTEGER NOT NULL, tries INTEGER NOT NULL, detail TEXT NOT NULL, bounced TEXT NOT NULL,
+	host TEXT NOT NULL, shared INTEGER NOT NULL,
 	PRIMARY KEY (report, position), UNIQUE (report, destination)
 );
 CREATE INDEX delivery_mac ON delivery (mac);
 CREATE INDEX delivery_stage ON delivery (stage, changed);
-CREATE TABLE suppression (destination TEXT PRIMARY KEY, until INTEGER NOT NULL, count INTEGER NOT NULL, status TEXT NOT NULL);
+CREATE TABLE suppression (destination TEXT PRIMARY KEY, until INTEGER NOT NULL, count INTEGER NOT NULL, status TEXT NOT NULL, changed INTEGER NOT NULL, shared INTEGER NOT NULL);
 CREATE TABLE day (day INTEGER PRIMARY KEY);
+CREATE INDEX delivery_shared ON delivery (shared) WHERE shared = 0;
+CREATE TABLE pulled (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE unresolved (day INTEGER NOT NULL, domain TEXT NOT NULL, PRIMARY KEY (day, domain)) WITHOUT ROWID;
 `
 
@@ -58,7 +66,7 @@ func OpenState(ctx context.Context, path string, create bool, now func() time.Ti
 	if err != nil {
 		return nil, err
 	}
-	return &State{d, now}, nil
+	return &State{db: d, now: now}, nil
 }
 
 // Close closes the database.
@@ -123,7 +131,7 @@ func (s *State) Expire(ctx context.Context, before time.Time) error {
 			{"DELETE FROM report WHERE created < ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE report = id AND stage = ?)", []any{before.Unix(), StageFrozen}},
 			{"DELETE FROM day WHERE day < ?", []any{s.now().AddDate(0, 0, -collectedDays).Unix()}},
 			{"DELETE FROM unresolved WHERE day < ?", []any{s.now().AddDate(0, 0, -collectedDays).Unix()}},
-			{"DELETE FROM suppression WHERE until < ?", []any{s.now().Add(-forgetBounces).Unix()}},
+			{"DELETE FROM suppression WHERE max(until, changed) < ?", []any{s.now().Add(-forgetBounces).Unix()}},
 		} {
 			if _, err := tx.ExecContext(ctx, e.query, e.args...); err != nil {
 				return err

@@ -14,6 +14,7 @@ type Suppression struct {
 	Until       time.Time `json:"until"`
 	Count       int       `json:"count"`            // how often it was suppressed because of bounces
 	Status      string    `json:"status,omitempty"` // of the last bounce; empty: suppressed by the user
+	Changed     time.Time `json:"-"`                // in seconds
 }
 
 const (
@@ -54,7 +55,7 @@ func (s *State) Bounce(ctx context.Context, mac, status string) (d Delivery, kno
 			return nil
 		}
 		d.Bounced = status
-		if _, err := tx.ExecContext(ctx, "UPDATE delivery SET bounced = ? WHERE report = ? AND destination = ?", status, d.Report.ID, d.Destination); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE delivery SET shared = ?, bounced = ? WHERE report = ? AND destination = ?", s.shared(), status, d.Report.ID, d.Destination); err != nil {
 			return err
 		}
 		was := Suppression{Destination: strings.ToLower(d.Destination)}
@@ -63,8 +64,8 @@ func (s *State) Bounce(ctx context.Context, mac, status string) (d Delivery, kno
 			return err
 		}
 		next := was.after(status, s.now())
-		_, err = tx.ExecContext(ctx, "INSERT INTO suppression (destination, until, count, status) VALUES (?,?,?,?) ON CONFLICT (destination) DO UPDATE SET until = excluded.until, count = excluded.count, status = excluded.status",
-			next.Destination, next.Until.Unix(), next.Count, next.Status)
+		_, err = tx.ExecContext(ctx, "INSERT INTO suppression (destination, until, count, status, changed, shared) VALUES (?,?,?,?,?,0) ON CONFLICT (destination) DO UPDATE SET until = excluded.until, count = excluded.count, status = excluded.status, changed = excluded.changed, shared = 0",
+			next.Destination, next.Until.Unix(), next.Count, next.Status, s.now().Unix())
 		return err
 	})
 	return d, known && err == nil, err
@@ -87,20 +88,27 @@ func (s Suppression) after(status string, now time.Time) Suppression {
 	return s
 }
 
-// Suppress suppresses a destination until a time. A time in the past ends the suppression, and forgets the bounces.
+// Suppress suppresses a destination until a time. A time in the past ends the suppression, and forgets the bounces. The row stays for a year,
+// so that the other hosts learn of it.
 func (s *State) Suppress(ctx context.Context, destination string, until time.Time) error {
-	destination = strings.ToLower(destination)
-	query, args := "DELETE FROM suppression WHERE destination = ?", []any{destination}
-	if s.now().Before(until) {
-		query, args = "INSERT INTO suppression (destination, until, count, status) VALUES (?,?,0,'') ON CONFLICT (destination) DO UPDATE SET until = excluded.until", append(args, until.Unix())
+	set := "until = excluded.until"
+	if !s.now().Before(until) {
+		set, until = "until = 0, count = 0, status = ''", time.Unix(0, 0)
 	}
-	_, err := s.db.ExecContext(ctx, query, args...)
+	_, err := s.db.ExecContext(ctx, "INSERT INTO suppression (destination, until, count, status, changed, shared) VALUES (?,?,0,'',?,0) ON CONFLICT (destination) DO UPDATE SET changed = excluded.changed, shared = 0, "+set,
+		strings.ToLower(destination), until.Unix(), s.now().Unix())
 	return err
+}
+
+const suppressionColumns = "destination, until, count, status, changed"
+
+func (p *Suppression) columns() []any {
+	return []any{&p.Destination, (*seconds)(&p.Until), &p.Count, &p.Status, (*seconds)(&p.Changed)}
 }
 
 // Suppressed returns the suppressions that have not ended, by destination.
 func (s *State) Suppressed(ctx context.Context) (map[string]Suppression, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT destination, until, count, status FROM suppression WHERE until > ?", s.now().Unix())
+	rows, err := s.db.QueryContext(ctx, "SELECT "+suppressionColumns+" FROM suppression WHERE until > ?", s.now().Unix())
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +116,7 @@ func (s *State) Suppressed(ctx context.Context) (map[string]Suppression, error) 
 	all := map[string]Suppression{}
 	for rows.Next() {
 		var p Suppression
-		if err := rows.Scan(&p.Destination, (*seconds)(&p.Until), &p.Count, &p.Status); err != nil {
+		if err := rows.Scan(p.columns()...); err != nil {
 			return nil, err
 		}
 		all[p.Destination] = p

@@ -132,6 +132,12 @@ func (r *Report) errors() string {
 	if r.Late {
 		all = append(all, "no results were recorded at the beginning of this period")
 	}
+	if r.Partial {
+		all = append(all, "the results of a server of this site are missing; another report will follow if they become available")
+	}
+	if r.Part > 1 {
+		all = append(all, "this report adds the results of a server that were missing in an earlier report")
+	}
 	return strings.Join(all, "; ")
 }
 

@@ -37,8 +37,8 @@ type Server struct {
 	count   int // of databases
 }
 
-// MariaDB starts MariaDB. It skips the test if MariaDB is not installed, or with -short.
-func MariaDB(t testing.TB) *Server {
+// MariaDB starts MariaDB, with additional arguments. It skips the test if MariaDB is not installed, or with -short.
+func MariaDB(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := prepare(t, "MariaDB", "mysql", find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/libexec/mariadbd"))
 	data := filepath.Join(s.dir, "data")
@@ -46,6 +46,7 @@ func MariaDB(t testing.TB) *Server {
 	s.Socket = filepath.Join(s.dir, "s")
 	s.argv = append(s.argv, "--no-defaults", "--datadir="+data, "--tmpdir="+s.dir, "--socket="+s.Socket, "--bind-address="+host, "--port="+strconv.Itoa(s.port),
 		"--pid-file="+s.dir+"/pid", "--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve")
+	s.argv = append(s.argv, args...)
 	if os.Geteuid() == 0 {
 		install, s.argv = append(install, "--user=root"), append(s.argv, "--user=root")
 	}
@@ -58,8 +59,8 @@ func MariaDB(t testing.TB) *Server {
 	return s
 }
 
-// PostgreSQL starts PostgreSQL. It skips the test if PostgreSQL is not installed, or with -short.
-func PostgreSQL(t testing.TB) *Server {
+// PostgreSQL starts PostgreSQL, with additional arguments. It skips the test if PostgreSQL is not installed, or with -short.
+func PostgreSQL(t testing.TB, args ...string) *Server {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	s := prepare(t, "PostgreSQL", "postgres", find("postgres", append(found, "/usr/local/bin/postgres")...))
@@ -77,6 +78,7 @@ func PostgreSQL(t testing.TB) *Server {
 	data := filepath.Join(s.dir, "data")
 	s.Socket = s.dir
 	s.argv = append(s.argv, "-D", data, "-c", "listen_addresses="+host, "-p", strconv.Itoa(s.port), "-k", s.dir, "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "log_min_messages=warning")
+	s.argv = append(s.argv, args...)
 	s.client = func(database, sql string) *exec.Cmd {
 		if database == "" {
 			database = "postgres"

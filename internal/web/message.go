@@ -1,11 +1,15 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
+	"signpost/internal/cluster/control"
+	"signpost/internal/cluster/messages"
 	"signpost/internal/explain"
 	"signpost/internal/journal"
 )
@@ -13,6 +17,7 @@ import (
 type message struct {
 	view
 	Entry              *journal.Entry // nil: not found
+	Host               string         // empty: this host
 	Codes              string         // the codes of the reply, if there is one
 	Explained          explain.Explanation
 	Sections           []section
@@ -48,6 +53,10 @@ func (s *site) message(r *http.Request) shown {
 		m.wrong(http.StatusNotFound, "The address must end with the number of a message. Use the search to find a message.")
 		return m
 	}
+	if host := r.URL.Query().Get("host"); host != "" {
+		m.ofHost(r.Context(), s.Cluster, messages.Position{ID: number, Host: host})
+		return m
+	}
 	s.read(&m.view, func(reader *journal.Reader) error {
 		all, err := reader.Entries(r.Context(), []int64{number})
 		if len(all) == 0 && err == nil {
@@ -64,6 +73,27 @@ func (s *site) message(r *http.Request) shown {
 		return nil
 	})
 	return m
+}
+
+// ofHost shows a message of another host.
+func (m *message) ofHost(ctx context.Context, client *control.Client, at messages.Position) {
+	if client == nil {
+		m.wrong(http.StatusNotFound, "This host does not belong to a cluster.")
+		return
+	}
+	a, err := messages.Get(ctx, *client, at)
+	switch {
+	case err != nil:
+		cause, _, _ := strings.Cut(err.Error(), "\n")
+		m.wrong(http.StatusServiceUnavailable, cause)
+	case len(a.Messages) == 0 && a.Omitted() != "":
+		m.wrong(http.StatusServiceUnavailable, a.Omitted())
+	case len(a.Messages) == 0:
+		m.wrong(http.StatusNotFound, "This message is not in the database. Old messages are deleted after cluster.keep.")
+	default:
+		m.Host = at.Host
+		m.fill(&a.Messages[0].Entry)
+	}
 }
 
 func (m *message) fill(e *journal.Entry) {

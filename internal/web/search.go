@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"signpost/internal/cluster/control"
+	"signpost/internal/cluster/messages"
 	"signpost/internal/domain"
 	"signpost/internal/journal"
 )
@@ -21,8 +24,9 @@ const perPage = 50
 // asked is a search as the user wrote it.
 type asked struct {
 	journal.Query
-	ID     string
-	before int64 // messages with smaller numbers
+	ID       string
+	AllHosts bool
+	before   messages.Position // messages before this one; the host is only for AllHosts
 }
 
 type choice struct {
@@ -45,8 +49,10 @@ type found struct {
 	Choices       []choice
 	Looked        bool
 	Caption       string
-	Messages      []journal.Entry
+	Messages      []messages.Message // the host is empty without AllHosts
 	Older, Newest string
+	Clustered     bool
+	Note          string // about messages that are missing
 }
 
 // choices returns the fields of a search that have a list of words. The first word is "any".
@@ -71,6 +77,18 @@ func (s *site) search(r *http.Request) shown {
 		m.wrong(http.StatusBadRequest, err.Error())
 		return m
 	}
+	if m.Clustered = s.Cluster != nil; m.Asked.AllHosts && m.Clustered {
+		if err := m.findAll(r.Context(), *s.Cluster, f); err == nil {
+			m.Looked = true
+			return m
+		} else if bad := (*fieldError)(nil); errors.As(err, &bad) {
+			m.wrong(http.StatusBadRequest, err.Error())
+			return m
+		} else {
+			cause, _, _ := strings.Cut(err.Error(), "\n")
+			m.Note = "Only the messages of this host are listed: " + cause
+		}
+	}
 	s.read(&m.view, func(reader *journal.Reader) error {
 		err := m.find(r.Context(), reader, f)
 		m.Looked = err == nil
@@ -82,12 +100,13 @@ func (s *site) search(r *http.Request) shown {
 func (m *found) find(ctx context.Context, reader *journal.Reader, f journal.Filter) (err error) {
 	if m.Asked.ID != "" {
 		m.Caption = "Messages with this ID, newest first"
-		m.Messages, err = reader.Find(ctx, m.Asked.ID)
+		all, err := reader.Find(ctx, m.Asked.ID)
+		m.Messages = local(all)
 		return err
 	}
 	m.Caption = "Messages, newest first"
-	if m.Asked.before != 0 {
-		m.Newest = m.Asked.link(0)
+	if m.Asked.before.ID != 0 {
+		m.Newest = m.Asked.link(messages.Position{})
 	}
 	ids, err := reader.IDs(ctx, f, perPage+1, false)
 	if err != nil {
@@ -95,10 +114,49 @@ func (m *found) find(ctx context.Context, reader *journal.Reader, f journal.Filt
 	}
 	if len(ids) > perPage {
 		ids = ids[:perPage]
-		m.Older = m.Asked.link(ids[perPage-1])
+		m.Older = m.Asked.link(messages.Position{ID: ids[perPage-1]})
 	}
-	m.Messages, err = reader.Entries(ctx, ids)
+	all, err := reader.Entries(ctx, ids)
+	m.Messages = local(all)
 	return err
+}
+
+// local returns messages of this host.
+func local(all []journal.Entry) (out []messages.Message) {
+	for _, e := range all {
+		out = append(out, messages.Message{Entry: e})
+	}
+	return out
+}
+
+// fieldError is an error of a field of the search.
+type fieldError struct{ error }
+
+// findAll searches the messages of all hosts.
+func (m *found) findAll(ctx context.Context, client control.Client, f journal.Filter) (err error) {
+	var a messages.Answer
+	if m.Asked.ID != "" {
+		m.Caption = "Messages of all hosts with this ID, newest first"
+		a, err = messages.Find(ctx, client, m.Asked.ID)
+	} else {
+		m.Caption = "Messages of all hosts that failed or were acted upon, newest first"
+		search := messages.Search{Query: m.Asked.Query, Since: f.Since, After: m.Asked.before, Limit: perPage}
+		if _, err := search.Filter(); err != nil {
+			return &fieldError{err}
+		}
+		a, err = messages.List(ctx, client, search)
+	}
+	if err != nil {
+		return err
+	}
+	if m.Asked.before.ID != 0 {
+		m.Newest = m.Asked.link(messages.Position{})
+	}
+	if a.More != (messages.Position{}) {
+		m.Older = m.Asked.link(a.More)
+	}
+	m.Messages, m.Note = a.Messages, a.Omitted()
+	return nil
 }
 
 func results(o journal.Outcome) (all []result) {
@@ -122,7 +180,7 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 			return f, fmt.Errorf("the search text is longer than %d bytes", maxText)
 		}
 	}
-	a.Failed = q.Get("failed") != ""
+	a.Failed, a.AllHosts = q.Get("failed") != "", q.Get("all_hosts") != ""
 	for i, c := range m.Choices {
 		word := q.Get(c.Name)
 		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
@@ -147,21 +205,22 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		f.Domain = strings.ToLower(a.Domain)
 	}
 	if before := q.Get("before"); before != "" {
-		if a.before, err = strconv.ParseInt(before, 10, 64); err != nil || a.before < 0 {
+		if a.before.ID, err = strconv.ParseInt(before, 10, 64); err != nil || a.before.ID < 0 {
 			return f, fmt.Errorf("before: %q is not the number of a message", before)
 		}
-		f.Before = time.UnixMicro(a.before)
+		a.before.Host = q.Get("before_host")
+		f.Before = time.UnixMicro(a.before.ID)
 	}
 	return f, nil
 }
 
-// link returns the URL of the same search for messages before a number, or for the newest messages if before is 0.
-func (a *asked) link(before int64) string {
+// link returns the URL of the same search for messages before a position, or for the newest messages if before is zero.
+func (a *asked) link(before messages.Position) string {
 	v := url.Values{}
 	for _, c := range a.Choices() {
 		v[c.Name] = *c.Chosen
 	}
-	for name, text := range map[string]string{"since": a.Since, "domain": a.Domain, "client": a.Client} {
+	for name, text := range map[string]string{"since": a.Since, "domain": a.Domain, "client": a.Client, "before_host": before.Host} {
 		if text != "" {
 			v.Set(name, text)
 		}
@@ -169,8 +228,11 @@ func (a *asked) link(before int64) string {
 	if a.Failed {
 		v.Set("failed", "1")
 	}
-	if before != 0 {
-		v.Set("before", strconv.FormatInt(before, 10))
+	if a.AllHosts {
+		v.Set("all_hosts", "1")
+	}
+	if before.ID != 0 {
+		v.Set("before", strconv.FormatInt(before.ID, 10))
 	}
 	return search(v)
 }

@@ -1,6 +1,6 @@
-// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports that
-// were sent and received, and doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes them, and the template function
-// show replaces unprintable characters.
+// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports that were sent and
+// received, and doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes
+// them, and the template function show replaces unprintable characters.
 //
 //	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
 package web
@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"time"
 
+	"signpost/internal/cluster/control"
 	"signpost/internal/doctor"
 	"signpost/internal/hostheader"
 	"signpost/internal/journal"
@@ -21,7 +22,7 @@ import (
 	"signpost/keys"
 )
 
-// Site has the sources of the page. All fields but Names are required.
+// Site has the sources of the page. All fields but Names and Cluster are required.
 type Site struct {
 	File   string                                              // of the journal
 	Open   func() (*journal.Reader, error)                     // called for each page: the daemon may have replaced the journal
@@ -34,6 +35,7 @@ type Site struct {
 	// About wraps ErrNotHosted if the domain of the Filter is not hosted.
 	Received func(context.Context, received.Filter) (summary.Overview, error)
 	About    func(context.Context, received.Filter) (received.About, error)
+	Cluster  *control.Client  // for searches of all hosts; nil: this host does not belong to a cluster
 	Names    []string         // accepted host names, besides localhost and IP addresses
 	Now      func() time.Time // in the time zone of the page
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -62,19 +63,34 @@ func (c Client) Sync(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, PathSync, nil, &struct{}{}, answerTimeout)
 }
 
+// Messages stores the answer to PathMessages in answer. Package messages has the types.
+func (c Client) Messages(ctx context.Context, query url.Values, answer any) error {
+	return c.ask(ctx, http.MethodGet, PathMessages, query, answer, answerTimeout)
+}
+
+// Message is like Messages, for PathMessage.
+func (c Client) Message(ctx context.Context, query url.Values, answer any) error {
+	return c.ask(ctx, http.MethodGet, PathMessage, query, answer, answerTimeout)
+}
+
 // Status returns the state of the cluster.
 func (c Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.ask(ctx, http.MethodGet, PathStatus, nil, &s, answerTimeout)
 }
 
 func (c Client) ask(ctx context.Context, method, path string, query url.Values, answer any, timeout time.Duration) error {
+	return c.send(ctx, method, path, query, nil, answer, timeout)
+}
+
+// send sends a request with a body, or without one if body is nil.
+func (c Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader, answer any, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
 	}
 	transport := &http.Transport{DialContext: dial, DisableKeepAlives: true}
-	request, err := http.NewRequestWithContext(ctx, method, "http://cluster"+path+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://cluster"+path+"?"+query.Encode(), body)
 	if err != nil {
 		return err
 	}

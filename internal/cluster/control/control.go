@@ -11,6 +11,9 @@ const (
 	PathMissing = "/missing"
 	PathSync    = "/sync"
 	PathStatus  = "/status"
+
+	PathMessages = "/messages" // the messages that match a search
+	PathMessage  = "/message"  // parameter id, a queue ID or Message-ID; or host and number
 )
 
 // Lease is the right to change keys and DNS records. One host of the cluster holds it.
@@ -63,7 +66,9 @@ type Status struct {
 	LeaseLeft int64     `json:"lease_left_ms"` // if this host is the leader
 	Hosts     []Host    `json:"hosts"`         // the registered hosts, this one included, by name
 	Refused   []Refused `json:"refused,omitempty"`
-	KeyIDs    []string  `json:"key_ids"` // the site keys that this host has
+	KeyIDs    []string  `json:"key_ids"`            // the site keys that this host has
+	Reports   *Reports  `json:"reports,omitempty"`  // nil: no host ships the counts of DMARC reports
+	Messages  *Messages `json:"messages,omitempty"` // nil: cluster.ship is none
 	Error     string    `json:"error,omitempty"`
 }
 
@@ -84,6 +89,25 @@ type Host struct {
 	ClockMS int64     `json:"clock_difference_ms"` // its clock minus the clock of the database
 	KeyIDs  []string  `json:"key_ids"`
 	Missing bool      `json:"missing"` // it has not synchronized within MissingAfter
+}
+
+// Reports is the state of the DMARC reports about yesterday, or about the day before until 03:00 UTC.
+type Reports struct {
+	Day   string   `json:"day"`
+	Hosts []string `json:"hosts"`        // the hosts that ship counts
+	Late  []string `json:"late"`         // those that have not shipped all counts of the day
+	Made  int      `json:"reports_made"` // reports about the day
+}
+
+// Messages is the state of the copies of messages in the database. The numbers count since this host joined.
+type Messages struct {
+	Shipped int64     `json:"shipped"`          // messages of this host that were copied to the database
+	Waiting int64     `json:"waiting"`          // messages that are not copied yet
+	Since   time.Time `json:"since,omitzero"`   // the time of the oldest message that waits; zero: no message waits
+	Lost    int64     `json:"lost"`             // messages that the journal deleted before they were copied, or that cannot be read
+	LostAt  time.Time `json:"lost_at,omitzero"` // when this was last noticed
+	Bytes   int64     `json:"database_bytes"`   // the approximate size of all copies of all hosts in the database
+	Error   string    `json:"error,omitempty"`  // why no message can be copied
 }
 
 // MissingAfter is how long a host may be silent before it counts as missing.

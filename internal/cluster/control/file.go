@@ -42,6 +42,10 @@ const (
 	maxClock = 30 * time.Second
 	// outage is how long the database may be unreachable without a concern. A restart or failover of the database takes less.
 	outage = 2 * time.Minute
+	// maxLag is how long a message may wait to be copied without a concern.
+	maxLag = time.Hour
+	// lostShown is how long lost messages are a concern.
+	lostShown = 24 * time.Hour
 	// maxShown is the number of refused rows that are named.
 	maxShown = 10
 )
@@ -89,6 +93,24 @@ func Concerns(s Status, err error, now time.Time) (all []Concern) {
 	}
 	if s.Leader == "" && s.Error == "" {
 		add(false, logs, "keys are not rotated until a host holds the lease", "no host holds the lease")
+	}
+	if s.Reports != nil {
+		for _, name := range s.Reports.Late {
+			add(false, "systemctl status signpost-reports.timer # on host "+name, "the DMARC reports about this day lack its messages until it does; after three days, they are not reported",
+				"host %s has not shipped all counts of %s", name, s.Reports.Day)
+		}
+	}
+	if m := s.Messages; m != nil {
+		const why = "signpost log --all-hosts and explain --all-hosts do not find the messages"
+		switch lag := now.Sub(m.Since); {
+		case m.Error != "" && s.Error == "" && (m.Since.IsZero() || lag > outage):
+			add(false, logs, why, "messages of this host are not copied to the database: %s", m.Error)
+		case !m.Since.IsZero() && lag > maxLag:
+			add(false, logs, why, "%d messages of this host wait to be copied to the database, the oldest since %s", m.Waiting, at(m.Since))
+		}
+		if now.Sub(m.LostAt) < lostShown {
+			add(false, "docs/cluster.md, \"Messages of all hosts\"", why, "messages of this host that were not copied to the database before the journal deleted them: %d; the last were noticed at %s", m.Lost, at(m.LostAt))
+		}
 	}
 	for _, h := range s.Hosts {
 		switch {

@@ -44,6 +44,15 @@ func TestConcerns(t *testing.T) {
 		{"never seen", func(s *control.Status) { s.Hosts[1] = control.Host{Name: "b", Missing: true} }, "host b is registered, but has never synchronized", false},
 		{"slow clock", func(s *control.Status) { s.Hosts[1].ClockMS = -90_000 }, "the clock of host b differs from that of the database by -90 s", false},
 		{"lag", func(s *control.Status) { s.Hosts[1].Lag = 3 }, "", false}, // the host synchronizes, so it catches up
+		{"late host", func(s *control.Status) { s.Reports = &control.Reports{Day: "2026-11-30", Late: []string{"b"}} }, "host b has not shipped all counts of 2026-11-30", false},
+		{"no late host", func(s *control.Status) { s.Reports = &control.Reports{Day: "2026-11-30", Made: 5} }, "", false},
+		{"messages wait", func(s *control.Status) { s.Messages = &control.Messages{Waiting: 3, Since: now.Add(-time.Minute)} }, "", false},
+		{"messages wait for hours", func(s *control.Status) { s.Messages = &control.Messages{Waiting: 3, Since: earlier.Add(-time.Minute)} }, "3 messages of this host wait to be copied to the database, the oldest since 2026-12-01T10:59:00Z", false},
+		{"messages lost", func(s *control.Status) { s.Messages = &control.Messages{Lost: 5, LostAt: earlier} }, "before the journal deleted them: 5;", false},
+		{"messages lost long ago", func(s *control.Status) { s.Messages = &control.Messages{Lost: 5, LostAt: now.Add(-25 * time.Hour)} }, "", false},
+		{"messages not copied", func(s *control.Status) {
+			s.Messages = &control.Messages{Waiting: 1, Since: earlier, Error: "no right to insert"}
+		}, "not copied to the database: no right to insert", false},
 		{"site key", func(s *control.Status) { s.KeyIDs = append(s.KeyIDs, "new") }, "host a does not have the site key new", false},
 	} {
 		host := control.Host{Name: "a", Seen: now, Version: 7, KeyIDs: []string{"old"}}

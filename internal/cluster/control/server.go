@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,6 +21,12 @@ type Server struct {
 	Sync    func(ctx context.Context) error
 	Status  func(ctx context.Context) (Status, error)
 	Command func(ctx context.Context, name, host string) (answer []byte, err error) // answer is JSON; nil: there are no commands
+	Items   ItemServer
+
+	Forget func(ctx context.Context, forms []string, dryRun bool) (copies int, err error)
+
+	// Messages and Message return what Client.Messages and Client.Message store.
+	Messages, Message func(ctx context.Context, query url.Values) (any, error)
 }
 
 // Handler returns the handler of the control socket.
@@ -52,6 +60,17 @@ func (s Server) Handler() http.Handler {
 	}))
 	mux.HandleFunc("POST "+PathSync, answer(func(r *http.Request) (any, error) { return struct{}{}, s.Sync(r.Context()) }))
 	mux.HandleFunc("GET "+PathStatus, answer(func(r *http.Request) (any, error) { return s.Status(r.Context()) }))
+	s.Items.handle(mux)
+	mux.HandleFunc("GET "+PathMessages, answer(func(r *http.Request) (any, error) { return s.Messages(r.Context(), r.URL.Query()) }))
+	mux.HandleFunc("GET "+PathMessage, answer(func(r *http.Request) (any, error) { return s.Message(r.Context(), r.URL.Query()) }))
+	mux.HandleFunc("POST "+PathForget, answer(func(r *http.Request) (any, error) {
+		forms := r.URL.Query()["form"]
+		if len(forms) == 0 || slices.Contains(forms, "") {
+			return nil, badRequest("form is not valid")
+		}
+		copies, err := s.Forget(r.Context(), forms, r.FormValue("dry_run") != "")
+		return Forgotten{copies}, err
+	}))
 	mux.HandleFunc("POST "+PathCommand, answer(s.command))
 	return mux
 }

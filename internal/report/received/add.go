@@ -66,7 +66,10 @@ func (s *Store) add(ctx context.Context, tx *sql.Tx, r *read.Report, o Origin) e
 		if err := s.charge(ctx, tx, o.Reporter, rows); err != nil { // before the rows are written, which takes seconds
 			return err
 		}
-		if err := count(ctx, tx, status.Stored); err != nil {
+		if !o.Shared {
+			err = count(ctx, tx, status.Stored)
+		}
+		if err != nil {
 			return err
 		}
 		if err := deleteImported(ctx, tx, r, o); err != nil {

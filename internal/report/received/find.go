@@ -47,7 +47,20 @@ func (s *Store) Find(ctx context.Context, id string) (all []Stored, err error) {
 	if err != nil {
 		number = -1 // no report has it
 	}
-	err = s.each(ctx, func(scan func(...any) error) error {
+	if all, err = s.find(ctx, "id = ? OR report_id = ? ORDER BY id LIMIT ?", number, id, mostFound); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if err := s.fill(ctx, &all[i], limit); err != nil {
+			return nil, fmt.Errorf("report %d: %w", all[i].Number, err)
+		}
+	}
+	return all, nil
+}
+
+// find returns reports without their rows.
+func (s *Store) find(ctx context.Context, where string, args ...any) (all []Stored, err error) {
+	return all, s.each(ctx, func(scan func(...any) error) error {
 		var r Stored
 		var begin, end, received int64
 		var policy string
@@ -59,21 +72,12 @@ func (s *Store) Find(ctx context.Context, id string) (all []Stored, err error) {
 		all = append(all, r)
 		return err
 	}, `SELECT id, kind, reporter, report_id, domain, begin_at, end_at, received, verified, queue_id, org_name, contact, generator, errors, policy, messages, passed, folded
-		FROM report WHERE id = ? OR report_id = ? ORDER BY id LIMIT ?`, number, id, mostFound)
-	if err != nil {
-		return nil, err
-	}
-	for i := range all {
-		if err := s.fill(ctx, &all[i]); err != nil {
-			return nil, fmt.Errorf("report %d: %w", all[i].Number, err)
-		}
-	}
-	return all, nil
+		FROM report WHERE `+where, args...)
 }
 
-// fill reads the rows of a report.
-func (s *Store) fill(ctx context.Context, r *Stored) error {
-	if err := s.db.QueryRowContext(ctx, "SELECT MAX(0, COUNT(*) - ?) FROM source WHERE report = ?", limit, r.Number).Scan(&r.Omitted); err != nil {
+// fill reads the rows of a report: those with the most messages, at most most.
+func (s *Store) fill(ctx context.Context, r *Stored, most int) error {
+	if err := s.db.QueryRowContext(ctx, "SELECT MAX(0, COUNT(*) - ?) FROM source WHERE report = ?", most, r.Number).Scan(&r.Omitted); err != nil {
 		return err
 	}
 	err := s.each(ctx, func(scan func(...any) error) error {
@@ -93,7 +97,7 @@ func (s *Store) fill(ctx context.Context, r *Stored) error {
 		}
 		r.Rows = append(r.Rows, row)
 		return nil
-	}, "SELECT address, count, dkim, spf, disposition, header_from, envelope_from, detail FROM source WHERE report = ? ORDER BY count DESC, address LIMIT ?", r.Number, limit)
+	}, "SELECT address, count, dkim, spf, disposition, header_from, envelope_from, detail FROM source WHERE report = ? ORDER BY count DESC, address LIMIT ?", r.Number, most)
 	if err != nil {
 		return err
 	}

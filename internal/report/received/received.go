@@ -105,6 +105,7 @@ type Origin struct {
 	Verified bool      // the daemon verified the message
 	QueueID  string    // empty: the report was imported
 	Received time.Time // when
+	Shared   bool      // another host received and counted it
 }
 
 // ErrDuplicate is the error of Add if the store has the report: one of the same kind, reporter, report ID and domain, which is verified

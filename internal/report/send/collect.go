@@ -33,17 +33,35 @@ type Collection struct {
 	Resolver *dns.Resolver
 	Exclude  []string
 	Now      func() time.Time
-	MaxTime  time.Duration // of Collect. Otherwise, many domains whose DNS does not answer would prevent all deliveries
+	MaxTime  time.Duration // of Freeze. Otherwise, many domains whose DNS does not answer would prevent all deliveries
 	Log      *slog.Logger
+
+	// Share makes a report that is about to be frozen known to the other hosts of the site. It returns the report that is to be frozen: if
+	// another host was faster, the one of that host. nil: the site has only one host.
+	Share func(ctx context.Context, f report.Frozen, destinations []report.Destination) (report.Frozen, []report.Destination, error)
 }
 
-// Collect freezes the reports of a day that have a destination. If the lookup of a destination failed, or MaxTime was not sufficient,
-// complete is false, and Collect must be called again later. The domains whose lookup failed are then looked up after all others, so each
-// call freezes more reports, however many domains do not answer.
+// Each calls found for the reports of a day. If found returns an error, Each ends and returns it.
+type Each func(ctx context.Context, found func(*report.Report) error) error
+
+// Collect freezes the reports that the journal of a day results in: see Freeze. If it is complete, the day counts as collected.
 func (c Collection) Collect(ctx context.Context, r *journal.Reader, day time.Time) (complete bool, err error) {
+	complete, err = c.Freeze(ctx, day, func(ctx context.Context, found func(*report.Report) error) error {
+		return report.Collect(ctx, r, day, report.Options{Own: ReportMail}, found)
+	})
+	if err != nil || !complete {
+		return false, err
+	}
+	return true, c.State.SetCollected(ctx, day)
+}
+
+// Freeze freezes those of the reports of a day that have a destination. If the lookup of a destination failed, or MaxTime was not sufficient,
+// complete is false, and Freeze must be called again later. The domains whose lookup failed are then looked up after all others, so each
+// call freezes more reports, however many domains do not answer.
+func (c Collection) Freeze(ctx context.Context, day time.Time, each Each) (complete bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, c.MaxTime)
 	defer cancel()
-	complete, err = c.collect(limited, r, day)
+	complete, err = c.freezeAll(limited, day, each)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		c.Log.Warn("not all reports of a day were computed in time, later", "day", day.Format(time.DateOnly), "limit_minutes", int(c.MaxTime.Minutes()))
 		return false, nil
@@ -51,7 +69,7 @@ func (c Collection) Collect(ctx context.Context, r *journal.Reader, day time.Tim
 	return complete, err
 }
 
-func (c Collection) collect(ctx context.Context, r *journal.Reader, day time.Time) (complete bool, err error) {
+func (c Collection) freezeAll(ctx context.Context, day time.Time, each Each) (complete bool, err error) {
 	unresolved, err := c.State.Unresolved(ctx, day)
 	if err != nil {
 		return false, err
@@ -63,7 +81,7 @@ func (c Collection) collect(ctx context.Context, r *journal.Reader, day time.Tim
 		}
 		all, ctx := errgroup.WithContext(ctx)
 		all.SetLimit(maxLookups)
-		err := report.Collect(ctx, r, day, report.Options{Own: ReportMail}, func(found *report.Report) error {
+		err := each(ctx, func(found *report.Report) error {
 			if found.Optional || unresolved[found.Policy.Domain] != again {
 				return nil
 			}
@@ -81,10 +99,7 @@ func (c Collection) collect(ctx context.Context, r *journal.Reader, day time.Tim
 			return false, err
 		}
 	}
-	if failed.Load() {
-		return false, nil
-	}
-	return true, c.State.SetCollected(ctx, day)
+	return !failed.Load(), nil
 }
 
 // freeze looks up the destinations of a report and freezes the report. resolved is false if the lookup failed.
@@ -113,7 +128,13 @@ func (c Collection) freeze(ctx context.Context, found *report.Report) (resolved 
 	for i, to := range destinations {
 		destinations[i].MAC = c.Key.MAC(to.Address, id)
 	}
-	_, err = c.State.Freeze(ctx, file.Frozen(found, c.Sender, c.Now()), destinations)
+	frozen := file.Frozen(found, c.Sender, c.Now())
+	if c.Share != nil {
+		if frozen, destinations, err = c.Share(ctx, frozen, destinations); err != nil {
+			return true, err
+		}
+	}
+	_, err = c.State.Freeze(ctx, frozen, destinations)
 	return true, err
 }
 

@@ -25,6 +25,11 @@ type Options struct {
 	Only    string                          // send only reports about this Policy Domain; empty: all
 	Ready   func(ctx context.Context) error // called once before the first delivery; after an error, nothing is sent
 	Log     *slog.Logger
+
+	// The following are for a site of several hosts, of which one sends.
+	Due   func(policyDomain string, day time.Time) time.Time // nil: the function Due
+	May   func(ctx context.Context) error                    // called before each delivery; after an error, nothing more is sent. nil: always
+	Moved func(ctx context.Context) error                    // called after the state of a delivery has changed. nil: not called
 }
 
 // Summary counts the deliveries of a run.
@@ -52,6 +57,9 @@ type run struct {
 // server failed. Only one process may run it at a time.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	r := &run{Options: o}
+	if r.Due == nil {
+		r.Due = Due
+	}
 	err := r.all(ctx)
 	if r.server != nil {
 		r.server.Close()
@@ -83,7 +91,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	for _, d := range all {
-		if r.Only != "" && d.Report.Domain != r.Only || !r.Early && Due(d.Report.Domain, d.Report.Day).After(now) {
+		if r.Only != "" && d.Report.Domain != r.Only || !r.Early && r.Due(d.Report.Domain, d.Report.Day).After(now) {
 			continue
 		}
 		if err := errors.Join(ctx.Err(), r.deliver(ctx, d)); err != nil {
@@ -97,7 +105,7 @@ func (r *run) all(ctx context.Context) error {
 func (r *run) deliver(ctx context.Context, d report.Delivery) error {
 	if _, suppressed := r.suppressed[strings.ToLower(d.Destination)]; suppressed {
 		r.Suppressed++
-		return r.State.Move(ctx, d.Report.ID, d.Destination, report.StageSuppressed, "")
+		return r.move(ctx, d, report.StageSuppressed, "")
 	}
 	if r.down != nil || r.today >= r.PerDay || r.lastHour[d.Organization] >= r.PerHour {
 		r.Waiting++
@@ -115,6 +123,12 @@ func (r *run) deliver(ctx context.Context, d report.Delivery) error {
 		return err
 	}
 	d.Report = frozen
+	if r.May != nil {
+		if r.down = r.May(ctx); r.down != nil {
+			r.Waiting++
+			return nil
+		}
+	}
 	if err := r.State.Try(ctx, d.Report.ID, d.Destination); err != nil {
 		return err
 	}
@@ -125,7 +139,7 @@ func (r *run) deliver(ctx context.Context, d report.Delivery) error {
 	case errors.As(err, &refused):
 		r.Refused++
 		r.Log.Warn("the SMTP server rejects a report", "report", d.Report.ID, "domain", d.Report.Domain, "destination", d.Destination, "error", err)
-		return r.State.Move(ctx, d.Report.ID, d.Destination, report.StageRefused, err.Error())
+		return r.move(ctx, d, report.StageRefused, err.Error())
 	case err != nil:
 		r.Waiting++
 		if r.down = lost(err); r.down != nil {
@@ -137,11 +151,17 @@ func (r *run) deliver(ctx context.Context, d report.Delivery) error {
 	r.Accepted++
 	r.today++
 	r.lastHour[d.Organization]++
-	if err := r.State.Move(ctx, d.Report.ID, d.Destination, report.StageAccepted, ""); err != nil {
+	r.Log.Info("report sent", "report", d.Report.ID, "domain", d.Report.Domain, "destination", d.Destination)
+	return r.move(ctx, d, report.StageAccepted, "")
+}
+
+// move records the stage of a delivery.
+func (r *run) move(ctx context.Context, d report.Delivery, to report.Stage, detail string) error {
+	err := r.State.Move(ctx, d.Report.ID, d.Destination, to, detail)
+	if err != nil || r.Moved == nil {
 		return err
 	}
-	r.Log.Info("report sent", "report", d.Report.ID, "domain", d.Report.Domain, "destination", d.Destination)
-	return nil
+	return r.Moved(ctx)
 }
 
 // connect checks whether reports may be sent, and connects to the server.
