@@ -45,7 +45,7 @@ func measured(t *testing.T) (d *testDaemon, url string) {
 	t.Helper()
 	d = startDaemon(t, "example.com. 60 IN TXT \"v=spf1 -all\"\n", "[metrics]\nlisten = \"127.0.0.1:0\"\n[cluster]\ndatabase = \"mysql://signpost@db.example.org/signpost\"\n[reports.send]\nenabled = true\norg_name = \"Example\"\nfrom = \"dmarc@reports.example.org\"\n[reports.receive]\naddresses = [\"rua@example.org\"]\n")
 	status := filepath.Join(filepath.Dir(d.socket), "cluster", control.StatusName)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(status), 0o700), os.WriteFile(status, []byte(`{"host": "a", "hosts": [{"name": "a"}], "messages": {}}`), 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(status), 0o700), os.WriteFile(status, []byte(`{"host": "a", "hosts": [{"name": "a"}], "messages": {}, "reports": {}}`), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	at := regexp.MustCompile(`metrics server started" listen=(\S+)`).FindStringSubmatch(d.log.String())
