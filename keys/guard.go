@@ -174,10 +174,19 @@ func (k *Key) canReplace() bool {
 }
 
 // successor returns the selector of another key of the same algorithm. It selects the newest key whose record is at every name server, and
-// returns "" if there is none.
+// returns "" if there is none. A retired key is the last choice: its record is emptied keys.retire_after after its retirement, when mail that
+// it signs now may still be in transit.
 func (g *Guard) successor(ctx context.Context, set *Set, k *Key) string {
 	others := slices.Clone(set.Of(k.Domain))
-	slices.SortFunc(others, func(a, b *Key) int { return b.Since.Compare(a.Since) })
+	slices.SortFunc(others, func(a, b *Key) int {
+		if retired := a.State == Retiring; retired != (b.State == Retiring) {
+			if retired {
+				return 1
+			}
+			return -1
+		}
+		return b.Since.Compare(a.Since)
+	})
 	for _, o := range others {
 		if o == k || o.Signer == nil || o.Algorithm != k.Algorithm || !o.canReplace() {
 			continue

@@ -127,6 +127,27 @@ func TestGuard(t *testing.T) {
 	g.step(guardedText(old, now), now.Selector, "")
 }
 
+// A verified successor signs in place of a key whose record is missing, even if another key was retired later. The record of the retired key is
+// emptied while mail that it signs now may be in transit.
+func TestRetiredKeyIsLastChoice(t *testing.T) {
+	g := newGuarded(t)
+	write := func(m *Metadata) {
+		if err := g.store.writeMetadata(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retired, now, successor := create(t, g.store, "example.org", "ed25519"), create(t, g.store, "example.org", "ed25519"), create(t, g.store, "example.org", "ed25519")
+	activate(t, g.store, now)
+	earlier, later := g.clock.Add(-2*time.Hour), g.clock.Add(-time.Hour)
+	successor.Published, successor.Seen = &earlier, &earlier
+	retired.Activated, retired.Retired = &earlier, &later
+	write(successor)
+	write(retired)
+	g.start()
+	g.step(guardedText(retired, successor), now.Selector, "next check in 10 minutes")
+	g.step(guardedText(retired, successor), successor.Selector, "another key signs instead")
+}
+
 // An unmanaged key signs when its record is found, and not before. The observation survives restarts, and is valid for that key
 // only.
 func TestGuardAwaits(t *testing.T) {
