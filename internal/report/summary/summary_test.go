@@ -3,6 +3,7 @@ package summary
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -85,6 +86,19 @@ func TestTexts(t *testing.T) {
 			t.Fatal(found, err)
 		}
 		write("report-"+id+".txt", func() error { return WriteReport(&b, found[0]) })
+	}
+}
+
+// Without a report in the period, the texts state how to see earlier ones.
+func TestNoReports(t *testing.T) {
+	var domain, all bytes.Buffer
+	if err := errors.Join(WriteAbout(&domain, received.About{Domain: "example.org"}), WriteOverview(&all, Overview{Foreign: 1}, "2026-11-01")); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{domain.String(), all.String()} {
+		if !strings.Contains(text, "--since 400d") || strings.Contains(text, "cost of") {
+			t.Error(text)
+		}
 	}
 }
 

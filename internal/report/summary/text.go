@@ -106,8 +106,12 @@ func WriteOverview(w io.Writer, o Overview, since string) error {
 		for _, d := range o.Domains[:min(len(o.Domains), mostDomains)] {
 			rows = append(rows, []string{d.Domain, number(d.Messages), Percent(d.Passed, d.Messages), number(d.Failed), number(d.Reporters), day(d.Last), fmt.Sprint(alarms[d.Domain])})
 		}
-		t.table(rows, len(rows[0])-1, 1, 2, 3, 4, 6)
-		t.more(len(rows)-1, len(o.Domains))
+		if len(o.Domains) > 0 {
+			t.table(rows, len(rows[0])-1, 1, 2, 3, 4, 6)
+			t.more(len(rows)-1, len(o.Domains))
+		} else {
+			t.line("no report about a hosted domain in this period; --since 400d shows earlier ones")
+		}
 		if len(o.Silent) > 0 {
 			t.sentence("hosted domains without reports: %d (%s)", len(o.Silent), names(o.Silent))
 		}
@@ -150,6 +154,11 @@ func WriteAbout(w io.Writer, a received.About) error {
 			}
 		}
 		t.line("%s, reports about mail since %s", a.Domain, day(a.Since))
+		if a.TLS.Reports == 0 && len(a.Reporters) == 0 {
+			t.line("no report in this period; --since 400d shows earlier ones")
+			t.alarms(a.Alarms, len(a.Alarms), false)
+			return
+		}
 		t.line("messages: %d, passed DMARC: %d (%s), failed: %d, reporters: %d, trusted: %d", a.Messages, a.Passed, Percent(a.Passed, a.Messages), a.Failed, len(a.Reporters), trusted)
 		for _, p := range a.Policies[:min(len(a.Policies), 2)] {
 			t.line("policy seen: %s (reporters: %d, last: %s)", Policy(p.Policy), p.Reporters, day(p.Last))
