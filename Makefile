@@ -106,7 +106,8 @@ test: setup build
 	@# The race detector makes tests several times slower. make race runs it for all tests.
 	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test $(RACE) -vet=off -timeout 30m -parallel 8 $(CONCURRENT)
 	go test $(RACE) -vet=off -timeout 30m -parallel 8 -run '$(AT_ONCE)' $(PARTLY)
-	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" CGO_ENABLED=0 go test -trimpath -vet=off -timeout 30m -parallel 8 \
+	@# Many of these tests wait for a server, so three packages at a time use two processors better than two.
+	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" CGO_ENABLED=0 go test -p 3 -trimpath -vet=off -timeout 30m -parallel 8 \
 		$$(go list ./... | grep -vxF "$$(go list $(CONCURRENT))")
 	@scripts/conformance check
 	@test "$$(id -u)" -eq 0 || echo "make test: the tests that need root were skipped"
