@@ -113,10 +113,13 @@ func testAttacker(t *testing.T, s *site) {
 	b.expect("older row", "a.example", "s1", "removed")
 }
 
-// Rows that an attacker changed block their keys and rules, until accept-restore replaces them by what the hosts have. It deletes a rule that
-// no host has.
+// Rows that an attacker changed block their keys and rules, until accept-restore replaces them by what the hosts have, also those of retired
+// keys. It deletes a rule that no host has.
 func testRepair(t *testing.T, s *site) {
 	a, b := s.joined("a"), s.joined("b")
+	a.create("a.example", "s0")
+	a.activate("a.example", "s0")
+	a.retire("a.example", "s0")
 	a.create("a.example", "s1")
 	a.activate("a.example", "s1")
 	sync2(a, b)

@@ -109,7 +109,11 @@ func (h *Host) changesOf(ctx context.Context, name string, l local) (changes []c
 			changes = append(changes, *c)
 		}
 	}
-	if slices.ContainsFunc(h.state.Refused, func(r refusal) bool { return r.Table == "sp_key" && r.ID[0] == name }) {
+	// A row that is written again now is no obstacle: otherwise, accept-restore could not replace the forged row of a retired key.
+	replaced := func(selector string) bool {
+		return slices.ContainsFunc(changes, func(c change) bool { return c.key != nil && c.key.Selector == selector })
+	}
+	if slices.ContainsFunc(h.state.Refused, func(r refusal) bool { return r.Table == "sp_key" && r.ID[0] == name && !replaced(r.ID[1]) }) {
 		// The other hosts may lack the successor, so they must not stop signing with the present key.
 		changes = slices.DeleteFunc(changes, func(c change) bool { return c.key != nil && c.key.Stopped() && !c.key.Gone() })
 	}
