@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -101,6 +102,15 @@ Hello  Bob,
 `
 
 func testTime() time.Time { return time.Unix(1795507200, 0) }
+
+// atTestTime runs f at testTime, also for go-msgauth, which compares x= with the clock.
+func atTestTime(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(testTime()))
+		f(t)
+	})
+}
 
 func TestBodySums(t *testing.T) {
 	for _, c := range []struct {

@@ -98,7 +98,9 @@ func TestSignedHeaderIsClosed(t *testing.T) {
 
 // A missing field that a relay adds (RFC 6409 section 8) does not break the signature. A second field of that name breaks it. A field whose
 // name relays do not add also breaks it. go-msgauth returns the same results.
-func TestFieldsThatRelaysAdd(t *testing.T) {
+func TestFieldsThatRelaysAdd(t *testing.T) { atTestTime(t, fieldsThatRelaysAdd) }
+
+func fieldsThatRelaysAdd(t *testing.T) {
 	k := newKeys(t)
 	records := map[string]string{"r1._domainkey.example.org": record(t, k.rsa)}
 	passes := func(msg string) bool {
@@ -108,7 +110,7 @@ func TestFieldsThatRelaysAdd(t *testing.T) {
 		if err != nil || len(theirs) != 1 {
 			t.Fatal(theirs, err)
 		}
-		if other := theirs[0].Err == nil || strings.Contains(theirs[0].Err.Error(), "expired"); other != ours {
+		if other := theirs[0].Err == nil; other != ours {
 			t.Errorf("our result %v, go-msgauth's %v: %v", ours, other, theirs[0].Err)
 		}
 		return ours
@@ -239,29 +241,30 @@ func TestAgainstMsgauth(t *testing.T) {
 	for name, body := range oddBodies() {
 		msg := []byte(header + "\r\n\r\n" + body)
 		t.Run(name, func(t *testing.T) {
-			signed := sign(t, msg, Key{"example.org", "r1", k.rsa}, Key{"example.org", "e1", k.ed})
-			theirs, err := msgauth.VerifyWithOptions(bytes.NewReader(signed), &msgauth.VerifyOptions{LookupTXT: lookup})
-			if err != nil || len(theirs) != 2 {
-				t.Fatal(theirs, err)
-			}
-			for _, v := range theirs {
-				// go-msgauth compares x= with the clock of this machine. Only that error is ignored.
-				if v.Err != nil && !strings.Contains(v.Err.Error(), "expired") {
-					t.Error("go-msgauth:", v.Err)
+			atTestTime(t, func(t *testing.T) {
+				signed := sign(t, msg, Key{"example.org", "r1", k.rsa}, Key{"example.org", "e1", k.ed})
+				theirs, err := msgauth.VerifyWithOptions(bytes.NewReader(signed), &msgauth.VerifyOptions{LookupTXT: lookup})
+				if err != nil || len(theirs) != 2 {
+					t.Fatal(theirs, err)
 				}
-			}
-			for _, c := range []string{"simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"} {
-				h, b, _ := strings.Cut(c, "/")
-				var out bytes.Buffer
-				err := msgauth.Sign(&out, bytes.NewReader(msg), &msgauth.SignOptions{Domain: "example.org", Selector: "r1", Signer: k.rsa,
-					HeaderCanonicalization: msgauth.Canonicalization(h), BodyCanonicalization: msgauth.Canonicalization(b)})
-				if err != nil {
-					t.Fatal(err)
+				for _, v := range theirs {
+					if v.Err != nil {
+						t.Error("go-msgauth:", v.Err)
+					}
 				}
-				if got := verifyIn(t, out.Bytes(), 1000, time.Now(), zone(records)); got[0].Status != Pass {
-					t.Errorf("%s by go-msgauth: %+v", c, got[0])
+				for _, c := range []string{"simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"} {
+					h, b, _ := strings.Cut(c, "/")
+					var out bytes.Buffer
+					err := msgauth.Sign(&out, bytes.NewReader(msg), &msgauth.SignOptions{Domain: "example.org", Selector: "r1", Signer: k.rsa,
+						HeaderCanonicalization: msgauth.Canonicalization(h), BodyCanonicalization: msgauth.Canonicalization(b)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := verifyIn(t, out.Bytes(), 1000, time.Now(), zone(records)); got[0].Status != Pass {
+						t.Errorf("%s by go-msgauth: %+v", c, got[0])
+					}
 				}
-			}
+			})
 		})
 	}
 }
