@@ -231,9 +231,11 @@ func TestAbandoned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before := time.Now().Add(-2 * abandoned)
-	if err := os.Chtimes(old, before, before); err != nil {
-		t.Fatal(err)
+	now := time.Now()
+	for path, at := range map[string]time.Time{old: now.Add(-2 * abandoned), recent: now} {
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
 	}
 	d, err := NewIntake(dir).Create()
 	if err != nil {
