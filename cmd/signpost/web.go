@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -33,7 +32,7 @@ import (
 )
 
 func webCommand(load func() (*config.Config, error), file *string) *cobra.Command {
-	var listen string
+	var at address
 	var names []string
 	c := &cobra.Command{
 		Use:   "web",
@@ -41,20 +40,25 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 		Long: "Serve a read-only web page, in the foreground until SIGTERM: messages and actions over time, the sources of failing mail,\n" +
 			"search, an explanation of each message, the keys, reports that were sent and received, and doctor's findings.\n\n" +
 			"There is no login: everyone who can connect to the address can read the page, including each user of this machine. From\n" +
-			"another machine, use ssh(1) as below and open http://localhost:9891. Run it as user signpost, as signpost-web.service does.",
-		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
-		Args:    cobra.NoArgs,
+			"another machine, use ssh(1) as below and open http://localhost:9891. With unix:PATH, only the users that the mode and group of\n" +
+			"the socket admit can connect: use it behind a web server that asks for a password (docs/metrics.md, \"Behind a proxy with a\n" +
+			"login\"). Run it as user signpost, as signpost-web.service does.",
+		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org\n" +
+			"  signpost web --listen unix:/run/signpost-web/page.sock --socket-group www-data --name page.example.org",
+		Args: cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			program, err := os.Executable()
 			if err != nil {
 				return err
 			}
-			return serveWeb(c.Context(), newSite(conf, program, *file, names), listen, c.ErrOrStderr())
+			return serveWeb(c.Context(), newSite(conf, program, *file, names), at, c.ErrOrStderr())
 		}),
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at")
+	c.Flags().StringVar(&at.listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at, or unix:PATH")
+	c.Flags().StringVar(&at.mode, "socket-mode", "0660", "the `MODE` of the unix socket")
+	c.Flags().StringVar(&at.group, "socket-group", "", "the `GROUP` of the unix socket; the user that runs this command must be in it")
 	c.Flags().StringSliceVar(&names, "name", nil, "accept requests for this host `NAME`, besides localhost and IP addresses (repeatable)")
-	cli.Complete(c, map[string]cobra.CompletionFunc{"listen": cli.Any(), "name": cli.Any()})
+	cli.Complete(c, map[string]cobra.CompletionFunc{"listen": cli.Any(), "name": cli.Any(), "socket-mode": cli.Any(), "socket-group": cli.Any()})
 	return c
 }
 
@@ -137,13 +141,10 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 }
 
 // serveWeb serves the page until ctx ends.
-func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Writer) error {
-	if listen == "" { // with "", Listen would use all addresses and a random port
-		return cli.Usage(errors.New("--listen: ADDRESS required"))
-	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
+func serveWeb(ctx context.Context, site web.Site, at address, stderr io.Writer) error {
+	ln, err := at.open(ctx)
 	if err != nil {
-		return cli.Usage(fmt.Errorf("--listen: %w", err))
+		return err
 	}
 	// Call this before the first request, because it changes the user of the whole process.
 	if _, err := owner.Act(site.File); err != nil {
@@ -156,9 +157,9 @@ func serveWeb(ctx context.Context, site web.Site, listen string, stderr io.Write
 	if err == nil { // after another error, the page shows the error until there is a journal
 		r.Close()
 	}
-	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		fmt.Fprintf(stderr, "signpost: warning: %s is not a loopback address: everyone who can connect can read the journal, without a password\n", ln.Addr())
+	if warning := at.exposed(ln); warning != "" {
+		fmt.Fprintf(stderr, "signpost: warning: %s can read the journal, without a password\n", warning)
 	}
-	fmt.Fprintf(stderr, "signpost: the page is at http://%s/\n", ln.Addr())
+	fmt.Fprintf(stderr, "signpost: the page is at %s\n", at.url(ln))
 	return site.Serve(ctx, ln)
 }
