@@ -21,10 +21,13 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/doctor"
 	"signpost/internal/domain"
+	"signpost/internal/durable"
 	"signpost/internal/journal"
+	"signpost/internal/monitor"
 	"signpost/internal/owner"
 	"signpost/internal/report/received"
 	"signpost/internal/report/seen"
+	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 	"signpost/internal/setup"
 	"signpost/internal/web"
@@ -78,6 +81,13 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 		Keys:    func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
 		Seen:    func() (*seen.File, error) { return seen.Load(conf.StateDir, time.Now()) },
 		Doctor:  func(ctx context.Context) ([]doctor.Finding, error) { return runDoctor(ctx, program, file) },
+		Check:   func(ctx context.Context) []doctor.Finding { return checkForPage(ctx, conf) },
+		Latest: func() (status.Received, error) {
+			if len(conf.Reports.Receive.Addresses) == 0 {
+				return status.Received{}, fs.ErrNotExist
+			}
+			return status.Load(durable.Tree{conf.StateDir}, conf.ReceivedStatus())
+		},
 		Reports: func(ctx context.Context) (web.Reports, error) { return readReports(ctx, conf) },
 		Received: func(ctx context.Context, f received.Filter) (o summary.Overview, err error) {
 			s, err := openReceived(ctx, conf)
@@ -117,6 +127,14 @@ func readReports(ctx context.Context, conf *config.Config) (all web.Reports, err
 	suppressed, err := suppressions(ctx, s)
 	all.Suppressed = suppressed
 	return all, err
+}
+
+// checkForPage returns what signpost check finds. It reads no private key.
+func checkForPage(ctx context.Context, conf *config.Config) []doctor.Finding {
+	s := monitored(conf)
+	s.Keys, s.ActAsOwner = setup.KeyStore(conf).LoadMetadata, nil
+	s.RotateWarning, s.RotateCritical, s.Timeout = rotateWarning, rotateCritical, checkTimeout
+	return monitor.Check(ctx, s).Findings()
 }
 
 // runDoctor runs doctor in a separate process. doctor reads private keys, which must not be in the memory of the page's process.

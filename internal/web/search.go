@@ -48,6 +48,7 @@ type found struct {
 	Asked         asked
 	Choices       []choice
 	Looked        bool
+	Until         time.Time
 	Caption       string
 	Messages      []messages.Message // the host is empty without AllHosts
 	Older, Newest string
@@ -183,6 +184,10 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 	a.Failed, a.AllHosts = q.Get("failed") != "", q.Get("all_hosts") != ""
 	for i, c := range m.Choices {
 		word := q.Get(c.Name)
+		if at, err := time.Parse(time.RFC3339, word); c.Name == "since" && err == nil { // a bar of a chart
+			c.Options = append(c.Options, option{Value: word, Label: "from " + at.In(now.Location()).Format("2006-01-02 15:04")})
+			m.Choices[i] = c
+		}
 		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
 		if at < 0 {
 			return f, fmt.Errorf("%s: %q is not one of the allowed words", c.Label, word)
@@ -194,6 +199,13 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		case word != "":
 			*c.Chosen = []string{word}
 		}
+	}
+	if until := q.Get("until"); until != "" {
+		at, err := time.Parse(time.RFC3339, until)
+		if err != nil {
+			return f, errors.New("until: not a time like 2006-01-02T15:04:05Z")
+		}
+		a.Until, m.Until = until, at
 	}
 	asked := a.Query
 	asked.Domain = ""
@@ -220,7 +232,7 @@ func (a *asked) link(before messages.Position) string {
 	for _, c := range a.Choices() {
 		v[c.Name] = *c.Chosen
 	}
-	for name, text := range map[string]string{"since": a.Since, "domain": a.Domain, "client": a.Client, "before_host": before.Host} {
+	for name, text := range map[string]string{"since": a.Since, "until": a.Until, "domain": a.Domain, "client": a.Client, "before_host": before.Host} {
 		if text != "" {
 			v.Set(name, text)
 		}

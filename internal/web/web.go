@@ -1,8 +1,8 @@
-// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports that were sent and
-// received, and doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes
+// Package web serves the read-only page of signpost web: things to do, an overview of the journal, search, messages, keys, DMARC reports that
+// were sent and received, and doctor's findings. It is HTML; a small script adds buttons that copy records and commands. Most texts are from mail and DNS, and untrusted. html/template escapes
 // them, and the template function show replaces unprintable characters.
 //
-//	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
+//	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Check: check, Now: time.Now}.Serve(ctx, listener)
 package web
 
 import (
@@ -18,6 +18,7 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/report/received"
 	"signpost/internal/report/seen"
+	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 	"signpost/keys"
 )
@@ -35,9 +36,11 @@ type Site struct {
 	// About wraps ErrNotHosted if the domain of the Filter is not hosted.
 	Received func(context.Context, received.Filter) (summary.Overview, error)
 	About    func(context.Context, received.Filter) (received.About, error)
-	Cluster  *control.Client  // for searches of all hosts; nil: this host does not belong to a cluster
-	Names    []string         // accepted host names, besides localhost and IP addresses
-	Now      func() time.Time // in the time zone of the page
+	Check    func(ctx context.Context) []doctor.Finding // what signpost check finds
+	Latest   func() (status.Received, error)            // the result of the last run of signpost reports read; the error wraps fs.ErrNotExist if there was none
+	Cluster  *control.Client                            // for searches of all hosts; nil: this host does not belong to a cluster
+	Names    []string                                   // accepted host names, besides localhost and IP addresses
+	Now      func() time.Time                           // in the time zone of the page
 }
 
 // Limits for requests.
@@ -78,7 +81,8 @@ type site struct {
 	Site
 	pages  pages
 	room   chan struct{}
-	doctor examination
+	doctor background[[]doctor.Finding]
+	parts  parts
 }
 
 // Handler returns the handler of all pages.
@@ -86,6 +90,7 @@ func (s Site) Handler() http.Handler {
 	w := &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", w.page("overview", w.overview))
+	mux.HandleFunc("GET /history/{domain}", w.page("history", w.history))
 	mux.HandleFunc("GET /search", w.page("search", w.search))
 	mux.HandleFunc("GET /message/{number}", w.page("message", w.message))
 	mux.HandleFunc("GET /keys", w.page("keys", w.keys))
@@ -95,12 +100,14 @@ func (s Site) Handler() http.Handler {
 	mux.HandleFunc("GET /doctor", w.page("doctor", w.findings))
 	mux.HandleFunc("GET /doctor/look", w.look)
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
+	mux.HandleFunc("GET /copy.js", asset("copy.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", asset("icon.svg", "image/svg+xml"))
 	return s.guard(mux)
 }
 
-// contentPolicy allows a browser only to load the style sheet and icon of this page, and to send its forms.
-const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// contentPolicy allows a browser only to load the style sheet, script and icon of this page, and to send its forms. The script cannot turn a
+// text into HTML or code.
+const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // guard rejects writes, unknown host names and requests that other web sites make through the browser. The page has no login.
 func (s Site) guard(next http.Handler) http.Handler {
@@ -174,7 +181,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 		}()
 		v := model.frame()
 		v.Zone = zone(s.Now())
-		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/reports", Name: "Reports sent"}, {Path: "/received", Name: "Reports received"}, {Path: "/doctor", Name: "Doctor"}} {
+		for _, l := range []link{{Path: "/", Name: "Start"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/reports", Name: "Reports sent"}, {Path: "/received", Name: "Reports received"}, {Path: "/doctor", Name: "Doctor"}} {
 			l.Here = l.Path == r.URL.Path
 			v.Pages = append(v.Pages, l)
 		}

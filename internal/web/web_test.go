@@ -25,6 +25,7 @@ import (
 	"signpost/internal/report"
 	"signpost/internal/report/received"
 	"signpost/internal/report/seen"
+	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 	"signpost/internal/spf"
 	"signpost/keys"
@@ -73,6 +74,13 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 		Seen: func() (*seen.File, error) { return nil, nil },
 		Doctor: func(context.Context) ([]doctor.Finding, error) {
 			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
+		},
+		Check: func(context.Context) []doctor.Finding {
+			return []doctor.Finding{{Check: "keys", Level: doctor.Yellow, What: "example.org s202612: waiting for its record", Why: "mail will be unsigned", Fix: "s202612._domainkey.example.org. 3600 IN TXT (\n\t\"v=DKIM1; p=abc\" )\ndkimkey rotate example.org", Domain: "example.org"},
+				{Check: "daemon", Level: doctor.Green, What: "the daemon answers"}}
+		},
+		Latest: func() (status.Received, error) {
+			return status.Received{LastRun: now, OK: true, Day: now.AddDate(0, 0, -2), Passed: 812, Failed: 9}, nil
 		},
 		Reports: func(context.Context) (Reports, error) { return someReports(now), nil },
 		Received: func(ctx context.Context, f received.Filter) (summary.Overview, error) {
@@ -129,6 +137,20 @@ func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+// settled requests the start page until the checks and doctor have ended, and returns it.
+func settled(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		w := get(t, h, "/")
+		if w.Header().Get("Refresh") == "" {
+			return w
+		}
+		if time.Now().After(limit) {
+			t.Fatal("the checks do not end")
+		}
+	}
 }
 
 // walk visits each node of a page.
@@ -201,6 +223,7 @@ func TestHostileMail(t *testing.T) {
 func shapes(t *testing.T, site Site) map[string]string {
 	t.Helper()
 	h := site.Handler()
+	settled(t, h)
 	reader, err := site.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -210,8 +233,12 @@ func shapes(t *testing.T, site Site) map[string]string {
 	if err != nil || len(ids) != 1 {
 		t.Fatal(ids, err)
 	}
+	entries, err := reader.Entries(t.Context(), ids)
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
 	all := map[string]string{}
-	for path, at := range map[string]string{"/": "/", "/search": "/search", "/message": fmt.Sprintf("/message/%d", ids[0])} {
+	for path, at := range map[string]string{"/": "/", "/search": "/search", "/history": historyOf(entries[0].Domain()), "/message": fmt.Sprintf("/message/%d", ids[0])} {
 		w := get(t, h, at)
 		if w.Code != http.StatusOK {
 			t.Fatalf("%s: %d\n%s", at, w.Code, w.Body)
