@@ -189,7 +189,9 @@ func (m *traffic) count(hours []journal.Hour, sp span, start time.Time, filter u
 		m.Charts = append(m.Charts, c.chart)
 	}
 	for _, of := range m.Charts[0].Series {
-		m.Numbers = append(m.Numbers, number{of.Name, of.Total})
+		if of.Total > 0 {
+			m.Numbers = append(m.Numbers, number{of.Name, of.Total})
+		}
 	}
 }
 
