@@ -20,7 +20,9 @@ func TestFindings(t *testing.T) {
 	s.closed()
 	s.key("s2", false)
 	s.must(s.store.Host("example.net"))
-	s.Rules = func(string) keys.Rules { return keys.Rules{Algorithms: []string{"ed25519"}, Method: "manual", TTL: 3600e9} }
+	s.Rules = func(string) keys.Rules {
+		return keys.Rules{Algorithms: []string{"ed25519"}, Method: "manual", TTL: 3600e9}
+	}
 	s.later(8 * 24 * 3600e9)
 	all := Check(t.Context(), s.Source).Findings()
 	for _, want := range []doctor.Finding{

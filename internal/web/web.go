@@ -81,7 +81,7 @@ type site struct {
 	Site
 	pages  pages
 	room   chan struct{}
-	doctor background[[]doctor.Finding]
+	doctor background[examined]
 	parts  parts
 }
 
