@@ -200,8 +200,10 @@ func TestInBrowser(t *testing.T) {
 	}
 	site := newSite(t, append(all, hostile("\u202e<script>alert(1)</script>"+strings.Repeat("long", 40)))...)
 	site.Doctor = func(context.Context) ([]doctor.Finding, error) {
-		return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "dnssec", Level: doctor.Yellow, What: "not signed", Why: "others can be misled"},
-			{Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
+		return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "bare-newline", Level: doctor.Yellow, What: "smtp/inet accepts a bare LF as the end of a line", Where: "main.cf: smtpd_forbid_bare_newline = no",
+			Why: "SMTP smuggling: a client can hide a second message in a message", Fix: "postconf -e 'smtpd_forbid_bare_newline = yes'"},
+			{Check: "spf", Level: doctor.Red, What: "example.org has no SPF record", Where: "example.org TXT", Why: "receivers cannot check which hosts may send its mail", Domain: "example.org",
+				Fix: "example.org. 3600 IN TXT \"v=spf1 mx -all\""}}, nil
 	}
 	server := httptest.NewServer(site.Handler())
 	defer server.Close()
@@ -216,7 +218,7 @@ func TestInBrowser(t *testing.T) {
 	}
 	b := startBrowser(t)
 	b.open(server.URL + "/doctor/look")
-	for limit := time.Now().Add(20 * time.Second); b.eval("document.body.innerText.includes('others cannot tell')") != "true"; b.open(server.URL + "/doctor") {
+	for limit := time.Now().Add(20 * time.Second); b.eval("document.body.innerText.includes('receivers cannot check')") != "true"; b.open(server.URL + "/doctor") {
 		if time.Now().After(limit) {
 			t.Fatal("doctor's findings are missing")
 		}
@@ -236,7 +238,7 @@ func TestInBrowser(t *testing.T) {
 				if folder := os.Getenv("SIGNPOST_SCREENSHOTS"); folder != "" {
 					b.screenshot(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), width, 0)
 					if name == "overview" && width == 1280 && scheme == "light" {
-						b.screenshot(filepath.Join(folder, "page.png"), width, 640) // make screenshots copies it to docs
+						b.screenshot(filepath.Join(folder, "page.png"), width, 900) // make screenshots copies it to docs
 					}
 				}
 				if scheme == "light" {

@@ -76,7 +76,8 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
 		},
 		Check: func(context.Context) []doctor.Finding {
-			return []doctor.Finding{{Check: "keys", Level: doctor.Yellow, What: "example.org s202612: waiting for its record", Why: "mail will be unsigned", Fix: "s202612._domainkey.example.org. 3600 IN TXT (\n\t\"v=DKIM1; p=abc\" )\ndkimkey rotate example.org", Domain: "example.org"},
+			return []doctor.Finding{{Check: "keys", Level: doctor.Yellow, What: "example.org s202612: waiting for its record since 2026-11-22", Why: "mail is sent unsigned, or will be when the key in use ends",
+				Fix: "s202612._domainkey.example.org. 3600 IN TXT ( \"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\" )", Domain: "example.org"},
 				{Check: "daemon", Level: doctor.Green, What: "the daemon answers"}}
 		},
 		Latest: func() (status.Received, error) {
@@ -204,12 +205,23 @@ func hostile(evil string) *decision.Record {
 // Text from senders adds no element, attribute, address or unprintable character to a page.
 func TestHostileMail(t *testing.T) {
 	const mark = "zqx"
-	harmless := shapes(t, newSite(t, hostile("harmless")))
+	sent := func(text string) Site {
+		site := newSite(t, hostile(text))
+		found := doctor.Finding{Check: text, Level: doctor.Red, What: text, Where: text, Why: text, Fix: text, Domain: text}
+		site.Check = func(context.Context) []doctor.Finding { return []doctor.Finding{found} }
+		site.Doctor = func(context.Context) ([]doctor.Finding, error) {
+			other := found
+			other.Fix += "2"
+			return []doctor.Finding{other, {Check: text, Level: doctor.Green, What: text}}, nil
+		}
+		return site
+	}
+	harmless := shapes(t, sent("harmless"))
 	for _, evil := range []string{
 		"<script>" + mark + "</script>", `"><img src=x onerror=` + mark + `>`, "' onmouseover='" + mark, "javascript:" + mark, "</title></pre></dd><b>" + mark, "<!--" + mark, "]]>" + mark, "&lt;b&gt;" + mark,
 		"\u202e" + mark + "\u2066", "\x1b[31m" + mark + "\x00\r\n", "\xff\xfe" + mark, "{{.}}" + mark, mark + "\u200b\ufeff\u2028", "../../" + mark + "?a=b&c=d#e",
 	} {
-		site := newSite(t, hostile(evil))
+		site := sent(evil)
 		for path, shape := range shapes(t, site) {
 			if shape != harmless[path] {
 				t.Errorf("%q changes %s:\n%s\nwant\n%s", evil, path, shape, harmless[path])
@@ -238,7 +250,7 @@ func shapes(t *testing.T, site Site) map[string]string {
 		t.Fatal(top, err)
 	}
 	all := map[string]string{}
-	for path, at := range map[string]string{"/": "/", "/search": "/search", "/history": historyOf(top[0].Name), "/message": fmt.Sprintf("/message/%d", ids[0])} {
+	for path, at := range map[string]string{"/": "/", "/doctor": "/doctor", "/search": "/search", "/search of a bar": "/search?since=2026-11-01T00:00:00Z&until=2026-11-02T00:00:00Z&domain=%22%3E%3Cb%3E", "/history": historyOf(top[0].Name), "/message": fmt.Sprintf("/message/%d", ids[0])} {
 		w := get(t, h, at)
 		if w.Code != http.StatusOK {
 			t.Fatalf("%s: %d\n%s", at, w.Code, w.Body)
