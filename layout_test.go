@@ -28,7 +28,7 @@ func TestImports(t *testing.T) {
 		"internal/cli":              "doctor man owner term",
 		"internal/cluster":          "cluster/control cluster/messages domain durable journal keys",
 		"internal/cluster/control":  "domain",
-		"internal/cluster/messages": "cluster/control journal",
+		"internal/cluster/messages": "cluster/control journal policy",
 		"internal/config":           "domain durable lookup",
 		"internal/conformance":      "",
 		"internal/daemon":           "cluster/control config decision dns durable filter journal lookup metrics report report/status setup spool keys milter",

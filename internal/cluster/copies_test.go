@@ -1,11 +1,13 @@
 package cluster_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,6 +80,57 @@ func testShipExpiry(t *testing.T, s *site) {
 			t.Errorf("after host %s: %q, want %q", h.name, got, want)
 		}
 	}
+	a.ahead = 20 * 24 * time.Hour
+	a.shipper().Ship(t.Context())
+	if got := strings.Fields(s.sql("SELECT host FROM sp_message ORDER BY host")); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("after host a, whose clock is ahead: %q, want a and b", got)
+	}
+}
+
+// Searches that hang delay neither keys nor the lease.
+func testSearchHangs(t *testing.T, s *site) {
+	a := s.joined("a")
+	a.Copies = s.open(s.server.URL(s.database))
+	a.receive(reject("4A1", "a.example", "192.0.2.1"))
+	a.ship()
+	lock := "BEGIN; LOCK TABLE sp_message; SELECT pg_sleep(3)"
+	if s.server.Name == "MariaDB" {
+		lock = "LOCK TABLES sp_message WRITE; SELECT SLEEP(3)"
+	}
+	locked := make(chan struct{})
+	go func() {
+		defer close(locked)
+		s.sql("%s", lock)
+	}()
+	var searches sync.WaitGroup
+	defer searches.Wait()
+	held := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := a.reader().List(ctx, messages.Search{Limit: 10})
+		return err != nil
+	}
+	for !held() {
+		select {
+		case <-locked:
+			t.Fatal("the table was never locked")
+		default:
+		}
+	}
+	for range 8 {
+		searches.Go(func() { _, _ = a.reader().List(t.Context(), messages.Search{Limit: 10}) })
+	}
+	begin := time.Now()
+	sync2(a)
+	if _, err := a.Lease(t.Context()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-locked:
+		t.Errorf("the synchronization took %s: it waited for the searches", time.Since(begin))
+	default:
+	}
+	<-locked
 }
 
 // A message that one host received and another sent on is one group, in the order of time.

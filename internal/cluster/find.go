@@ -115,7 +115,7 @@ func (r *Reader) open(ctx context.Context) (o copies, err error) {
 	if err != nil {
 		return o, err
 	}
-	return copies{r.Host.DB.session(), m.site, m.keys, journal.NewPacker(), r.Host.Now().Add(-r.Keep).UnixMicro()}, nil
+	return copies{r.Host.copies(), m.site, m.keys, journal.NewPacker(), r.Host.Now().Add(-r.Keep).UnixMicro()}, nil
 }
 
 // hashes returns the hashes of values under each site key.
