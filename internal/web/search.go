@@ -43,9 +43,26 @@ type option struct {
 // result is the result of a method.
 type result struct{ Method, Word string }
 
+// field is a field of a search that a user writes.
+type field struct{ Name, Label, Value string }
+
+// fields returns the fields of a search that a user writes.
+func (a *asked) fields() (all []field) {
+	labels := map[string]string{"domain": "Author domain", "client": "Client: address or network", "mail-from": "Envelope sender: address or domain",
+		"rcpt": "Recipient: address or domain", "login": "Login", "message-id": "Message-ID", "selector": "DKIM selector", "code": "Reason code"}
+	all = append(all, field{"id", "Queue ID or Message-ID", a.ID})
+	for _, t := range a.Texts() {
+		if t.Name != "message-id" || *t.Text != "" { // the first field finds it too
+			all = append(all, field{t.Name, labels[t.Name], *t.Text})
+		}
+	}
+	return all
+}
+
 type found struct {
 	view
 	Asked         asked
+	Fields        []field
 	Choices       []choice
 	Looked        bool
 	Caption       string
@@ -73,6 +90,7 @@ func (s *site) search(r *http.Request) shown {
 	m := &found{view: view{Title: "Search"}}
 	m.Choices = choices(&m.Asked.Query)
 	f, err := m.read(r.URL.Query(), s.Now())
+	m.Fields = m.Asked.fields()
 	if err != nil {
 		m.wrong(http.StatusBadRequest, err.Error())
 		return m
@@ -171,12 +189,9 @@ func results(o journal.Outcome) (all []result) {
 // read reads a search from the query of a URL.
 func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) {
 	a := &m.Asked
-	for _, field := range []struct {
-		into *string
-		name string
-	}{{&a.ID, "id"}, {&a.Domain, "domain"}, {&a.Client, "client"}} {
-		if *field.into = strings.TrimSpace(q.Get(field.name)); len(*field.into) > maxText {
-			*field.into = ""
+	for _, field := range append(a.Texts(), journal.Text{Name: "id", Text: &a.ID}) {
+		if *field.Text = strings.TrimSpace(q.Get(field.Name)); len(*field.Text) > maxText {
+			*field.Text = ""
 			return f, fmt.Errorf("the search text is longer than %d bytes", maxText)
 		}
 	}
@@ -220,9 +235,9 @@ func (a *asked) link(before messages.Position) string {
 	for _, c := range a.Choices() {
 		v[c.Name] = *c.Chosen
 	}
-	for name, text := range map[string]string{"since": a.Since, "domain": a.Domain, "client": a.Client, "before_host": before.Host} {
-		if text != "" {
-			v.Set(name, text)
+	for _, t := range append(a.Texts(), journal.Text{Name: "since", Text: &a.Since}, journal.Text{Name: "before_host", Text: &before.Host}) {
+		if *t.Text != "" {
+			v.Set(t.Name, *t.Text)
 		}
 	}
 	if a.Failed {

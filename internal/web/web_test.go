@@ -314,7 +314,8 @@ func TestSearch(t *testing.T) {
 		t.Errorf("the pages have %d messages", total)
 	}
 	for path, want := range map[string]int{"/search?failed=1": 32, "/search?id=4fXy0007": 1, "/search?domain=SENDER3.example.": 17, "/search?action=sign&role=sign": 24,
-		"/search?client=192.0.2.0/28&dmarc=fail": 32, "/search?client=203.0.113.1": 0, "/search?since=1h": 0, "/search?since=24h&action=sign": 24} {
+		"/search?client=192.0.2.0/28&dmarc=fail": 32, "/search?client=203.0.113.1": 0, "/search?since=1h": 0, "/search?since=24h&action=sign": 24,
+		"/search?rcpt=nobody@example.org": 0, "/search?mail-from=sender3.example": 17, "/search?selector=nosuch": 0, "/search?code=dmarc_fail&failed=1": 32} {
 		if n, _ := list(path); n != want {
 			t.Errorf("%s: %d messages, want %d", path, n, want)
 		}

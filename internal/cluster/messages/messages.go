@@ -103,9 +103,9 @@ func (s Search) Values() url.Values {
 			v[c.Name] = *c.Chosen
 		}
 	}
-	for name, text := range map[string]string{"domain": s.Domain, "client": s.Client, "after_host": s.After.Host} {
-		if text != "" {
-			v.Set(name, text)
+	for _, t := range append(s.Texts(), journal.Text{Name: "after_host", Text: &s.After.Host}) {
+		if *t.Text != "" {
+			v.Set(t.Name, *t.Text)
 		}
 	}
 	for name, at := range map[string]time.Time{"since_us": s.Since, "before_us": s.Before} {
@@ -138,7 +138,10 @@ func Parse(v url.Values) (s Search, err error) {
 		}
 		return time.Time{}
 	}
-	s.Domain, s.Client, s.Failed = v.Get("domain"), v.Get("client"), v.Get("failed") != ""
+	for _, t := range s.Texts() {
+		*t.Text = v.Get(t.Name)
+	}
+	s.Failed = v.Get("failed") != ""
 	for _, c := range s.Choices() {
 		*c.Chosen = v[c.Name]
 	}
