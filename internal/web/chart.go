@@ -28,7 +28,16 @@ type series struct {
 
 type row struct {
 	Start time.Time
-	N     []int64 // for each of the series
+	N     []int64  // for each of the series
+	Links []string // for each of the series: the page about these messages; nil: none
+}
+
+// Link returns the page about the messages of series k, or "".
+func (r row) Link(k int) string {
+	if r.Links == nil || r.N[k] == 0 {
+		return ""
+	}
+	return r.Links[k]
 }
 
 type bar struct {
@@ -36,8 +45,8 @@ type bar struct {
 	Parts []part
 }
 
-// part is a rectangle, with its position and size as SVG attributes.
-type part struct{ Class, X, Y, W, H string }
+// part is a rectangle, with its position and size as SVG attributes. Link is the page about its messages, or empty.
+type part struct{ Class, X, Y, W, H, Link string }
 
 const (
 	barWidth    = 10
@@ -69,7 +78,7 @@ func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 			}
 			high := float64(n) / float64(c.Most) * chartHeight
 			drawn := max(high-gap, gap)
-			b.Parts = append(b.Parts, part{Class: c.Series[k].Class, X: strconv.Itoa(i*barWidth + 1), W: strconv.Itoa(barWidth - 2), Y: short(max(0, top-drawn)), H: short(drawn)})
+			b.Parts = append(b.Parts, part{Class: c.Series[k].Class, X: strconv.Itoa(i*barWidth + 1), W: strconv.Itoa(barWidth - 2), Y: short(max(0, top-drawn)), H: short(drawn), Link: r.Link(k)})
 			top -= high
 			words = append(words, fmt.Sprintf("%d %s", n, c.Series[k].Name))
 		}

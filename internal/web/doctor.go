@@ -13,13 +13,50 @@ import (
 // doctorTimeout limits a run of doctor. A single domain may take a minute.
 const doctorTimeout = 3 * time.Minute
 
-// examination is the state of the current run of doctor, and the result of the previous one.
-type examination struct {
+// background is the state of the current run of a slow function, and the result of the previous one.
+type background[T any] struct {
 	mu           sync.Mutex
 	running      bool
 	began, ended time.Time // ended is zero until the first run has ended
-	findings     []doctor.Finding
+	result       T
 	err          error
+}
+
+// start starts the function work unless it is running.
+func (b *background[T]) start(now func() time.Time, limit time.Duration, work func(context.Context) (T, error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running {
+		return
+	}
+	b.running, b.began = true, now()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		var result T
+		err := fmt.Errorf("internal error; run the command to see it")
+		defer func() { // a panic of a check must not end the process
+			_ = recover()
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.running, b.ended, b.result, b.err = false, now(), result, err
+		}()
+		result, err = work(ctx)
+	}()
+}
+
+// last is the state of a background at one moment.
+type last[T any] struct {
+	Running      bool
+	Began, Ended time.Time
+	Result       T
+	err          error
+}
+
+func (b *background[T]) last() last[T] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return last[T]{b.running, b.began, b.ended, b.result, b.err}
 }
 
 type findings struct {
@@ -46,13 +83,11 @@ func (f *findings) sort(all []doctor.Finding) {
 
 // findings shows the result of the last run. It does not start a run, because a browser may prefetch the page.
 func (s *site) findings(*http.Request) shown {
-	d := &s.doctor
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m := &findings{view: view{Title: "Doctor"}, Running: d.running, Began: d.began, Ended: d.ended,
+	d := s.doctor.last()
+	m := &findings{view: view{Title: "Doctor"}, Running: d.Running, Began: d.Began, Ended: d.Ended,
 		Limit: fmt.Sprintf("%.0f minutes", doctorTimeout.Minutes())}
-	m.sort(d.findings)
-	if d.running {
+	m.sort(d.Result)
+	if d.Running {
 		m.refresh = "3"
 	}
 	if d.err != nil {
@@ -64,30 +99,7 @@ func (s *site) findings(*http.Request) shown {
 // look starts doctor unless it is running, and redirects to the page.
 func (s *site) look(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
-		s.examine()
+		s.doctor.start(s.Now, doctorTimeout, s.Doctor)
 	}
 	http.Redirect(w, r, "/doctor", http.StatusSeeOther)
-}
-
-func (s *site) examine() {
-	d := &s.doctor
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.running {
-		return
-	}
-	d.running, d.began = true, s.Now()
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), doctorTimeout)
-		defer cancel()
-		var all []doctor.Finding
-		err := fmt.Errorf("internal error in doctor; run signpost doctor to see it")
-		defer func() { // a panic of a check must not end the process
-			_ = recover()
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.running, d.ended, d.findings, d.err = false, s.Now(), all, err
-		}()
-		all, err = s.Doctor(ctx)
-	}()
 }

@@ -49,6 +49,7 @@ type kept struct {
 
 type overview struct {
 	view
+	start
 	Spans    []link
 	Numbers  []number
 	Observed bool
@@ -61,7 +62,7 @@ type overview struct {
 const mostSources = 10
 
 func (s *site) overview(r *http.Request) shown {
-	m := &overview{view: view{Title: "Overview"}}
+	m := &overview{view: view{Title: "Is my mail in order?"}, start: s.survey(r.Context(), s.Now())}
 	chosen := spans()[0]
 	for _, sp := range spans() {
 		if sp.name == r.FormValue("span") {
@@ -141,7 +142,7 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 		of    func(journal.Hour) string
 		class string
 	}{
-		{&chart{ID: "actions", Title: "Messages by action"}, actions, func(h journal.Hour) string { return h.Action }, "v-"},
+		{&chart{ID: "action", Title: "Messages by action"}, actions, func(h journal.Hour) string { return h.Action }, "v-"},
 		{&chart{ID: "dmarc", Title: "Inbound messages by DMARC result"}, dmarc, func(h journal.Hour) string { return h.DMARC }, "r-"},
 	}
 	var all int64
@@ -157,7 +158,11 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 			c.Series = append(c.Series, series{Name: w, Class: c.class + w})
 		}
 		for i := range sp.bars {
-			c.Rows = append(c.Rows, row{Start: start.Add(time.Duration(i) * sp.step), N: make([]int64, len(c.words))})
+			r := row{Start: start.Add(time.Duration(i) * sp.step), N: make([]int64, len(c.words))}
+			for _, w := range c.words {
+				r.Links = append(r.Links, search(url.Values{c.ID: {w}, "since": {r.Start.Format(time.RFC3339)}, "until": {r.Start.Add(sp.step).Format(time.RFC3339)}}))
+			}
+			c.Rows = append(c.Rows, r)
 		}
 		for _, h := range hours {
 			k, ok := place[c.of(h)]

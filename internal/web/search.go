@@ -158,7 +158,7 @@ func (m *found) findAll(ctx context.Context, client control.Client, f journal.Fi
 		a, err = messages.Find(ctx, client, m.Asked.ID)
 	} else {
 		m.Caption = "Messages of all hosts that failed or were acted upon, newest first"
-		search := messages.Search{Query: m.Asked.Query, Since: f.Since, After: m.Asked.before, Limit: perPage}
+		search := messages.Search{Query: m.Asked.Query, Since: f.Since, Before: m.until(), After: m.Asked.before, Limit: perPage}
 		if _, err := search.Filter(); err != nil {
 			return &fieldError{err}
 		}
@@ -175,6 +175,12 @@ func (m *found) findAll(ctx context.Context, client control.Client, f journal.Fi
 	}
 	m.Messages, m.Note = a.Messages, a.Omitted()
 	return nil
+}
+
+// until returns the end of the period, or zero.
+func (m *found) until() time.Time {
+	at, _ := time.Parse(time.RFC3339, m.Asked.Until)
+	return at
 }
 
 func results(o journal.Outcome) (all []result) {
@@ -195,9 +201,13 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 			return f, fmt.Errorf("the search text is longer than %d bytes", maxText)
 		}
 	}
-	a.Failed, a.AllHosts = q.Get("failed") != "", q.Get("all_hosts") != ""
+	a.Failed, a.AllHosts, a.Until = q.Get("failed") != "", q.Get("all_hosts") != "", q.Get("until")
 	for i, c := range m.Choices {
 		word := q.Get(c.Name)
+		if from, err := time.Parse(time.RFC3339, word); c.Name == "since" && err == nil { // from a chart
+			c.Options = append(c.Options, option{Value: word, Label: "from " + from.In(now.Location()).Format("2006-01-02 15:04") + " on"})
+			m.Choices[i] = c
+		}
 		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
 		if at < 0 {
 			return f, fmt.Errorf("%s: %q is not one of the allowed words", c.Label, word)
@@ -224,7 +234,9 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 			return f, fmt.Errorf("before: %q is not the number of a message", before)
 		}
 		a.before.Host = q.Get("before_host")
-		f.Before = time.UnixMicro(a.before.ID)
+		if at := time.UnixMicro(a.before.ID); f.Before.IsZero() || at.Before(f.Before) {
+			f.Before = at
+		}
 	}
 	return f, nil
 }
@@ -235,7 +247,7 @@ func (a *asked) link(before messages.Position) string {
 	for _, c := range a.Choices() {
 		v[c.Name] = *c.Chosen
 	}
-	for _, t := range append(a.Texts(), journal.Text{Name: "since", Text: &a.Since}, journal.Text{Name: "before_host", Text: &before.Host}) {
+	for _, t := range append(a.Texts(), journal.Text{Name: "since", Text: &a.Since}, journal.Text{Name: "until", Text: &a.Until}, journal.Text{Name: "before_host", Text: &before.Host}) {
 		if *t.Text != "" {
 			v.Set(t.Name, *t.Text)
 		}

@@ -10,10 +10,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"signpost/internal/cluster/control"
 	"signpost/internal/doctor"
+	"signpost/internal/glance"
 	"signpost/internal/hostheader"
 	"signpost/internal/journal"
 	"signpost/internal/report/received"
@@ -35,9 +37,15 @@ type Site struct {
 	// About wraps ErrNotHosted if the domain of the Filter is not hosted.
 	Received func(context.Context, received.Filter) (summary.Overview, error)
 	About    func(context.Context, received.Filter) (received.About, error)
-	Cluster  *control.Client  // for searches of all hosts; nil: this host does not belong to a cluster
-	Names    []string         // accepted host names, besides localhost and IP addresses
-	Now      func() time.Time // in the time zone of the page
+	// Domain returns what this host knows about a hosted domain without DNS lookups, and Examine checks its DNS records. Both wrap ErrNotHosted.
+	Domain  func(ctx context.Context, name string) (glance.Domain, error)
+	Examine func(ctx context.Context, name string) (glance.Domain, error)
+	Cluster *control.Client // for searches of all hosts; nil: this host does not belong to a cluster
+	// Check runs signpost check. problem is its line if there is a problem, or empty.
+	Check   func(ctx context.Context) (problem string, err error)
+	Names   []string         // accepted host names, besides localhost and IP addresses
+	AnyName bool             // accept all host names: a proxy with a login is in front of the page
+	Now     func() time.Time // in the time zone of the page
 }
 
 // Limits for requests.
@@ -54,9 +62,21 @@ const (
 // drainTimeout is the time for which Serve waits for requests in progress when it stops.
 const drainTimeout = 5 * time.Second
 
-// Serve answers requests on ln until ctx ends.
+// Serve answers requests on ln until ctx ends. It runs doctor at once and twice a day, so that the start page has its findings.
 func (s Site) Serve(ctx context.Context, ln net.Listener) error {
-	server := &http.Server{Handler: s.Handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
+	w := s.site()
+	go func() {
+		for tick := time.NewTicker(doctorInterval); ; {
+			w.doctor.start(s.Now, doctorTimeout, s.Doctor)
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	server := &http.Server{Handler: w.handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		ending, cancel := context.WithTimeout(context.Background(), drainTimeout)
@@ -78,12 +98,18 @@ type site struct {
 	Site
 	pages  pages
 	room   chan struct{}
-	doctor examination
+	doctor background[[]doctor.Finding]
+	looks  *looks
 }
 
 // Handler returns the handler of all pages.
-func (s Site) Handler() http.Handler {
-	w := &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages)}
+func (s Site) Handler() http.Handler { return s.site().handler() }
+
+func (s Site) site() *site {
+	return &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages), looks: newLooks()}
+}
+
+func (w *site) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", w.page("overview", w.overview))
 	mux.HandleFunc("GET /search", w.page("search", w.search))
@@ -92,11 +118,13 @@ func (s Site) Handler() http.Handler {
 	mux.HandleFunc("GET /reports", w.page("reports", w.reports))
 	mux.HandleFunc("GET /received", w.page("received", w.received))
 	mux.HandleFunc("GET /received/{domain}", w.page("receivedabout", w.receivedAbout))
+	mux.HandleFunc("GET /domain/{domain}", w.page("domain", w.domain))
+	mux.HandleFunc("GET /domain/{domain}/look", w.lookDomain)
 	mux.HandleFunc("GET /doctor", w.page("doctor", w.findings))
 	mux.HandleFunc("GET /doctor/look", w.look)
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", asset("icon.svg", "image/svg+xml"))
-	return s.guard(mux)
+	return w.guard(mux)
 }
 
 // contentPolicy allows a browser only to load the style sheet and icon of this page, and to send its forms.
@@ -116,7 +144,7 @@ func (s Site) guard(next http.Handler) http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "this page is read-only: only GET and HEAD are allowed", http.StatusMethodNotAllowed)
-		case !hostheader.Own(r.Host, s.Names):
+		case !s.AnyName && !hostheader.Own(r.Host, s.Names):
 			http.Error(w, "unknown host name in the request: use localhost or an IP address, or start signpost web with --name", http.StatusMisdirectedRequest)
 		case foreign(r):
 			http.Error(w, "request rejected: it came from another web site", http.StatusForbidden)
@@ -129,7 +157,7 @@ func (s Site) guard(next http.Handler) http.Handler {
 // foreign reports whether another web site caused a request. A link that the user followed does not count.
 func foreign(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
-	return (site == "cross-site" || site == "same-site") && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.URL.Path == "/doctor/look")
+	return (site == "cross-site" || site == "same-site") && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || strings.HasSuffix(r.URL.Path, "/look"))
 }
 
 // view is the part of the model that all pages have.
@@ -174,7 +202,7 @@ func (s *site) page(name string, make func(r *http.Request) shown) http.HandlerF
 		}()
 		v := model.frame()
 		v.Zone = zone(s.Now())
-		for _, l := range []link{{Path: "/", Name: "Overview"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/reports", Name: "Reports sent"}, {Path: "/received", Name: "Reports received"}, {Path: "/doctor", Name: "Doctor"}} {
+		for _, l := range []link{{Path: "/", Name: "Start"}, {Path: "/search", Name: "Search"}, {Path: "/keys", Name: "Keys"}, {Path: "/reports", Name: "Reports sent"}, {Path: "/received", Name: "Reports received"}, {Path: "/doctor", Name: "Doctor"}} {
 			l.Here = l.Path == r.URL.Path
 			v.Pages = append(v.Pages, l)
 		}

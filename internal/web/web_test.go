@@ -21,6 +21,8 @@ import (
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
+	"signpost/internal/doctor/domain"
+	"signpost/internal/glance"
 	"signpost/internal/journal"
 	"signpost/internal/report"
 	"signpost/internal/report/received"
@@ -75,6 +77,9 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
 		},
 		Reports: func(context.Context) (Reports, error) { return someReports(now), nil },
+		Check:   func(context.Context) (string, error) { return "", nil },
+		Domain:  func(_ context.Context, name string) (glance.Domain, error) { return someDomain(t, now, name), nil },
+		Examine: func(_ context.Context, name string) (glance.Domain, error) { return someDomain(t, now, name), nil },
 		Received: func(ctx context.Context, f received.Filter) (summary.Overview, error) {
 			return someOverview(t, now, f)
 		},
@@ -90,6 +95,19 @@ func someReports(now time.Time) (all Reports) {
 	}
 	all.Suppressed = []report.Suppression{{Destination: "dmarc@example.net", Until: now.AddDate(0, 0, 30), Count: 1, Status: "5.1.1"}, {Destination: "hand@example.net", Until: now.AddDate(1, 0, 0)}}
 	return all
+}
+
+// someDomain returns everything about a domain, with hostile texts.
+func someDomain(t *testing.T, now time.Time, name string) glance.Domain {
+	about, err := someAbout(t, now, "", received.Filter{Domain: name, Since: now.AddDate(0, 0, -30), Until: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return glance.Domain{Name: name, At: now, Hosted: true, Keys: glance.NewKeys(name, someKeys(now), nil, now),
+		DNS:      domain.Found{Exchanges: []string{"mail.example.org"}, SPF: "v=spf1 mx <script> -all", SPFLookups: 1, DMARCName: "_dmarc." + name, DMARC: "v=DMARC1; p=none", Policy: "none"},
+		Findings: []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "dmarc", Level: doctor.Yellow, What: "the policy is none", Where: "_dmarc", Why: "forged mail", Fix: "_dmarc TXT p=quarantine"}},
+		Optional: []glance.Record{{Check: "tlsrpt", Why: "reports", Line: "_smtp._tls." + name + ". IN TXT \"v=TLSRPTv1\"\n; <b>"}},
+		Mail:     &glance.Mail{Since: now.AddDate(0, 0, -7), Signed: 3}, Reports: glance.NewReports(about)}
 }
 
 // someKeys returns keys in each state.
