@@ -46,7 +46,7 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 			"search, an explanation of each message, the keys, reports that were sent and received, and doctor's findings.\n\n" +
 			"There is no login: everyone who can connect to the address can read the page, including each user of this machine. From\n" +
 			"another machine, use ssh(1) as below and open http://localhost:9891, or put a web server with a login in front of a unix\n" +
-			"socket (docs/journal.md). Run it as user signpost, as signpost-web.service does.",
+			"socket (docs/metrics.md). Run it as user signpost, as signpost-web.service does.",
 		Example: "  signpost web\n  signpost web --listen unix:/run/signpost-web/page.sock --group caddy\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
@@ -208,7 +208,7 @@ func serveWeb(ctx context.Context, site web.Site, listen, group string, stderr i
 		r.Close()
 	}
 	if local {
-		fmt.Fprintf(stderr, "signpost: the page is at the socket %s; a web server with a login belongs in front of it: docs/journal.md\n", path)
+		fmt.Fprintf(stderr, "signpost: the page is at the socket %s; a web server with a login belongs in front of it: docs/metrics.md, \"The page\"\n", path)
 		return site.Serve(ctx, ln)
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {

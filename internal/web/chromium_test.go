@@ -198,7 +198,9 @@ func TestInBrowser(t *testing.T) {
 		r.Evidence.DMARC[0].Status = []dmarc.Status{dmarc.None, dmarc.TempError, dmarc.PermError}[i]
 		all = append(all, r)
 	}
-	site := newSite(t, append(all, hostile("\u202e<script>alert(1)</script>"+strings.Repeat("long", 40)))...)
+	own := record(4)
+	own.Evidence.Author.Domains = []string{"example.org"}
+	site := newSite(t, append(all, own, hostile("\u202e<script>alert(1)</script>"+strings.Repeat("long", 40)))...)
 	site.Doctor = func(context.Context) ([]doctor.Finding, error) {
 		return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "dnssec", Level: doctor.Yellow, What: "not signed", Why: "others can be misled"},
 			{Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
@@ -215,6 +217,12 @@ func TestInBrowser(t *testing.T) {
 		t.Fatal(found, err)
 	}
 	b := startBrowser(t)
+	b.open(server.URL + "/domain/example.org/look")
+	for limit := time.Now().Add(20 * time.Second); b.eval("document.body.innerText.includes('p=quarantine')") != "true"; b.open(server.URL + "/domain/example.org") {
+		if time.Now().After(limit) {
+			t.Fatal("the findings about example.org are missing")
+		}
+	}
 	b.open(server.URL + "/doctor/look")
 	for limit := time.Now().Add(20 * time.Second); b.eval("document.body.innerText.includes('others cannot tell')") != "true"; b.open(server.URL + "/doctor") {
 		if time.Now().After(limit) {
@@ -225,7 +233,7 @@ func TestInBrowser(t *testing.T) {
 		b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 		for _, width := range []int{320, 375, 1280} {
 			b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800})
-			for name, path := range map[string]string{"overview": "/", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "received": "/received", "receivedabout": "/received/example.org", "doctor": "/doctor"} {
+			for name, path := range map[string]string{"overview": "/", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "received": "/received", "receivedabout": "/received/example.org", "doctor": "/doctor", "domain": "/domain/example.org"} {
 				what := fmt.Sprintf("%s, %d wide, %s", name, width, scheme)
 				for _, f := range b.open(server.URL + path) {
 					t.Errorf("%s: %s", what, f)
@@ -300,7 +308,7 @@ func (b *browser) contrast(what string) {
 // follow in the order of the page. The focus must always be visible.
 func (b *browser) tabThrough(what string) {
 	b.t.Helper()
-	const stops = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(e => e.checkVisibility())`
+	const stops = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(e => !e.matches("svg a[tabindex='-1']")).filter(e => e.checkVisibility())`
 	var all int
 	b.read(json.RawMessage(b.eval(stops+`.length`)), &all)
 	b.eval(`document.seen = []; document.dim = 0; document.addEventListener("focusin", e => { document.seen.push(e.target);

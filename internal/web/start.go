@@ -118,7 +118,10 @@ func (s *site) reported(ctx context.Context, now time.Time, m *start, did *[]str
 
 // alarmFinding returns an alarm of received reports as a finding.
 func alarmFinding(a status.Alarm) doctor.Finding {
-	f := doctor.Finding{Check: string(a.Code), Level: doctor.Yellow, What: a.String(), Domain: a.Domain, Why: "trusted receivers reported it", Fix: summary.Advice(a.Code)}
+	f := doctor.Finding{Check: string(a.Code), Level: doctor.Yellow, What: a.String(), Domain: a.Domain, Fix: summary.Advice(a.Code)}
+	if a.Domain != "" {
+		f.What = a.Domain + ": " + f.What
+	}
 	if a.Code == status.SelectorFails {
 		f.Level = doctor.Red
 	}
@@ -159,7 +162,7 @@ func (s *site) surveyKeys(now time.Time, reported map[string]*ownDomain, m *star
 
 func keyFinding(k keys.Status) doctor.Finding {
 	return doctor.Finding{Check: "key", Level: doctor.Red, What: fmt.Sprintf("the key %s of %s needs action", k.Selector, k.Domain), Cause: "key " + k.Selector, Domain: k.Domain,
-		Where: string(k.State), Why: "signpost changes nothing further about this key by itself", Fix: k.Action}.Printable()
+		Where: string(k.State), Fix: k.Action}.Printable()
 }
 
 func (d *ownDomain) urgency() (n int) {
