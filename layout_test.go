@@ -21,7 +21,7 @@ func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/dkimkey":               "cli cluster/control config domain man report/seen setup term keys keys/opendkim keys/rspamd policy",
 		"cmd/greyskip":              "allowlist cli dns domain man setup term",
-		"cmd/signpost":              "cli cluster/control cluster/messages config daemon decision dkim dmarc dns doctor doctor/host doctor/postfix doctor/reports domain durable explain filter forwarders glance journal lookup man metrics monitor owner report report/hosts report/read report/received report/seen report/send report/status report/summary report/worker setup spf spool term top trace web whatif keys milter policy",
+		"cmd/signpost":              "cli cluster/control cluster/messages config daemon decision digest dkim dmarc dns doctor doctor/host doctor/postfix doctor/reports domain durable explain filter forwarders glance journal lookup man metrics monitor owner report report/hosts report/read report/received report/seen report/send report/status report/summary report/worker setup spf spool term top trace web whatif keys milter policy",
 		"cmd/signpost-cluster":      "cli cluster cluster/control cluster/messages config durable man owner setup term keys milter",
 		"internal/allowlist":        "cli dns durable owner spfset term",
 		"internal/authres":          "domain",
@@ -34,6 +34,7 @@ func TestImports(t *testing.T) {
 		"internal/daemon":           "cluster/control config decision dns durable filter journal lookup metrics report report/status setup spool keys milter",
 		"internal/decision":         "dns policy",
 		"internal/demo":             "dkim testdkim testdns testmta",
+		"internal/digest":           "journal report/status report/summary term keys policy",
 		"internal/dkim":             "domain",
 		"internal/dmarc":            "domain",
 		"internal/dns":              "",

@@ -283,8 +283,8 @@ func (r *Reader) Hours(ctx context.Context, since time.Time) ([]Hour, error) {
 
 // Count is the number of messages of a domain or a client.
 type Count struct {
-	Name string // a domain or an address
-	N    int64
+	Name string `json:"name"` // a domain or an address
+	N    int64  `json:"messages"`
 }
 
 // Top returns the domains, or the clients, with the most messages that match a filter. It counts only the newest 50,000 matching messages,

@@ -3,6 +3,8 @@ package journal
 import (
 	"context"
 	"database/sql"
+	"math"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strconv"
@@ -138,6 +140,50 @@ func (r *Reader) HoursOf(ctx context.Context, domain string, since time.Time) (a
 		all = append(all, Hour{time.Unix(k.hour*3600, 0), words[k.outcome], count})
 	}
 	return all, read < mostOfDomain, err
+}
+
+// Outcomes returns the number of messages with each outcome that match a filter without Content.
+func (r *Reader) Outcomes(ctx context.Context, f Filter) (map[Outcome]int64, error) {
+	n := map[int64]int64{}
+	all := map[Outcome]int64{}
+	err := r.snapshot(ctx, func(s *snapshot) error {
+		clear(n)
+		if err := s.find(ctx, f, "outcome", math.MaxInt32, true, func(rows *sql.Rows, err error) (int, error) {
+			return 0, each(rows, err, func() error {
+				var id int64
+				err := rows.Scan(&id)
+				n[id]++
+				return err
+			})
+		}); err != nil {
+			return err
+		}
+		words, err := readOutcomes(ctx, s.tx)
+		for o, id := range words {
+			if n[id] > 0 {
+				all[o.current()] += n[id]
+			}
+		}
+		return err
+	})
+	return all, err
+}
+
+// Sources calls visit for the Author Domain and the client of each message that matches a filter without Content, the oldest first.
+func (r *Reader) Sources(ctx context.Context, f Filter, visit func(id int64, domain string, client netip.Addr)) error {
+	return r.snapshot(ctx, func(s *snapshot) error {
+		return s.find(ctx, f, "id, domain, client", math.MaxInt32, true, func(rows *sql.Rows, err error) (int, error) {
+			return 0, each(rows, err, func() error {
+				var id int64
+				var domain string
+				var client []byte
+				err := rows.Scan(&id, &domain, &client)
+				a, _ := netip.AddrFromSlice(client)
+				visit(id, domain, a)
+				return err
+			})
+		})
+	})
 }
 
 // messageIDs returns a Message-ID as a user writes it, and with the angle brackets that may be missing.
