@@ -15,6 +15,18 @@ type round struct {
 	Partial bool            `json:"partial"` // the counts of a host are missing
 	Lost    int             `json:"lost"`
 	Late    bool            `json:"journal_incomplete"`
+	Alone   bool            `json:"alone,omitempty"` // a host reported the day by itself, maybe with the IDs of round 1
+}
+
+// part returns the Part of the reports of round n, which their IDs depend on.
+func (r round) part(n int) int {
+	switch {
+	case r.Alone:
+		return n + maxRounds
+	case n > 1:
+		return n
+	}
+	return 0
 }
 
 // span are parts of a host.
@@ -26,6 +38,9 @@ type span struct {
 // othersTime is how long a round waits for other hosts after a host has shipped. After the database was down at 03:00, all hosts ship within ten
 // minutes.
 const othersTime = 20 * time.Minute
+
+// maxRounds is the maximum number of rounds of a day.
+const maxRounds = lateDays + 1
 
 // Freeze freezes the reports of the days that are over and whose counts are available. Only the host that leads calls it. If all hosts have
 // shipped a day, its reports are frozen at once, otherwise at 03:00 UTC. What late hosts ship is frozen when they are complete, or on the
@@ -126,6 +141,7 @@ func (s *Site) next(day time.Time, n int, rounds map[int]round, marks map[string
 		next.Lost += m.Lost
 		for _, m := range parts {
 			next.Late = next.Late || m.Late && m.part >= first
+			next.Alone = next.Alone || m.Alone && m.part >= first
 		}
 	}
 	now := s.Now()
@@ -136,7 +152,7 @@ func (s *Site) next(day time.Time, n int, rounds map[int]round, marks map[string
 		}
 	}
 	late := !now.Before(send.FirstInCluster(day.AddDate(0, 0, n-1))) && now.Sub(newest).Abs() >= othersTime
-	return next, (len(pending) == 0 || late) && len(next.Hosts) > 0 && n <= lateDays+1
+	return next, (len(pending) == 0 || late) && len(next.Hosts) > 0 && n <= maxRounds
 }
 
 // reports calls found for the sum of each report in the parts of a round.
@@ -161,9 +177,7 @@ func (s *Site) reports(ctx context.Context, day time.Time, n int, r round, marks
 			return nil
 		}
 		all.Partial, all.Lost, all.Late = r.Partial, r.Lost, r.Late
-		if n > 1 {
-			all.Part = n
-		}
+		all.Part = r.part(n)
 		return found(all)
 	}
 	refused, err := s.Client.Items(ctx, control.KindCount, date(day), func(i control.Item) error {
