@@ -44,7 +44,8 @@ const maxRounds = lateDays + 1
 
 // Freeze freezes the reports of the days that are over and whose counts are available. Only the host that leads calls it. If all hosts have
 // shipped a day, its reports are frozen at once, otherwise at 03:00 UTC. What late hosts ship is frozen when they are complete, or on the
-// next days at 03:00 UTC, until three days after the day. If lookups failed, complete is false, and Freeze must be called again later.
+// next days at 03:00 UTC, until three days after the day. If lookups failed, complete is false, and Freeze must be called again later. All days together take at most
+// c.MaxTime.
 func (s *Site) Freeze(ctx context.Context, c send.Collection) (complete bool, err error) {
 	c.Share = s.share
 	status, err := s.Client.Status(ctx)
@@ -53,7 +54,9 @@ func (s *Site) Freeze(ctx context.Context, c send.Collection) (complete bool, er
 	}
 	today := report.Day(s.Now())
 	complete = true
+	end := time.Now().Add(c.MaxTime)
 	for back := lateDays + 1; back > 0; back-- {
+		c.MaxTime = time.Until(end) / time.Duration(back) // a day whose domains do not answer leaves time for the later ones
 		done, err := s.freezeDay(ctx, c, today.AddDate(0, 0, -back), status.Hosts)
 		if err != nil {
 			return false, err
