@@ -67,7 +67,8 @@ func (s *Site) Leads(ctx context.Context) error {
 	return err
 }
 
-// Lead is Leads, but takes the lease over from a host that ships no counts: reports.send.enabled is false there, so it would not send the reports.
+// Lead is Leads, but takes the lease over from a host that ships no counts, or has not shipped those of yesterday by 03:00 UTC:
+// reports.send.enabled is false there, its timer does not run, or its clock was set, so it would not send the reports.
 func (s *Site) Lead(ctx context.Context) error {
 	err := s.Leads(ctx)
 	other := (*NotLeader)(nil)
@@ -78,7 +79,8 @@ func (s *Site) Lead(ctx context.Context) error {
 	if failed != nil {
 		return failed
 	}
-	if status.Reports == nil || slices.Contains(status.Reports.Hosts, other.Leader) {
+	r := status.Reports
+	if r == nil || slices.Contains(r.Hosts, other.Leader) && !slices.Contains(r.Late, other.Leader) {
 		return err
 	}
 	if _, err := s.Client.Lead(ctx); err != nil {
