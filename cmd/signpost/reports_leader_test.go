@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -41,5 +42,29 @@ func TestReportsLeaderStops(t *testing.T) {
 		s.at(2*night+8*hour+20*time.Minute, b)
 		stop()
 		s.sent(seen, "dmarc@c.example:3")
+	})
+}
+
+// A host of the cluster that receives no mail, and does not run reports send, delays no report, and no report states that its counts are missing.
+func TestReportsHostWithoutMail(t *testing.T) {
+	onBoth(t, func(t *testing.T, server *testsql.Server) {
+		s := newReportSite(t, server, "a", "b", "c")
+		a, b, c := s.hosts[0], s.hosts[1], s.hosts[2]
+		a.mail(9*hour, "c.example", 2)
+		for _, after := range []time.Duration{10 * hour, night + 20*time.Minute, night + 30*time.Minute} {
+			s.at(after, a, b)
+			if err := c.host.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s.rounds() != 1 {
+			t.Error("the reports are not made")
+		}
+		s.at(night+8*hour, a, b)
+		for _, f := range s.sent(map[string]string{}, "dmarc@c.example:2") {
+			if strings.Contains(f.Error, "missing") {
+				t.Errorf("error element: %q", f.Error)
+			}
+		}
 	})
 }

@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"signpost/internal/cluster/control"
@@ -57,7 +58,7 @@ func (s *Site) Freeze(ctx context.Context, c send.Collection) (complete bool, er
 	end := time.Now().Add(c.MaxTime)
 	for back := lateDays + 1; back > 0; back-- {
 		c.MaxTime = time.Until(end) / time.Duration(back) // a day whose domains do not answer leaves time for the later ones
-		done, err := s.freezeDay(ctx, c, today.AddDate(0, 0, -back), status.Hosts)
+		done, err := s.freezeDay(ctx, c, today.AddDate(0, 0, -back), status)
 		if err != nil {
 			return false, err
 		}
@@ -67,7 +68,7 @@ func (s *Site) Freeze(ctx context.Context, c send.Collection) (complete bool, er
 }
 
 // freezeDay makes the reports of a round of a day, if one is due.
-func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, members []control.Host) (complete bool, err error) {
+func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, status control.Status) (complete bool, err error) {
 	rounds := map[int]round{}
 	refused, err := s.Client.Items(ctx, control.KindRound, date(day), func(i control.Item) error {
 		var r round
@@ -93,7 +94,7 @@ func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, 
 	}
 	if done {
 		n++
-		next, due := s.next(day, n, rounds, marks, pending(members, marks, day))
+		next, due := s.next(day, n, rounds, marks, pending(status, marks, day))
 		if !due {
 			return true, nil
 		}
@@ -118,10 +119,12 @@ func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, 
 	return err == nil, err
 }
 
-// pending returns the hosts whose counts of a day are missing: those that were seen since the day began, and have not shipped all of it.
-func pending(members []control.Host, marks map[string][]mark, day time.Time) (all []string) {
-	for _, h := range members {
-		if !last(marks[h.Name]).Complete && (len(marks[h.Name]) > 0 || !h.Seen.Before(day)) {
+// pending returns the hosts whose counts of a day are missing: those that were seen since the day began, and have not shipped all of it. A host
+// that ships no counts at all, because it receives no mail, is not waited for.
+func pending(status control.Status, marks map[string][]mark, day time.Time) (all []string) {
+	for _, h := range status.Hosts {
+		ships := status.Reports == nil || slices.Contains(status.Reports.Hosts, h.Name)
+		if !last(marks[h.Name]).Complete && (len(marks[h.Name]) > 0 || ships && !h.Seen.Before(day)) {
 			all = append(all, h.Name)
 		}
 	}
