@@ -121,6 +121,25 @@ func TestReportsJoin(t *testing.T) {
 	})
 }
 
+// The reports that a host made, but did not send before it joined, are sent by the host that leads.
+func TestReportsJoinBeforeSending(t *testing.T) {
+	onBoth(t, func(t *testing.T, server *testsql.Server) {
+		s := newReportSite(t, server, "a", "b")
+		a, b := s.hosts[0], s.hosts[1]
+		seen := map[string]string{}
+		a.mail(9*hour, "c.example", 1)
+		b.mail(9*hour, "c.example", 2)
+		together := b.conf.Cluster.Database
+		b.conf.Cluster.Database = ""
+		s.at(night+11*time.Minute, b)
+		s.sent(seen, "")
+		b.conf.Cluster.Database = together
+		s.at(night+8*hour, a, b)
+		s.at(night+8*hour+30*time.Minute, a, b)
+		s.sent(seen, "dmarc@c.example:1 dmarc@c.example:2")
+	})
+}
+
 // The leader dies at each request with which it makes the reports, and at each report that it has sent. The next leader continues: all reports
 // are sent, with the right counts, and a report that is sent twice is the same, byte for byte. So it is when the dead host returns.
 func TestReportsLeaderDies(t *testing.T) {

@@ -118,6 +118,11 @@ func (s *Site) Exchange(ctx context.Context) error {
 	if err := s.State.Pulled(ctx, &at); err != nil {
 		return err
 	}
+	if at.Written == 0 {
+		if err := s.shareUnsent(ctx); err != nil {
+			return err
+		}
+	}
 	at.Written, at.Last = max(0, at.Written-overlap.Milliseconds()), control.Item{}
 	for {
 		page, err := s.Client.ChangedItems(ctx, at, control.KindReport, control.KindDelivery, control.KindSuppression)
@@ -212,6 +217,39 @@ func (s *Site) share(ctx context.Context, f report.Frozen, destinations []report
 		return f, nil, err
 	}
 	return unpackFrozen(stored.Body)
+}
+
+// shareUnsent shares the reports that this host made before it joined, and has not sent.
+func (s *Site) shareUnsent(ctx context.Context) error {
+	due, err := s.State.Due(ctx)
+	if err != nil {
+		return err
+	}
+	shared := map[string]bool{}
+	for _, d := range due {
+		if shared[d.Report.ID] {
+			continue
+		}
+		shared[d.Report.ID] = true
+		f, all, found, err := s.State.Find(ctx, d.Report.ID)
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		var destinations []report.Destination
+		for _, d := range all {
+			destinations = append(destinations, report.Destination{Address: d.Destination, Organization: d.Organization, MAC: d.MAC})
+		}
+		if _, _, err := s.share(ctx, f, destinations); err != nil {
+			return err
+		}
+		if err := s.State.SetUnshared(ctx, f.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func unpackFrozen(body []byte) (report.Frozen, []report.Destination, error) {
