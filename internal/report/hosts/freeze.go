@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -55,16 +56,18 @@ func (s *Site) Freeze(ctx context.Context, c send.Collection) (complete bool, er
 	}
 	today := report.Day(s.Now())
 	complete = true
+	var failed error // a damaged row of one day does not prevent the reports of the others
 	end := time.Now().Add(c.MaxTime)
 	for back := lateDays + 1; back > 0; back-- {
 		c.MaxTime = time.Until(end) / time.Duration(back) // a day whose domains do not answer leaves time for the later ones
 		done, err := s.freezeDay(ctx, c, today.AddDate(0, 0, -back), status)
-		if err != nil {
-			return false, err
+		if ctx.Err() != nil {
+			return false, ctx.Err()
 		}
+		failed = cmp.Or(failed, err)
 		complete = complete && done
 	}
-	return complete, nil
+	return complete && failed == nil, failed
 }
 
 // freezeDay makes the reports of a round of a day, if one is due.

@@ -72,6 +72,38 @@ func TestSlowDomainsOfAllDays(t *testing.T) {
 	}
 }
 
+// If a row of one day is damaged, the error is returned, and the reports of the other days are made.
+func TestDamagedDay(t *testing.T) {
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	items := []control.Item{{Kind: control.KindRound, Day: "2026-11-28", Part: 1, Body: []byte("damaged")}}
+	for _, day := range []string{"2026-11-27", "2026-11-28", "2026-11-29", "2026-11-30"} {
+		of, err := time.Parse(time.DateOnly, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &report.Report{Day: of, Policy: report.Policy{Domain: "a.test", P: dmarc.PolicyNone, SP: dmarc.PolicyNone, NP: dmarc.PolicyNone}, Messages: 1,
+			Rows: []report.Row{{Source: netip.MustParseAddr("192.0.2.1"), Count: 1, Disposition: report.DispositionNone, HeaderFrom: "a.test"}}}
+		items = append(items, control.Item{Kind: control.KindCount, Day: day, Name: "a", Host: "a", Part: 1, Body: pack(count{Until: 2, Report: r})},
+			control.Item{Kind: control.KindShipped, Day: day, Name: control.NameComplete, Host: "a", Part: 1, Body: pack(mark{Until: 2, Reports: 1, Complete: true, At: of})})
+	}
+	s := newSite(t, now, items)
+	zone, err := testdns.Start("_dmarc.a.test TXT \"v=DMARC1; p=none; rua=mailto:d@a.test\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(zone.Stop)
+	complete, err := s.Freeze(t.Context(), send.Collection{State: s.State, Key: report.Key(strings.Repeat("k", 32)), MaxTime: time.Minute, Now: s.Now, Log: s.Log,
+		Sender:   report.Sender{Domain: "reports.b.test", OrgName: "B", Email: "dmarc@reports.b.test"},
+		Resolver: dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(zone.Addr())}, Timeout: time.Minute, Now: time.Now, Log: s.Log})})
+	if complete || err == nil {
+		t.Errorf("complete %v, error %v", complete, err)
+	}
+	all, err := s.State.List(t.Context())
+	if err != nil || len(all) != 3 {
+		t.Errorf("%d reports were made, want 3: %v", len(all), err)
+	}
+}
+
 // newSite returns a site of one host, with items in memory.
 func newSite(t *testing.T, now time.Time, items []control.Item) *Site {
 	t.Helper()
