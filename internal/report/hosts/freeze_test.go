@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,9 @@ func TestDamagedDay(t *testing.T) {
 	}
 }
 
+// written returns the time at which the items of newSite were written, by the clock of the database.
+func written() time.Time { return time.Date(2026, 12, 1, 11, 0, 0, 0, time.UTC) }
+
 // newSite returns a site of one host, with items in memory.
 func newSite(t *testing.T, now time.Time, items []control.Item) *Site {
 	t.Helper()
@@ -117,6 +121,7 @@ func newSite(t *testing.T, now time.Time, items []control.Item) *Site {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: control.Server{
+		Lease:  func(context.Context) (control.Lease, error) { return control.Lease{Mine: true}, nil },
 		Status: func(context.Context) (control.Status, error) { return control.Status{}, nil },
 		Items: control.ItemServer{
 			Put: func(_ context.Context, put []control.Item) ([]control.Item, error) { return put, nil },
@@ -124,6 +129,19 @@ func newSite(t *testing.T, now time.Time, items []control.Item) *Site {
 				for _, i := range items {
 					if i.Kind == after.Kind && i.Day == after.Day {
 						page.Items = append(page.Items, i)
+					}
+				}
+				return page, nil
+			},
+			Expire: func(_ context.Context, before time.Time, kinds []control.Kind) error {
+				items = slices.DeleteFunc(items, func(i control.Item) bool { return slices.Contains(kinds, i.Kind) && i.Day < date(before) })
+				return nil
+			},
+			Changed: func(context.Context, control.Cursor, []control.Kind) (page control.Items, err error) {
+				for _, i := range items {
+					if i.Kind == control.KindReceived {
+						page.Items = append(page.Items, i)
+						page.After.Written = written().UnixMilli()
 					}
 				}
 				return page, nil

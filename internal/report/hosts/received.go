@@ -115,10 +115,15 @@ func (r *Received) Push(ctx context.Context) error {
 	return nil
 }
 
-// Expire deletes old received reports from the database, if this host holds the lease.
+// Expire deletes old received reports from the database, if this host holds the lease. They are old in comparison with the last one that was
+// written, by the clock of the database: if the clock of this host is ahead, no report is deleted.
 func (r *Received) Expire(ctx context.Context) error {
 	if l, err := r.Client.Lease(ctx); err != nil || !l.Mine {
 		return err
 	}
-	return r.Client.ExpireItems(ctx, r.Now().Add(-receivedKept), control.KindReceived)
+	now := r.Now()
+	if newest := time.UnixMilli(r.Pulled.Written); newest.Before(now) {
+		now = newest
+	}
+	return r.Client.ExpireItems(ctx, now.Add(-receivedKept), control.KindReceived)
 }
