@@ -34,6 +34,7 @@ type mark struct {
 	Complete bool      `json:"complete"` // there are no more messages of this day on the host
 	Lost     int       `json:"lost"`     // messages of the day until now that the journal could not store
 	Late     bool      `json:"journal_incomplete"`
+	Alone    bool      `json:"alone,omitempty"` // the host reported this day by itself before it joined: the part has no messages
 	At       time.Time `json:"at"`
 	part     int
 }
@@ -96,7 +97,7 @@ func (s *Site) Ship(ctx context.Context, open func() (*journal.Reader, error)) e
 			}
 		case collected && before.part > 0:
 		case collected: // before this host joined the cluster, it reported this day by itself
-			err = s.complete(ctx, day, mark{Complete: true, At: now, part: 1})
+			err = s.complete(ctx, day, mark{Complete: true, Alone: true, At: now, part: 1})
 		case !over && now.Sub(before.At) < shipInterval:
 		default:
 			if past == nil {
