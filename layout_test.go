@@ -55,7 +55,7 @@ func TestImports(t *testing.T) {
 		"internal/lookup":           "durable",
 		"internal/man":              "",
 		"internal/metrics":          "cluster/control decision dkim dmarc dns hostheader report/status spf keys policy",
-		"internal/monitor":          "cli cluster/control journal metrics report/status keys milter",
+		"internal/monitor":          "cli cluster/control doctor journal metrics report/status keys milter",
 		"internal/owner":            "durable",
 		"internal/packaging":        "",
 		"internal/report":           "dkim dmarc dns domain durable journal report/db spf policy",

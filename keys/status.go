@@ -15,6 +15,7 @@ type Status struct {
 	Signs  bool
 	Next   string // what happens next
 	Action string // what the operator must do; empty: nothing. For an unusable file, it has only remedies that Err does not state
+	Fix    string // the command or the record that Action requires; empty if there is none
 	Steps  []Step // the steps of this key, due and future
 }
 
@@ -48,6 +49,7 @@ func (s *Set) Status(rules func(domain string) Rules, now time.Time) []Status {
 			}
 			st.Next = st.next(plan, rules(domain), now)
 			st.Action = st.action(rules(domain), now)
+			st.Fix = st.fix(rules(domain))
 			all = append(all, st)
 		}
 	}
@@ -184,6 +186,25 @@ func (s Status) action(rules Rules, now time.Time) string {
 		return fmt.Sprintf("revoked, but its record is not confirmed to be empty: replace it with %q, then run dkimkey rotate %s", revokedRecord(s.Metadata.Algorithm), s.Domain)
 	}
 	return ""
+}
+
+// fix returns the command or the record for Action.
+func (s Status) fix(rules Rules) string {
+	rotate := "dkimkey rotate " + s.Domain
+	switch {
+	case s.Action == "" || s.Err != nil:
+		return ""
+	case s.State == Revoked:
+		return ZoneText(s.Domain, s.Selector, revokedRecord(s.Metadata.Algorithm), rules.TTL) + rotate
+	case s.State == Published || s.Unseen() || s.State == Generated && s.Metadata.byHand(rules):
+		if s.Metadata != nil && s.Metadata.Record != "" {
+			return ZoneText(s.Domain, s.Selector, s.Metadata.Record, rules.TTL) + rotate
+		}
+		return "dkimkey show " + s.Domain + " " + s.Selector
+	case s.State == Verified:
+		return "systemctl enable --now dkimkey-rotate.timer\n" + rotate
+	}
+	return rotate
 }
 
 func (s Status) lastSeen() string {

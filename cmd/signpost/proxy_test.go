@@ -66,10 +66,10 @@ func TestPageBehindProxy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			site, errs := newSite(conf, "/bin/false", a.file, nil), &syncBuffer{}
+			site, errs := newSite(conf, "/bin/false", a.file, []string{"page.example.org"}), &syncBuffer{}
 			ctx, stop := context.WithCancel(t.Context())
 			served := make(chan error, 1)
-			go func() { served <- serveWeb(ctx, site, "unix:"+socket, "", errs) }()
+			go func() { served <- serveWeb(ctx, site, address{listen: "unix:" + socket, mode: "0660"}, errs) }()
 			defer func() {
 				stop()
 				if err := <-served; err != nil {
@@ -121,7 +121,7 @@ func TestPageBehindProxy(t *testing.T) {
 				path, password string
 				status         int
 				text           string
-			}{{"/", "", 401, ""}, {"/", "wrong", 401, ""}, {"/", "secret", 200, "Is my mail in order?"}, {"/search?action=reject", "secret", 200, "forged"}, {"/style.css", "secret", 200, "--ground"}} {
+			}{{"/", "", 401, ""}, {"/", "wrong", 401, ""}, {"/", "secret", 200, "Things to do"}, {"/search?action=reject", "secret", 200, "forged"}, {"/style.css", "secret", 200, "--ground"}} {
 				if status, body := get(c.path, c.password); status != c.status || !strings.Contains(body, c.text) {
 					t.Errorf("%s with password %q: %d, want %d and %q\n%.300s", c.path, c.password, status, c.status, c.text, body)
 				}

@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,21 +21,22 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/doctor"
 	"signpost/internal/domain"
+	"signpost/internal/durable"
 	"signpost/internal/glance"
 	"signpost/internal/journal"
+	"signpost/internal/monitor"
 	"signpost/internal/owner"
 	"signpost/internal/report/received"
 	"signpost/internal/report/seen"
+	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 	"signpost/internal/setup"
-	"signpost/internal/term"
 	"signpost/internal/web"
 	"signpost/keys"
-	"signpost/milter"
 )
 
 func webCommand(load func() (*config.Config, error), file *string) *cobra.Command {
-	var listen, group string
+	var at address
 	var names []string
 	c := &cobra.Command{
 		Use:   "web",
@@ -45,27 +44,27 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 		Long: "Serve a read-only web page, in the foreground until SIGTERM: messages and actions over time, the sources of failing mail,\n" +
 			"search, an explanation of each message, the keys, reports that were sent and received, and doctor's findings.\n\n" +
 			"There is no login: everyone who can connect to the address can read the page, including each user of this machine. From\n" +
-			"another machine, use ssh(1) as below and open http://localhost:9891, or put a web server with a login in front of a unix\n" +
-			"socket (docs/metrics.md). Run it as user signpost, as signpost-web.service does.",
-		Example: "  signpost web\n  signpost web --listen unix:/run/signpost-web/page.sock --group caddy\n  ssh -L 9891:127.0.0.1:9891 mail.example.org",
-		Args:    cobra.NoArgs,
+			"another machine, use ssh(1) as below and open http://localhost:9891. With unix:PATH, only the users that the mode and group of\n" +
+			"the socket admit can connect: use it behind a web server that asks for a password (docs/metrics.md, \"The page\"). Run\n" +
+			"it as user signpost, as signpost-web.service does.",
+		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org\n" +
+			"  signpost web --listen unix:/run/signpost-web/page.sock --socket-group www-data --name page.example.org",
+		Args: cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
 			program, err := os.Executable()
 			if err != nil {
 				return err
 			}
-			return serveWeb(c.Context(), newSite(conf, program, *file, names), listen, group, c.ErrOrStderr())
+			return serveWeb(c.Context(), newSite(conf, program, *file, names), at, c.ErrOrStderr())
 		}),
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at, or unix:/PATH")
-	c.Flags().StringVar(&group, "group", "", "the `GROUP` that can connect to a unix socket, such as that of the web server")
+	c.Flags().StringVar(&at.listen, "listen", "127.0.0.1:9891", "the `ADDRESS` and port to listen at, or unix:PATH")
+	c.Flags().StringVar(&at.mode, "socket-mode", "0660", "the `MODE` of the unix socket")
+	c.Flags().StringVar(&at.group, "socket-group", "", "the `GROUP` of the unix socket; the user that runs this command must be in it")
 	c.Flags().StringSliceVar(&names, "name", nil, "accept requests for this host `NAME`, besides localhost and IP addresses (repeatable)")
-	cli.Complete(c, map[string]cobra.CompletionFunc{"listen": cli.Any(), "group": cli.Any(), "name": cli.Any()})
+	cli.Complete(c, map[string]cobra.CompletionFunc{"listen": cli.Any(), "name": cli.Any(), "socket-mode": cli.Any(), "socket-group": cli.Any()})
 	return c
 }
-
-// webCheckTimeout limits signpost check on the start page.
-const webCheckTimeout = 3 * time.Second
 
 // newSite returns the Site that the page shows. The parameter program is the path of the signpost executable.
 func newSite(conf *config.Config, program, file string, names []string) web.Site {
@@ -83,6 +82,13 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 		Keys:    func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },
 		Seen:    func() (*seen.File, error) { return seen.Load(conf.StateDir, time.Now()) },
 		Doctor:  func(ctx context.Context) ([]doctor.Finding, error) { return runDoctor(ctx, program, file) },
+		Check:   func(ctx context.Context) []doctor.Finding { return checkForPage(ctx, conf) },
+		Latest: func() (status.Received, error) {
+			if len(conf.Reports.Receive.Addresses) == 0 {
+				return status.Received{}, fs.ErrNotExist
+			}
+			return status.Load(durable.Tree{conf.StateDir}, conf.ReceivedStatus())
+		},
 		Reports: func(ctx context.Context) (web.Reports, error) { return readReports(ctx, conf) },
 		Received: func(ctx context.Context, f received.Filter) (o summary.Overview, err error) {
 			s, err := openReceived(ctx, conf)
@@ -118,16 +124,6 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 			err = ownCommand(ctx, &all, program, "domain", "--json", "-c", file, "--", name)
 			return all, err
 		},
-		Check: func(ctx context.Context) (problem string, err error) {
-			ctx, cancel := context.WithTimeout(ctx, 2*webCheckTimeout)
-			defer cancel()
-			out, err := exec.CommandContext(ctx, program, "check", "-t", webCheckTimeout.String(), "-c", file).Output()
-			if code := (*exec.ExitError)(nil); err == nil || errors.As(err, &code) && len(out) == 0 {
-				return "", err
-			}
-			line, _, _ := strings.Cut(string(out), " | ") // performance data follow
-			return strings.TrimSpace(line), ctx.Err()
-		},
 		Names: names,
 		Now:   func() time.Time { return time.Now().UTC() },
 	}
@@ -148,14 +144,22 @@ func readReports(ctx context.Context, conf *config.Config) (all web.Reports, err
 	return all, err
 }
 
+// checkForPage returns what signpost check finds. It reads no private key.
+func checkForPage(ctx context.Context, conf *config.Config) []doctor.Finding {
+	s := monitored(conf)
+	s.Keys, s.ActAsOwner = setup.KeyStore(conf).LoadMetadata, nil
+	s.RotateWarning, s.RotateCritical, s.Timeout = rotateWarning, rotateCritical, checkTimeout
+	return monitor.Check(ctx, s).Findings()
+}
+
 // runDoctor runs doctor in a separate process. doctor reads private keys, which must not be in the memory of the page's process.
 func runDoctor(ctx context.Context, program, file string) (found []doctor.Finding, err error) {
 	err = ownCommand(ctx, &found, program, "doctor", "--json", "-c", file)
 	return found, err
 }
 
-// ownCommand runs a command of signpost that prints JSON, and stores what it printed in the value result points to. The exit code is not 0 if a
-// finding is red.
+// ownCommand runs a command of signpost that prints JSON, and stores what it printed in the value that result points to. The exit code is not 0
+// if a finding is red.
 func ownCommand(ctx context.Context, result any, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	var complaint bytes.Buffer
@@ -177,24 +181,10 @@ func keyStatus(conf *config.Config, now time.Time) ([]keys.Status, error) {
 }
 
 // serveWeb serves the page until ctx ends.
-func serveWeb(ctx context.Context, site web.Site, listen, group string, stderr io.Writer) error {
-	if listen == "" { // with "", Listen would use all addresses and a random port
-		return cli.Usage(errors.New("--listen: ADDRESS required"))
-	}
-	var ln net.Listener
-	var err error
-	path, local := strings.CutPrefix(listen, "unix:")
-	switch {
-	case local && !filepath.IsAbs(path):
-		return cli.Usage(fmt.Errorf("--listen: %s is not an absolute path", term.Printable(listen)))
-	case local:
-		site.AnyName = true // a proxy chooses the host names that it accepts
-		ln, err = milter.Listen("unix", path, 0o660, group)
-	default:
-		ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
-	}
+func serveWeb(ctx context.Context, site web.Site, at address, stderr io.Writer) error {
+	ln, err := at.open(ctx)
 	if err != nil {
-		return cli.Usage(fmt.Errorf("--listen: %w", err))
+		return err
 	}
 	// Call this before the first request, because it changes the user of the whole process.
 	if _, err := owner.Act(site.File); err != nil {
@@ -207,13 +197,9 @@ func serveWeb(ctx context.Context, site web.Site, listen, group string, stderr i
 	if err == nil { // after another error, the page shows the error until there is a journal
 		r.Close()
 	}
-	if local {
-		fmt.Fprintf(stderr, "signpost: the page is at the socket %s; a web server with a login belongs in front of it: docs/metrics.md, \"The page\"\n", path)
-		return site.Serve(ctx, ln)
+	if warning := at.exposed(ln); warning != "" {
+		fmt.Fprintf(stderr, "signpost: warning: %s can read the journal, without a password\n", warning)
 	}
-	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		fmt.Fprintf(stderr, "signpost: warning: %s is not a loopback address: everyone who can connect can read the journal, without a password\n", ln.Addr())
-	}
-	fmt.Fprintf(stderr, "signpost: the page is at http://%s/\n", ln.Addr())
+	fmt.Fprintf(stderr, "signpost: the page is at %s\n", at.url(ln))
 	return site.Serve(ctx, ln)
 }

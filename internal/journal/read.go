@@ -287,10 +287,12 @@ type Count struct {
 	N    int64  `json:"messages"`
 }
 
+// mostCounted limits the messages that Top and History read.
+const mostCounted = 50_000
+
 // Top returns the domains, or the clients, with the most messages that match a filter. It counts only the newest 50,000 matching messages,
 // so that it takes less than a second. whole reports whether it counted all of them.
 func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top []Count, whole bool, err error) {
-	const look = 50_000
 	column := "domain"
 	if clients {
 		column = "client"
@@ -300,7 +302,7 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	err = r.snapshot(ctx, func(s *snapshot) error {
 		clear(n)
 		all = 0
-		return s.find(ctx, f, column, look, false, func(rows *sql.Rows, err error) (int, error) {
+		return s.find(ctx, f, column, mostCounted, false, func(rows *sql.Rows, err error) (int, error) {
 			before := all
 			err = each(rows, err, func() error {
 				var name []byte
@@ -319,7 +321,7 @@ func (r *Reader) Top(ctx context.Context, f Filter, clients bool, most int) (top
 	if err != nil {
 		return nil, false, err
 	}
-	return MostFrequent(n, most), all < look, nil
+	return MostFrequent(n, most), all < mostCounted, nil
 }
 
 // MostFrequent returns the largest counts, the largest first. The parameter most limits how many.

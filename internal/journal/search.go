@@ -105,43 +105,6 @@ func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
 	return r.withID(ctx, "mid", messageIDs(id), func(e *Entry) string { return e.Evidence.MessageID })
 }
 
-// mostOfDomain limits the messages that HoursOf counts, so that it takes less than a second.
-const mostOfDomain = 200_000
-
-// HoursOf is Hours for the messages of one Author Domain. It counts the newest 200,000 messages. whole reports whether these are all.
-func (r *Reader) HoursOf(ctx context.Context, domain string, since time.Time) (all []Hour, whole bool, err error) {
-	type key struct{ hour, outcome int64 }
-	n := map[key]int64{}
-	words := map[int64]Outcome{}
-	read := 0
-	err = r.snapshot(ctx, func(s *snapshot) error {
-		clear(n)
-		read = 0
-		outcomes, err := readOutcomes(ctx, s.tx)
-		if err != nil {
-			return err
-		}
-		for o, id := range outcomes {
-			words[id] = o.current()
-		}
-		return s.find(ctx, Filter{Domain: domain, Since: since}, "id, outcome", mostOfDomain, false, func(rows *sql.Rows, err error) (int, error) {
-			before := read
-			err = each(rows, err, func() error {
-				var id, outcome int64
-				err := rows.Scan(&id, &outcome)
-				n[key{id / hourMicros, outcome}]++
-				read++
-				return err
-			})
-			return read - before, err
-		})
-	})
-	for k, count := range n {
-		all = append(all, Hour{time.Unix(k.hour*3600, 0), words[k.outcome], count})
-	}
-	return all, read < mostOfDomain, err
-}
-
 // Outcomes returns the number of messages with each outcome that match a filter without Content.
 func (r *Reader) Outcomes(ctx context.Context, f Filter) (map[Outcome]int64, error) {
 	n := map[int64]int64{}

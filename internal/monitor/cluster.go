@@ -16,7 +16,7 @@ func (s Source) cluster(context.Context) (p part) {
 	}
 	state, err := control.ReadStatus(s.Cluster)
 	for _, c := range control.Concerns(state, err, s.Now()) {
-		found := problem{state: cli.Warning, text: c.What}
+		found := problem{state: cli.Warning, text: c.What, why: c.Why, fix: c.Fix}
 		if err != nil {
 			found.hint = cli.Hint(err)
 			if found.hint != "" {

@@ -60,15 +60,22 @@ type Journal struct {
 type Report struct {
 	State    cli.PluginState
 	problems []problem // the worst first
-	good     []string
+	good     []good
 	data     []datum
 }
 
+// good is the text of a check without a problem.
+type good struct{ check, text string }
+
 // problem is a fault, or something that could not be checked.
 type problem struct {
-	state cli.PluginState
-	text  string
-	hint  string // names the user to run the check as
+	state  cli.PluginState
+	text   string
+	hint   string // names the user to run the check as
+	check  string // the name of the check; Check sets it
+	domain string // the domain concerned; empty: this host
+	fix    string // the command or the record that fixes it
+	why    string // why it matters; empty: as for all problems of the check
 }
 
 // datum is a value of the performance data.
@@ -115,15 +122,19 @@ func Check(ctx context.Context, s Source) (r Report) {
 	}
 	// The daemon is the most important part, so it is named first.
 	later := run(ctx, within, check{"daemon", s.daemon}, check{"journal", s.journal}, check{"cluster", s.cluster}, check{"received reports", s.received})
-	for _, p := range []part{later[0], first[0], later[1], later[2], later[3]} {
-		r.problems = append(r.problems, p.problems...)
+	for i, p := range []part{later[0], first[0], later[1], later[2], later[3]} {
+		name := [...]string{"daemon", "keys", "journal", "cluster", "received reports"}[i]
+		for _, found := range p.problems {
+			found.check = name
+			r.problems = append(r.problems, found)
+		}
 		r.data = append(r.data, p.data...)
 		if p.good != "" {
-			r.good = append(r.good, p.good)
+			r.good = append(r.good, good{name, p.good})
 		}
 	}
 	if s.Observe {
-		r.good = append(r.good, "observe mode")
+		r.good = append(r.good, good{"mode", "observe mode"})
 	}
 	slices.SortStableFunc(r.problems, func(a, b problem) int { return cmp.Compare(severity(b.state), severity(a.state)) })
 	if len(r.problems) > 0 {
@@ -153,9 +164,12 @@ func run(ctx, within context.Context, checks ...check) (parts []part) {
 // String returns the line for the monitoring system: the state, the problems or the texts of the parts without a problem, and the
 // performance data.
 func (r Report) String() string {
-	parts := r.good
-	if len(r.problems) > 0 {
-		parts = nil
+	var parts []string
+	if len(r.problems) == 0 {
+		for _, g := range r.good {
+			parts = append(parts, g.text)
+		}
+	} else {
 		hint := ""
 		for i, p := range r.problems {
 			if i < maxProblems {

@@ -18,6 +18,9 @@ import (
 	"signpost/milter"
 )
 
+// daemonFix restarts the daemon, and shows why it does not run.
+const daemonFix = "systemctl restart signpost\njournalctl -u signpost -n 30"
+
 // daemon negotiates the milter protocol at each socket, as Postfix does. With metrics.listen, it also reads how many messages the
 // journal lost.
 func (s Source) daemon(ctx context.Context) (p part) {
@@ -39,7 +42,7 @@ func (s Source) daemon(ctx context.Context) (p part) {
 		case errors.Is(err, milter.ErrAnother):
 			p.problems = append(p.problems, problem{state: cli.Critical, text: "another milter answers at " + socket.Address})
 		case ctx.Err() != nil:
-			p.problems = append(p.problems, problem{state: cli.Critical, text: fmt.Sprintf("the daemon does not answer at %s: timeout after %s", socket.Address, took[i].Round(100*time.Millisecond))})
+			p.problems = append(p.problems, problem{state: cli.Critical, text: fmt.Sprintf("the daemon does not answer at %s: timeout after %s", socket.Address, took[i].Round(100*time.Millisecond)), fix: daemonFix})
 		default:
 			p.problems = append(p.problems, silent(socket, err))
 		}
@@ -61,7 +64,9 @@ func silent(socket Socket, err error) problem {
 		cause = op.Err
 	}
 	p := failure(cli.Critical, "the daemon does not answer at "+socket.Address+": ", cause)
+	p.fix = daemonFix
 	if socket.Network == "unix" && errors.Is(err, fs.ErrPermission) {
+		p.fix = ""
 		p.state, p.hint = cli.Unknown, cli.Hint(&fs.PathError{Op: "open", Path: socket.Address, Err: fs.ErrPermission})
 	}
 	return p
@@ -81,7 +86,8 @@ func (s Source) keys(context.Context) (p part) {
 	}
 	unsigned := set.Unsigned(hosted)
 	for _, domain := range unsigned {
-		p.problems = append(p.problems, problem{state: cli.Critical, text: domain + ": no active key for a hosted domain: " + keys.Remedy(domain, set.Of(domain))})
+		p.problems = append(p.problems, problem{state: cli.Critical, text: domain + ": no active key for a hosted domain: " + keys.Remedy(domain, set.Of(domain)),
+			domain: domain, fix: keys.Remedy(domain, set.Of(domain))})
 	}
 	needed, signing := 0, 0
 	var oldest time.Time // creation of the oldest key that rotate manages
@@ -99,9 +105,11 @@ func (s Source) keys(context.Context) (p part) {
 			if k.State == keys.Active || k.Selector == "" { // without a selector, the directory of the domain cannot be used
 				state = cli.Critical
 			}
-			p.problems = append(p.problems, failure(state, name+"cannot be used: ", k.Err))
+			found := failure(state, name+"cannot be used: ", k.Err)
+			found.domain = k.Domain
+			p.problems = append(p.problems, found)
 		case k.Action != "":
-			p.problems = append(p.problems, problem{state: cli.Warning, text: name + k.Action})
+			p.problems = append(p.problems, problem{state: cli.Warning, text: name + k.Action, domain: k.Domain, fix: k.Fix})
 		default:
 			continue
 		}
@@ -142,13 +150,14 @@ func (s Source) rotation(p *part, now, oldest time.Time) {
 		text += ", and failed " + ago(now.Sub(last.At)) + " ago"
 	}
 	const remedy = ": check dkimkey-rotate.timer, or run dkimkey rotate to see the cause"
+	const rotateFix = "systemctl status dkimkey-rotate.timer\ndkimkey rotate"
 	switch {
 	case age < -clockSlack:
 		p.problems = append(p.problems, problem{state: cli.Warning, text: "the last dkimkey rotate is in the future: check the clock"})
 	case s.RotateCritical > 0 && age > s.RotateCritical:
-		p.problems = append(p.problems, problem{state: cli.Critical, text: text + remedy})
+		p.problems = append(p.problems, problem{state: cli.Critical, text: text + remedy, fix: rotateFix})
 	case s.RotateWarning > 0 && age > s.RotateWarning:
-		p.problems = append(p.problems, problem{state: cli.Warning, text: text + remedy})
+		p.problems = append(p.problems, problem{state: cli.Warning, text: text + remedy, fix: rotateFix})
 	default:
 		p.good += "; " + text
 	}

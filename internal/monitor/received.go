@@ -22,22 +22,23 @@ func (s Source) received(context.Context) (p part) {
 		return p
 	}
 	r, err := s.Received()
-	warn := func(text string) {
-		p.problems = append(p.problems, problem{state: cli.Warning, text: text})
+	warn := func(text, fix, domain string) {
+		p.problems = append(p.problems, problem{state: cli.Warning, text: text, fix: fix, domain: domain})
 	}
+	const enable, again = "systemctl enable --now signpost-reports.timer", "systemctl status signpost-reports\nsudo -u signpost signpost reports read"
 	switch {
 	case status.None(err):
-		warn("signpost reports read has never run: enable signpost-reports.timer")
+		warn("signpost reports read has never run: enable signpost-reports.timer", enable, "")
 		return p
 	case err != nil:
 		p.problems = append(p.problems, failure(cli.Warning, "received reports: ", err))
 		return p
 	}
 	if age := s.Now().Sub(r.LastRun); age > receivedAge {
-		warn("signpost reports read has not run for " + ago(age))
+		warn("signpost reports read has not run for "+ago(age), enable, "")
 	} else if !r.OK {
 		line, _, _ := strings.Cut(r.Error, "\n")
-		warn("signpost reports read failed: " + line)
+		warn("signpost reports read failed: "+line, again, "")
 	}
 	for i, a := range r.Alarms {
 		if i == maxAlarms {
@@ -47,11 +48,11 @@ func (s Source) received(context.Context) (p part) {
 		if a.Domain != "" {
 			text = a.Domain + ": " + text
 		}
-		warn(text)
+		warn(text, strings.TrimSpace("signpost reports received "+a.Domain), a.Domain)
 	}
 	total := len(r.Alarms) + r.Omitted
 	if more := total - maxAlarms; more > 0 {
-		warn(fmt.Sprintf("%d more alarms of received reports: signpost reports received", more))
+		warn(fmt.Sprintf("%d more alarms of received reports: signpost reports received", more), "signpost reports received", "")
 	}
 	p.data = append(p.data, datum{label: "report_alarms", value: float64(total)})
 	p.good = "received reports raise no alarm"

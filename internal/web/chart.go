@@ -19,6 +19,8 @@ type chart struct {
 	Most          int64  // value of the highest bar
 	From, To      time.Time
 	Days          bool // the bars are UTC days, shown without a time
+
+	search func(from time.Time, series string) string // the URL of the messages of a part; nil: parts have no links
 }
 
 type series struct {
@@ -28,16 +30,7 @@ type series struct {
 
 type row struct {
 	Start time.Time
-	N     []int64  // for each of the series
-	Links []string // for each of the series: the page about these messages; nil: none
-}
-
-// Link returns the page about the messages of series k, or "".
-func (r row) Link(k int) string {
-	if r.Links == nil || r.N[k] == 0 {
-		return ""
-	}
-	return r.Links[k]
+	N     []int64 // for each of the series
 }
 
 type bar struct {
@@ -45,7 +38,7 @@ type bar struct {
 	Parts []part
 }
 
-// part is a rectangle, with its position and size as SVG attributes. Link is the page about its messages, or empty.
+// part is a rectangle, with its position and size as SVG attributes.
 type part struct{ Class, X, Y, W, H, Link string }
 
 const (
@@ -78,7 +71,7 @@ func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 			}
 			high := float64(n) / float64(c.Most) * chartHeight
 			drawn := max(high-gap, gap)
-			b.Parts = append(b.Parts, part{Class: c.Series[k].Class, X: strconv.Itoa(i*barWidth + 1), W: strconv.Itoa(barWidth - 2), Y: short(max(0, top-drawn)), H: short(drawn), Link: r.Link(k)})
+			b.Parts = append(b.Parts, part{Class: c.Series[k].Class, X: strconv.Itoa(i*barWidth + 1), W: strconv.Itoa(barWidth - 2), Y: short(max(0, top-drawn)), H: short(drawn), Link: c.Link(r, k)})
 			top -= high
 			words = append(words, fmt.Sprintf("%d %s", n, c.Series[k].Name))
 		}
@@ -89,6 +82,14 @@ func (c *chart) draw(step time.Duration, label func(time.Time) string) {
 	if len(c.Rows) > 0 {
 		c.From, c.To = c.Rows[0].Start, c.Rows[len(c.Rows)-1].Start.Add(step)
 	}
+}
+
+// Link returns the URL of the messages of a series in a row, or "".
+func (c *chart) Link(r row, k int) string {
+	if c.search == nil || r.N[k] == 0 {
+		return ""
+	}
+	return c.search(r.Start, c.Series[k].Name)
 }
 
 // short formats a length with at most two decimals.

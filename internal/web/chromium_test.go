@@ -233,7 +233,7 @@ func TestInBrowser(t *testing.T) {
 		b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 		for _, width := range []int{320, 375, 1280} {
 			b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800})
-			for name, path := range map[string]string{"overview": "/", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "received": "/received", "receivedabout": "/received/example.org", "doctor": "/doctor", "domain": "/domain/example.org"} {
+			for name, path := range map[string]string{"overview": "/", "history": "/history/sender3.example", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "received": "/received", "receivedabout": "/received/example.org", "doctor": "/doctor", "domain": "/domain/example.org"} {
 				what := fmt.Sprintf("%s, %d wide, %s", name, width, scheme)
 				for _, f := range b.open(server.URL + path) {
 					t.Errorf("%s: %s", what, f)
@@ -308,7 +308,7 @@ func (b *browser) contrast(what string) {
 // follow in the order of the page. The focus must always be visible.
 func (b *browser) tabThrough(what string) {
 	b.t.Helper()
-	const stops = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(e => !e.matches("svg a[tabindex='-1']")).filter(e => e.checkVisibility())`
+	const stops = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(e => e.tabIndex >= 0 && e.checkVisibility())`
 	var all int
 	b.read(json.RawMessage(b.eval(stops+`.length`)), &all)
 	b.eval(`document.seen = []; document.dim = 0; document.addEventListener("focusin", e => { document.seen.push(e.target);

@@ -4,69 +4,25 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"signpost/internal/doctor"
 )
 
-// doctorTimeout limits a run of doctor. A single domain may take a minute.
-const doctorTimeout = 3 * time.Minute
-
-// background is the state of the current run of a slow function, and the result of the previous one.
-type background[T any] struct {
-	mu           sync.Mutex
-	running      bool
-	began, ended time.Time // ended is zero until the first run has ended
-	result       T
-	err          error
-}
-
-// start starts the function work unless it is running.
-func (b *background[T]) start(now func() time.Time, limit time.Duration, work func(context.Context) (T, error)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.running {
-		return
-	}
-	b.running, b.began = true, now()
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		var result T
-		err := fmt.Errorf("internal error; run the command to see it")
-		defer func() { // a panic of a check must not end the process
-			_ = recover()
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.running, b.ended, b.result, b.err = false, now(), result, err
-		}()
-		result, err = work(ctx)
-	}()
-}
-
-// last is the state of a background at one moment.
-type last[T any] struct {
-	Running      bool
-	Began, Ended time.Time
-	Result       T
-	err          error
-}
-
-func (b *background[T]) last() last[T] {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return last[T]{b.running, b.began, b.ended, b.result, b.err}
-}
+const (
+	// doctorTimeout limits a run of doctor. A single domain may take a minute.
+	doctorTimeout = 3 * time.Minute
+	// doctorAge is the age of the findings from which a request of the start page runs doctor again.
+	doctorAge = 24 * time.Hour
+)
 
 type findings struct {
 	view
-	Running      bool
-	Began, Ended time.Time
-	Findings     []doctor.Finding // the red and yellow findings
-	Count        string
-	Green        []doctor.Finding
-	Limit        string
+	lastRun[[]doctor.Finding]
+	Findings []doctor.Finding // the red and yellow findings
+	Count    string
+	Green    []doctor.Finding
+	Limit    string
 }
 
 // sort divides the findings into those that need action and those that do not (green).
@@ -83,15 +39,13 @@ func (f *findings) sort(all []doctor.Finding) {
 
 // findings shows the result of the last run. It does not start a run, because a browser may prefetch the page.
 func (s *site) findings(*http.Request) shown {
-	d := s.doctor.last()
-	m := &findings{view: view{Title: "Doctor"}, Running: d.Running, Began: d.Began, Ended: d.Ended,
-		Limit: fmt.Sprintf("%.0f minutes", doctorTimeout.Minutes())}
-	m.sort(d.Result)
-	if d.Running {
+	m := &findings{view: view{Title: "Doctor"}, lastRun: s.doctor.last(), Limit: fmt.Sprintf("%.0f minutes", doctorTimeout.Minutes())}
+	m.sort(m.Value)
+	if m.Running {
 		m.refresh = "3"
 	}
-	if d.err != nil {
-		m.wrong(0, d.err.Error())
+	if m.Err != nil {
+		m.wrong(0, m.Err.Error())
 	}
 	return m
 }
@@ -99,7 +53,16 @@ func (s *site) findings(*http.Request) shown {
 // look starts doctor unless it is running, and redirects to the page.
 func (s *site) look(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
-		s.doctor.start(s.Now, doctorTimeout, s.Doctor)
+		s.examine(0)
 	}
 	http.Redirect(w, r, "/doctor", http.StatusSeeOther)
+}
+
+// examine starts doctor unless it is running, or its findings are younger than maxAge.
+func (s *site) examine(maxAge time.Duration) {
+	s.doctor.start(s.Now, maxAge, func() ([]doctor.Finding, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), doctorTimeout)
+		defer cancel()
+		return s.Doctor(ctx)
+	})
 }

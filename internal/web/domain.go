@@ -3,18 +3,14 @@ package web
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
-	"signpost/internal/doctor"
 	"signpost/internal/domain"
 	"signpost/internal/glance"
 	"signpost/internal/journal"
-	"signpost/policy"
 )
 
 const (
@@ -56,12 +52,12 @@ func (l *looks) of(name string) *background[glance.Domain] {
 type aboutDomain struct {
 	view
 	Known glance.Domain // without DNS
-	last[glance.Domain]
+	traffic
+	lastRun[glance.Domain]
 	DNS     findings // of the last check
-	Charts  []*chart
-	Whole   bool   // the chart has all messages
-	Look    string // the URL that starts a check
-	Reports string // the URL of the reports
+	Whole   bool     // the charts have all messages
+	Look    string   // the URL that starts a check
+	Reports string   // the URL of the reports
 	Search  string
 }
 
@@ -83,68 +79,25 @@ func (s *site) domain(r *http.Request) shown {
 	m.Title = name
 	path := "/domain/" + url.PathEscape(name)
 	m.Look, m.Reports, m.Search = path+"/look", "/received/"+url.PathEscape(name), search(url.Values{"domain": {name}})
-	s.read(&m.view, func(reader *journal.Reader) error { return m.history(r.Context(), reader, name, s.Now()) })
-	m.last = s.looks.of(name).last()
-	m.DNS.sort(m.Result.Findings)
+	s.read(&m.view, func(reader *journal.Reader) error {
+		span := historySpans()[0]
+		start := span.start(s.Now())
+		hours, whole, err := reader.History(r.Context(), journal.Filter{Domain: name, Since: start})
+		if err == nil {
+			m.Whole = whole
+			m.count(hours, span, start, url.Values{"domain": {name}})
+		}
+		return err
+	})
+	m.lastRun = s.looks.of(name).last()
+	m.DNS.sort(m.Value.Findings)
 	if m.Running {
 		m.refresh = "3"
 	}
-	if m.err != nil {
-		m.wrong(0, m.err.Error())
+	if m.Err != nil {
+		m.wrong(0, m.Err.Error())
 	}
 	return m
-}
-
-// historyDays is the number of days of the chart.
-const historyDays = 30
-
-// kind is one series of the chart.
-type kind struct {
-	series
-	query url.Values // of a search for its messages
-	is    func(journal.Hour) bool
-}
-
-// history draws the mail of the domain by day, in the time zone of the page.
-func (m *aboutDomain) history(ctx context.Context, reader *journal.Reader, name string, now time.Time) error {
-	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
-	start := today.AddDate(0, 0, 1-historyDays)
-	hours, whole, err := reader.HoursOf(ctx, name, start)
-	if err != nil {
-		return err
-	}
-	m.Whole = whole
-	c := &chart{ID: "mail", Title: "Mail of the last 30 days in the journal"}
-	kinds := []kind{
-		{series{Name: "signed", Class: "v-sign"}, url.Values{"role": {"sign"}, "action": {"sign"}}, func(h journal.Hour) bool { return h.Role == string(policy.RoleSign) && h.Action == string(policy.Sign) }},
-		{series{Name: "inbound, DMARC passed", Class: "r-pass"}, url.Values{"role": {"verify"}, "dmarc": {"pass"}}, func(h journal.Hour) bool { return h.Role == string(policy.RoleVerify) && h.DMARC == "pass" }},
-		{series{Name: "inbound, DMARC failed", Class: "r-fail"}, url.Values{"role": {"verify"}, "dmarc": {"fail"}}, func(h journal.Hour) bool { return h.Role == string(policy.RoleVerify) && h.DMARC == "fail" }},
-		{series{Name: "other", Class: "r-none"}, url.Values{}, func(journal.Hour) bool { return true }},
-	}
-	for _, k := range kinds {
-		c.Series = append(c.Series, k.series)
-	}
-	for i := range historyDays {
-		r := row{Start: start.AddDate(0, 0, i), N: make([]int64, len(kinds))}
-		for _, k := range kinds {
-			q := url.Values{"domain": {name}, "since": {r.Start.Format(time.RFC3339)}, "until": {r.Start.AddDate(0, 0, 1).Format(time.RFC3339)}}
-			maps.Copy(q, k.query)
-			r.Links = append(r.Links, search(q))
-		}
-		c.Rows = append(c.Rows, r)
-	}
-	for _, h := range hours {
-		for day := len(c.Rows) - 1; day >= 0; day-- {
-			if h.Start.Before(c.Rows[day].Start) {
-				continue
-			}
-			c.Rows[day].N[slices.IndexFunc(kinds, func(k kind) bool { return k.is(h) })] += h.N
-			break
-		}
-	}
-	c.draw(oneDay, func(t time.Time) string { return t.Format(time.DateOnly) })
-	m.Charts = append(m.Charts, c)
-	return nil
 }
 
 // hosted returns the domain of a request, or ErrNotHosted: the page looks up no names for others.
@@ -173,7 +126,9 @@ func (s *site) lookDomain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodGet {
-		s.looks.of(name).start(s.Now, domainTimeout, func(ctx context.Context) (glance.Domain, error) {
+		s.looks.of(name).start(s.Now, 0, func() (glance.Domain, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), domainTimeout)
+			defer cancel()
 			select {
 			case s.looks.now <- struct{}{}:
 				defer func() { <-s.looks.now }()
@@ -184,16 +139,4 @@ func (s *site) lookDomain(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	http.Redirect(w, r, "/domain/"+url.PathEscape(name), http.StatusSeeOther)
-}
-
-// Level returns the level of the whole domain by its last check.
-func (m *aboutDomain) Level() doctor.Level {
-	for _, level := range []doctor.Level{doctor.Red, doctor.Yellow} {
-		for _, f := range m.Result.Findings {
-			if f.Level == level {
-				return level
-			}
-		}
-	}
-	return doctor.Green
 }

@@ -22,6 +22,7 @@ type message struct {
 	Explained          explain.Explanation
 	Sections           []section
 	OfDomain, OfClient string // addresses of searches
+	History            string // of the domain
 }
 
 // section is a part of the explanation.
@@ -105,7 +106,7 @@ func (m *message) fill(e *journal.Entry) {
 		m.Title = "Message " + show(e.QueueID)
 	}
 	if d := e.Domain(); d != "" {
-		m.OfDomain = search(url.Values{"domain": {d}})
+		m.OfDomain, m.History = search(url.Values{"domain": {d}}), historyOf(d)
 	}
 	if a := e.Client; a.IsValid() {
 		m.OfClient = search(url.Values{"client": {a.WithZone("").String()}})

@@ -2,6 +2,8 @@ package web
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -37,7 +39,8 @@ type sources struct {
 
 type linked struct {
 	journal.Count
-	Link string
+	Link    string
+	History string
 }
 
 // kept describes the journal file.
@@ -47,32 +50,36 @@ type kept struct {
 	Oldest, Newest time.Time
 }
 
-type overview struct {
-	view
-	start
-	Spans    []link
+// traffic has the numbers of messages in a period.
+type traffic struct {
 	Numbers  []number
 	Observed bool
 	Charts   []*chart
-	Sources  []sources
-	Kept     *kept
+}
+
+type overview struct {
+	view
+	start
+	traffic
+	Spans   []link
+	Sources []sources
+	Slow    bool // Sources are missing, because counting took too long
+	Kept    *kept
 }
 
 // mostSources is the maximum length of each list of sources.
 const mostSources = 10
 
+// sourcesTimeout limits the time in which the sources of failing mail are counted. The rest of the page does not wait longer.
+const sourcesTimeout = 2 * time.Second
+
 func (s *site) overview(r *http.Request) shown {
-	m := &overview{view: view{Title: "Is my mail in order?"}, start: s.survey(r.Context(), s.Now())}
-	chosen := spans()[0]
-	for _, sp := range spans() {
-		if sp.name == r.FormValue("span") {
-			chosen = sp
-		}
+	chosen, now := choose(r, spans()), s.Now()
+	m := &overview{view: view{Title: "Start"}, start: s.begin(r.Context(), now), Spans: spanLinks("/", spans(), choose(r, spans()))}
+	if m.Checked.Running || m.start.Doctor.Running {
+		m.refresh = "5"
 	}
-	for _, sp := range spans() {
-		m.Spans = append(m.Spans, link{Path: "/?span=" + sp.name, Name: sp.label, Here: sp == chosen})
-	}
-	s.read(&m.view, func(reader *journal.Reader) error { return m.read(r.Context(), reader, chosen, s.Now()) })
+	s.read(&m.view, func(reader *journal.Reader) error { return m.read(r.Context(), reader, chosen, now) })
 	if m.Kept != nil {
 		m.Kept.File = s.File
 	}
@@ -80,16 +87,14 @@ func (s *site) overview(r *http.Request) shown {
 }
 
 func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, now time.Time) error {
-	// The last bar contains the present time. Bars begin at midnight in the time zone of the page, or at a multiple of step after
-	// midnight.
-	day := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
-	end := day.Add((now.Sub(day)/sp.step + 1) * sp.step)
-	start := end.Add(-time.Duration(sp.bars) * sp.step)
+	start := sp.start(now)
 	hours, err := reader.Hours(ctx, start)
 	if err != nil {
 		return err
 	}
-	m.count(hours, sp, start)
+	m.count(hours, sp, start, nil)
+	within, cancel := context.WithTimeout(ctx, sourcesTimeout)
+	defer cancel()
 	for _, of := range []struct {
 		sources
 		clients bool
@@ -105,7 +110,11 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 			return search(url.Values{"client": {name}, "failed": {"1"}})
 		}},
 	} {
-		top, whole, err := reader.Top(ctx, journal.Filter{Outcome: journal.Outcome.Failed, Since: start}, of.clients, mostSources)
+		top, whole, err := reader.Top(within, journal.Filter{Outcome: journal.Outcome.Failed, Since: start}, of.clients, mostSources)
+		if errors.Is(err, context.DeadlineExceeded) {
+			m.Slow = true
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -116,6 +125,9 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 				l.Name = "(no readable domain)"
 			} else {
 				l.Link = of.link(c.Name)
+				if !of.clients {
+					l.History = historyOf(c.Name)
+				}
 			}
 			of.Counts = append(of.Counts, l)
 		}
@@ -129,8 +141,8 @@ func (m *overview) read(ctx context.Context, reader *journal.Reader, sp span, no
 	return err
 }
 
-// count computes the charts and the totals.
-func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
+// count computes the charts and the totals. Each bar links to the search of its messages, with the filter.
+func (m *traffic) count(hours []journal.Hour, sp span, start time.Time, filter url.Values) {
 	actions := make([]string, 0, len(policy.Actions()))
 	for _, a := range policy.Actions() {
 		actions = append(actions, string(a))
@@ -141,9 +153,10 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 		words []string
 		of    func(journal.Hour) string
 		class string
+		field string // of the search
 	}{
-		{&chart{ID: "action", Title: "Messages by action"}, actions, func(h journal.Hour) string { return h.Action }, "v-"},
-		{&chart{ID: "dmarc", Title: "Inbound messages by DMARC result"}, dmarc, func(h journal.Hour) string { return h.DMARC }, "r-"},
+		{&chart{ID: "actions", Title: "Messages by action"}, actions, func(h journal.Hour) string { return h.Action }, "v-", "action"},
+		{&chart{ID: "dmarc", Title: "Inbound messages by DMARC result"}, dmarc, func(h journal.Hour) string { return h.DMARC }, "r-", "dmarc"},
 	}
 	var all int64
 	for _, h := range hours {
@@ -158,11 +171,7 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 			c.Series = append(c.Series, series{Name: w, Class: c.class + w})
 		}
 		for i := range sp.bars {
-			r := row{Start: start.Add(time.Duration(i) * sp.step), N: make([]int64, len(c.words))}
-			for _, w := range c.words {
-				r.Links = append(r.Links, search(url.Values{c.ID: {w}, "since": {r.Start.Format(time.RFC3339)}, "until": {r.Start.Add(sp.step).Format(time.RFC3339)}}))
-			}
-			c.Rows = append(c.Rows, r)
+			c.Rows = append(c.Rows, row{Start: start.Add(time.Duration(i) * sp.step), N: make([]int64, len(c.words))})
 		}
 		for _, h := range hours {
 			k, ok := place[c.of(h)]
@@ -171,13 +180,23 @@ func (m *overview) count(hours []journal.Hour, sp span, start time.Time) {
 				c.Rows[at].N[k] += h.N
 			}
 		}
+		c.search = func(at time.Time, word string) string {
+			v := url.Values{"since": {at.UTC().Format(time.RFC3339)}, "until": {at.Add(sp.step).UTC().Format(time.RFC3339)}, c.field: {word}}
+			maps.Copy(v, filter)
+			return search(v)
+		}
 		c.draw(sp.step, func(t time.Time) string { return t.In(start.Location()).Format("2006-01-02 15:04") })
 		m.Charts = append(m.Charts, c.chart)
 	}
 	for _, of := range m.Charts[0].Series {
-		m.Numbers = append(m.Numbers, number{of.Name, of.Total})
+		if of.Total > 0 {
+			m.Numbers = append(m.Numbers, number{of.Name, of.Total})
+		}
 	}
 }
 
 // search returns the URL of a search.
 func search(v url.Values) string { return "/search?" + v.Encode() }
+
+// historyOf returns the URL of the history of a domain.
+func historyOf(name string) string { return "/history/" + url.PathEscape(name) }

@@ -65,6 +65,7 @@ type found struct {
 	Fields        []field
 	Choices       []choice
 	Looked        bool
+	Until         time.Time
 	Caption       string
 	Messages      []messages.Message // the host is empty without AllHosts
 	Older, Newest string
@@ -219,6 +220,13 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 		case word != "":
 			*c.Chosen = []string{word}
 		}
+	}
+	if until := q.Get("until"); until != "" {
+		at, err := time.Parse(time.RFC3339, until)
+		if err != nil {
+			return f, errors.New("until: not a time like 2006-01-02T15:04:05Z")
+		}
+		a.Until, m.Until = until, at
 	}
 	asked := a.Query
 	asked.Domain = ""

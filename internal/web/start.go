@@ -1,173 +1,285 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"signpost/internal/doctor"
-	"signpost/internal/report/received"
+	"signpost/internal/report"
+	"signpost/internal/report/seen"
 	"signpost/internal/report/status"
-	"signpost/internal/report/summary"
 	"signpost/keys"
 )
 
 const (
-	// receivedTime limits the queries about received reports on the start page.
-	receivedTime = 2 * time.Second
-	// mostTodo and mostOwn limit the lists of the start page.
-	mostTodo, mostOwn = 20, 50
-	// doctorInterval is the time between two runs of doctor, so that the start page has findings. They send DNS queries for all domains.
-	doctorInterval = 12 * time.Hour
+	// startWait is how long the start page waits for its parts. A part that takes longer is shown by a later request.
+	startWait = 700 * time.Millisecond
+	// partTimeout limits a part, partAge is how long its result is shown.
+	partTimeout = 15 * time.Second
+	partAge     = 15 * time.Second
+	// mostTodo, mostSteps and mostHosted limit the lists of the start page.
+	mostTodo   = 12
+	mostSteps  = 5
+	mostHosted = 20
+	// sentPeriod is the period of the reports that are counted.
+	sentPeriod = 7 * oneDay
+	// needsRoot is the Fix of doctor.OrNotPermitted. The page never runs as root, so there is nothing to do about it here.
+	needsRoot = "sudo signpost doctor"
 )
 
-// start is the part of the start page that answers whether everything is in order.
+// start is the part of the start page that answers whether mail is in order.
 type start struct {
-	Todo    []doctor.Finding // the worst first
-	More    int              // that are not on the page
-	Checked string           // what was checked
-	Unknown []string         // what could not be checked, with the reason
-	Own     []ownDomain
-	OwnMore int // domains that are not on the page
+	Todo      []todo
+	More      int  // things to do that are not shown
+	Well      bool // there is nothing to do
+	Green     []doctor.Finding
+	Checked   lastRun[[]doctor.Finding]
+	Doctor    lastRun[[]doctor.Finding]
+	Count     string // of doctor's findings
+	Age       string // of these findings
+	NeedsRoot int    // checks of doctor that need root
+	KeyState  keySummary
+	Sent      sentSummary
+	Received  receivedSummary
 }
 
-// ownDomain is a hosted domain.
-type ownDomain struct {
-	Name, Link string
-	Signing    []string // the selectors
-	Action     bool     // a key needs action
-	Reported   *received.Domain
-	Alarms     int
+// unread is a part of the page with its error, if it could not be read.
+type unread struct {
+	name string
+	err  error
 }
 
-// survey collects what is to be done.
-func (s *site) survey(ctx context.Context, now time.Time) (m start) {
-	did := []string{}
-	d := s.doctor.last()
-	switch {
-	case d.Ended.IsZero() && d.Running:
-		m.Unknown = append(m.Unknown, "doctor is running for the first time")
-	case d.Ended.IsZero():
-		m.Unknown = append(m.Unknown, "doctor has not run yet: run it on the page Doctor")
-	case d.err != nil:
-		m.Unknown = append(m.Unknown, "doctor: "+d.err.Error())
-	default:
-		did = append(did, "doctor at "+d.Ended.In(now.Location()).Format("2006-01-02 15:04"))
-	}
-	for _, f := range d.Result {
-		if f.Level != doctor.Green {
-			m.Todo = append(m.Todo, f)
+// todo is something to do.
+type todo struct {
+	doctor.Finding
+	From  string // the command that found it
+	Links []link
+}
+
+// parts are the slow parts of the start page.
+type parts struct {
+	check    background[[]doctor.Finding]
+	keys     background[keySummary]
+	sent     background[sentSummary]
+	received background[receivedSummary]
+}
+
+// keySummary has the keys in a few lines.
+type keySummary struct {
+	Signing, Domains int
+	Hosted           []string        // the first names
+	signs            map[string]bool // all names
+	Since            time.Time
+	Messages, Failed int64 // what receivers saw
+	Failing          []failingKey
+	Steps            []keyStep
+}
+
+type failingKey struct{ Name, Note string }
+
+type keyStep struct {
+	Due        time.Time
+	Name, What string
+}
+
+// sentSummary counts deliveries of the last sentPeriod.
+type sentSummary struct {
+	Stages []number
+	None   bool
+}
+
+type receivedSummary struct {
+	status.Received
+	None bool
+}
+
+// begin starts the parts, and returns when they are known or after startWait.
+func (s *site) begin(ctx context.Context, now time.Time) (m start) {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	s.examine(doctorAge)
+	run(s, &s.parts.check, func(ctx context.Context) ([]doctor.Finding, error) { return s.Check(ctx), nil })
+	s.startKeys()
+	run(s, &s.parts.sent, func(ctx context.Context) (sentSummary, error) { return s.countSent(ctx, now) })
+	run(s, &s.parts.received, func(context.Context) (receivedSummary, error) {
+		r, err := s.Latest()
+		if errors.Is(err, fs.ErrNotExist) {
+			return receivedSummary{None: true}, nil
 		}
+		return receivedSummary{Received: r}, err
+	})
+	m.Checked, m.Doctor = s.parts.check.get(ctx), s.doctor.last()
+	k, sent, received := s.parts.keys.get(ctx), s.parts.sent.get(ctx), s.parts.received.get(ctx)
+	m.KeyState, m.Sent, m.Received = k.Value, sent.Value, received.Value
+	m.list(unread{"check", m.Checked.Err}, unread{"doctor", m.Doctor.Err}, unread{"keys", k.Err}, unread{"reports", sent.Err}, unread{"received reports", received.Err})
+	if m.Doctor.Known() {
+		m.Age = inUnits(now.Sub(m.Doctor.Ended)) + " ago, in " + inUnits(m.Doctor.Took)
 	}
-	if problem, err := s.Check(ctx); err != nil {
-		m.Unknown = append(m.Unknown, "the daemon: "+err.Error())
-	} else {
-		did = append(did, "the daemon")
-		if problem != "" {
-			m.Todo = append(m.Todo, doctor.Finding{Check: "check", Level: doctor.Red, What: problem, Fix: "signpost check"}.Printable())
-		}
-	}
-	reported := s.reported(ctx, now, &m, &did)
-	if err := s.surveyKeys(now, reported, &m); err != nil {
-		m.Unknown = append(m.Unknown, "keys: "+err.Error())
-	} else {
-		did = append(did, "keys")
-	}
-	m.Todo = doctor.Arrange(m.Todo)
-	if m.More = len(m.Todo) - mostTodo; m.More > 0 {
-		m.Todo = m.Todo[:mostTodo]
-	}
-	m.Checked = strings.Join(did, ", ")
 	return m
 }
 
-// reported adds the alarms of received reports, and returns the reports by domain.
-func (s *site) reported(ctx context.Context, now time.Time, m *start, did *[]string) map[string]*ownDomain {
-	all := map[string]*ownDomain{}
-	ctx, cancel := context.WithTimeout(ctx, receivedTime)
+func (s *site) startKeys() {
+	run(s, &s.parts.keys, func(context.Context) (keySummary, error) { return s.summarizeKeys(s.Now()) })
+}
+
+// signs reports whether a key of the domain signs, as far as it is known in time.
+func (s *site) signs(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
-	end := now.UTC().Truncate(oneDay)
-	o, err := s.Received(ctx, received.Filter{Since: end.AddDate(0, 0, -30), Until: end})
-	switch {
-	case errors.Is(err, received.ErrNone):
-		return all
-	case err != nil:
-		m.Unknown = append(m.Unknown, "received reports: "+err.Error())
-		return all
-	}
-	*did = append(*did, "received reports")
-	of := func(name string) *ownDomain {
-		if all[name] == nil {
-			all[name] = &ownDomain{Name: name}
+	s.startKeys()
+	return s.parts.keys.get(ctx).Value.signs[name]
+}
+
+// run starts a part with its timeout.
+func run[T any](s *site, part *background[T], read func(context.Context) (T, error)) {
+	part.start(s.Now, partAge, func() (T, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), partTimeout)
+		defer cancel()
+		return read(ctx)
+	})
+}
+
+// list makes the list of things to do, the worst first. Of two findings with the same Fix, the first stays.
+func (m *start) list(errs ...unread) {
+	var all []todo
+	add := func(from string, f doctor.Finding) {
+		same := func(t todo) bool { return f.Fix != "" && t.Fix == f.Fix }
+		if !slices.ContainsFunc(all, same) {
+			all = append(all, todo{Finding: f, From: from, Links: linksOf(from, f)})
 		}
-		return all[name]
 	}
-	for i := range o.Domains {
-		of(o.Domains[i].Domain).Reported = &o.Domains[i]
+	for _, f := range doctor.Arrange(m.Checked.Value) {
+		if f.Level == doctor.Green {
+			m.Green = append(m.Green, f)
+			continue
+		}
+		add("signpost check", f)
 	}
-	for _, a := range o.Alarms {
-		of(a.Domain).Alarms++
-		m.Todo = append(m.Todo, alarmFinding(a))
+	m.Count = doctor.Count(m.Doctor.Value)
+	for _, f := range doctor.Arrange(m.Doctor.Value) {
+		switch {
+		case f.Level == doctor.Green:
+		case f.Fix == needsRoot:
+			m.NeedsRoot++
+		default:
+			add("signpost doctor", f)
+		}
+	}
+	for _, part := range errs {
+		if part.err != nil {
+			add("signpost web", doctor.Finding{Check: part.name, Level: doctor.Yellow, What: part.err.Error()})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b todo) int {
+		return cmp.Or(rank(a.Level)-rank(b.Level), cmp.Compare(a.From, b.From))
+	})
+	m.Todo = all[:min(len(all), mostTodo)]
+	m.More = len(all) - len(m.Todo)
+	m.Well = len(all) == 0 && m.Checked.Known() && m.Doctor.Known()
+}
+
+func rank(l doctor.Level) int { return slices.Index([]doctor.Level{doctor.Red, doctor.Yellow}, l) }
+
+// linksOf returns the pages that show more about a finding.
+func linksOf(from string, f doctor.Finding) (all []link) {
+	if f.Domain != "" {
+		all = append(all, link{Path: "/domain/" + url.PathEscape(f.Domain), Name: "all about " + f.Domain})
+	}
+	switch {
+	case f.Check == "keys":
+		all = append(all, link{Path: "/keys", Name: "Keys"})
+	case f.Check == "received reports":
+		all = append(all, link{Path: "/received", Name: "Reports received"})
+	case from == "signpost doctor":
+		all = append(all, link{Path: "/doctor", Name: "Doctor"})
 	}
 	return all
 }
 
-// alarmFinding returns an alarm of received reports as a finding.
-func alarmFinding(a status.Alarm) doctor.Finding {
-	f := doctor.Finding{Check: string(a.Code), Level: doctor.Yellow, What: a.String(), Domain: a.Domain, Fix: summary.Advice(a.Code)}
-	if a.Domain != "" {
-		f.What = a.Domain + ": " + f.What
-	}
-	if a.Code == status.SelectorFails {
-		f.Level = doctor.Red
-	}
-	return f.Printable()
-}
-
-// surveyKeys adds the keys that need action, and the hosted domains.
-func (s *site) surveyKeys(now time.Time, reported map[string]*ownDomain, m *start) error {
+func (s *site) summarizeKeys(now time.Time) (m keySummary, err error) {
 	all, err := s.Keys()
 	if err != nil {
-		return err
+		return m, err
 	}
+	receivers, err := s.Seen()
+	if err != nil {
+		return m, err
+	}
+	if receivers != nil {
+		m.Since = receivers.Since
+	}
+	m.signs = map[string]bool{}
 	for _, k := range all {
-		if len(m.Own) == 0 || m.Own[len(m.Own)-1].Name != k.Domain {
-			one := ownDomain{Name: k.Domain}
-			if r := reported[k.Domain]; r != nil {
-				one = *r
+		m.add(k, receivers, now)
+		if k.Signs || k.Elsewhere {
+			m.Signing++
+			m.signs[k.Domain] = true
+		}
+	}
+	for name := range m.signs {
+		m.Hosted = append(m.Hosted, name)
+	}
+	slices.Sort(m.Hosted)
+	m.Domains, m.Hosted = len(m.signs), m.Hosted[:min(len(m.signs), mostHosted)]
+	slices.SortStableFunc(m.Steps, func(a, b keyStep) int { return a.Due.Compare(b.Due) })
+	m.Steps = m.Steps[:min(len(m.Steps), mostSteps)]
+	return m, nil
+}
+
+// add adds what receivers saw of a key, and its next step.
+func (m *keySummary) add(k keys.Status, receivers *seen.File, now time.Time) {
+	name := strings.TrimSpace(k.Domain + " " + k.Selector)
+	if s := receivers.Of(k.Domain, k.Selector); s != nil {
+		m.Messages, m.Failed = m.Messages+s.Messages, m.Failed+s.Failed
+	}
+	if receivers.Alarm(k, now) != nil && len(m.Failing) < mostSteps {
+		m.Failing = append(m.Failing, failingKey{name, receivers.Note(k, now)})
+	}
+	if len(k.Steps) > 0 {
+		m.Steps = append(m.Steps, keyStep{k.Steps[0].Due, name, k.Next})
+	}
+}
+
+func (s *site) countSent(ctx context.Context, now time.Time) (m sentSummary, err error) {
+	found, err := s.Reports(ctx)
+	if errors.Is(err, report.ErrNoState) {
+		return sentSummary{None: true}, nil
+	}
+	for _, stage := range []report.Stage{report.StageAccepted, report.StageFrozen, report.StageRefused, report.StageGivenUp, report.StageSuppressed} {
+		n := number{Name: stageName(stage)}
+		for _, d := range found.Deliveries {
+			if d.Stage == stage && now.Sub(d.Changed) < sentPeriod {
+				n.N++
 			}
-			one.Link = "/domain/" + url.PathEscape(k.Domain)
-			m.Own = append(m.Own, one)
 		}
-		one := &m.Own[len(m.Own)-1]
-		if k.Signs {
-			one.Signing = append(one.Signing, k.Selector)
-		}
-		if k.Action != "" {
-			one.Action = true
-			m.Todo = append(m.Todo, keyFinding(k))
+		if n.N > 0 {
+			m.Stages = append(m.Stages, n)
 		}
 	}
-	// A domain with something to do comes first, then those with most mail.
-	slices.SortStableFunc(m.Own, func(a, b ownDomain) int { return b.urgency() - a.urgency() })
-	if m.OwnMore = len(m.Own) - mostOwn; m.OwnMore > 0 {
-		m.Own = m.Own[:mostOwn]
-	}
-	return nil
+	return m, err
 }
 
-func keyFinding(k keys.Status) doctor.Finding {
-	return doctor.Finding{Check: "key", Level: doctor.Red, What: fmt.Sprintf("the key %s of %s needs action", k.Selector, k.Domain), Cause: "key " + k.Selector, Domain: k.Domain,
-		Where: string(k.State), Fix: k.Action}.Printable()
+func stageName(s report.Stage) string {
+	if s == report.StageFrozen {
+		return "waiting"
+	}
+	return strings.ReplaceAll(string(s), "_", " ")
 }
 
-func (d *ownDomain) urgency() (n int) {
-	if d.Action {
-		n += 2
+// inUnits returns a duration in its largest unit.
+func inUnits(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min", d.Minutes())
 	}
-	return n + min(1, d.Alarms)
+	return fmt.Sprintf("%.0f h", d.Hours())
 }

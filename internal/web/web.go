@@ -1,8 +1,8 @@
-// Package web serves the read-only page of signpost web: an overview of the journal, search, messages, keys, DMARC reports that were sent and
-// received, and doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted. html/template escapes
+// Package web serves the read-only page of signpost web: things to do, an overview of the journal, search, messages, keys, DMARC reports that
+// were sent and received, and doctor's findings. It is HTML; a small script adds buttons that copy records and commands. Most texts are from mail and DNS, and untrusted. html/template escapes
 // them, and the template function show replaces unprintable characters.
 //
-//	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Now: time.Now}.Serve(ctx, listener)
+//	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Check: check, Now: time.Now}.Serve(ctx, listener)
 package web
 
 import (
@@ -20,6 +20,7 @@ import (
 	"signpost/internal/journal"
 	"signpost/internal/report/received"
 	"signpost/internal/report/seen"
+	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 	"signpost/keys"
 )
@@ -37,14 +38,13 @@ type Site struct {
 	// About wraps ErrNotHosted if the domain of the Filter is not hosted.
 	Received func(context.Context, received.Filter) (summary.Overview, error)
 	About    func(context.Context, received.Filter) (received.About, error)
+	Check    func(ctx context.Context) []doctor.Finding // what signpost check finds
+	Latest   func() (status.Received, error)            // the result of the last run of signpost reports read; the error wraps fs.ErrNotExist if there was none
 	// Domain returns what this host knows about a hosted domain without DNS lookups, and Examine checks its DNS records. Both wrap ErrNotHosted.
 	Domain  func(ctx context.Context, name string) (glance.Domain, error)
 	Examine func(ctx context.Context, name string) (glance.Domain, error)
-	Cluster *control.Client // for searches of all hosts; nil: this host does not belong to a cluster
-	// Check runs signpost check. problem is its line if there is a problem, or empty.
-	Check   func(ctx context.Context) (problem string, err error)
+	Cluster *control.Client  // for searches of all hosts; nil: this host does not belong to a cluster
 	Names   []string         // accepted host names, besides localhost and IP addresses
-	AnyName bool             // accept all host names: a proxy with a login is in front of the page
 	Now     func() time.Time // in the time zone of the page
 }
 
@@ -62,21 +62,9 @@ const (
 // drainTimeout is the time for which Serve waits for requests in progress when it stops.
 const drainTimeout = 5 * time.Second
 
-// Serve answers requests on ln until ctx ends. It runs doctor at once and twice a day, so that the start page has its findings.
+// Serve answers requests on ln until ctx ends.
 func (s Site) Serve(ctx context.Context, ln net.Listener) error {
-	w := s.site()
-	go func() {
-		for tick := time.NewTicker(doctorInterval); ; {
-			w.doctor.start(s.Now, doctorTimeout, s.Doctor)
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				tick.Stop()
-				return
-			}
-		}
-	}()
-	server := &http.Server{Handler: w.handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
+	server := &http.Server{Handler: s.Handler(), ReadTimeout: headTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		ending, cancel := context.WithTimeout(context.Background(), drainTimeout)
@@ -99,19 +87,16 @@ type site struct {
 	pages  pages
 	room   chan struct{}
 	doctor background[[]doctor.Finding]
+	parts  parts
 	looks  *looks
 }
 
 // Handler returns the handler of all pages.
-func (s Site) Handler() http.Handler { return s.site().handler() }
-
-func (s Site) site() *site {
-	return &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages), looks: newLooks()}
-}
-
-func (w *site) handler() http.Handler {
+func (s Site) Handler() http.Handler {
+	w := &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages), looks: newLooks()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", w.page("overview", w.overview))
+	mux.HandleFunc("GET /history/{domain}", w.page("history", w.history))
 	mux.HandleFunc("GET /search", w.page("search", w.search))
 	mux.HandleFunc("GET /message/{number}", w.page("message", w.message))
 	mux.HandleFunc("GET /keys", w.page("keys", w.keys))
@@ -124,10 +109,11 @@ func (w *site) handler() http.Handler {
 	mux.HandleFunc("GET /doctor/look", w.look)
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", asset("icon.svg", "image/svg+xml"))
-	return w.guard(mux)
+	return s.guard(mux)
 }
 
-// contentPolicy allows a browser only to load the style sheet and icon of this page, and to send its forms.
+// contentPolicy allows a browser only to load the style sheet, script and icon of this page, and to send its forms. The script cannot turn a
+// text into HTML or code.
 const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // guard rejects writes, unknown host names and requests that other web sites make through the browser. The page has no login.
@@ -144,7 +130,7 @@ func (s Site) guard(next http.Handler) http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "this page is read-only: only GET and HEAD are allowed", http.StatusMethodNotAllowed)
-		case !s.AnyName && !hostheader.Own(r.Host, s.Names):
+		case !hostheader.Own(r.Host, s.Names):
 			http.Error(w, "unknown host name in the request: use localhost or an IP address, or start signpost web with --name", http.StatusMisdirectedRequest)
 		case foreign(r):
 			http.Error(w, "request rejected: it came from another web site", http.StatusForbidden)

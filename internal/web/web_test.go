@@ -27,6 +27,7 @@ import (
 	"signpost/internal/report"
 	"signpost/internal/report/received"
 	"signpost/internal/report/seen"
+	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 	"signpost/internal/spf"
 	"signpost/keys"
@@ -76,8 +77,14 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 		Doctor: func(context.Context) ([]doctor.Finding, error) {
 			return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "spf", Level: doctor.Red, What: "no record", Where: "example.org", Why: "others cannot tell", Fix: "example.org. TXT \"v=spf1 mx -all\"\nor another"}}, nil
 		},
+		Check: func(context.Context) []doctor.Finding {
+			return []doctor.Finding{{Check: "keys", Level: doctor.Yellow, What: "example.org s202612: waiting for its record", Why: "mail will be unsigned", Fix: "s202612._domainkey.example.org. 3600 IN TXT (\n\t\"v=DKIM1; p=abc\" )\ndkimkey rotate example.org", Domain: "example.org"},
+				{Check: "daemon", Level: doctor.Green, What: "the daemon answers"}}
+		},
+		Latest: func() (status.Received, error) {
+			return status.Received{LastRun: now, OK: true, Day: now.AddDate(0, 0, -2), Passed: 812, Failed: 9}, nil
+		},
 		Reports: func(context.Context) (Reports, error) { return someReports(now), nil },
-		Check:   func(context.Context) (string, error) { return "", nil },
 		Domain:  func(_ context.Context, name string) (glance.Domain, error) { return someDomain(t, now, name), nil },
 		Examine: func(_ context.Context, name string) (glance.Domain, error) { return someDomain(t, now, name), nil },
 		Received: func(ctx context.Context, f received.Filter) (summary.Overview, error) {
@@ -116,7 +123,7 @@ func someKeys(now time.Time) (all []keys.Status) {
 	add := func(domain, selector, next string, l keys.Metadata, steps ...keys.Step) {
 		l.Domain, l.Selector, l.Algorithm, l.Bits = domain, selector, "rsa", 2048
 		k := &keys.Key{Domain: domain, Selector: selector, Algorithm: "rsa", Bits: 2048, Metadata: &l, State: l.State(), Since: l.Created}
-		all = append(all, keys.Status{Key: k, Next: next, Steps: steps})
+		all = append(all, keys.Status{Key: k, Next: next, Steps: steps, Signs: l.State() == keys.Active})
 	}
 	add("example.net", "s1", "signs", keys.Metadata{Created: *day(-40), Published: day(-40), Seen: day(-39), Activated: day(-38)})
 	add("example.org", "s202606", "its record is removed on a day", keys.Metadata{Created: *day(-200), Published: day(-200), Seen: day(-199), Activated: day(-190), Retired: day(-100), Revoked: day(-80)},
@@ -147,6 +154,20 @@ func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+// settled requests the start page until the checks and doctor have ended, and returns it.
+func settled(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		w := get(t, h, "/")
+		if w.Header().Get("Refresh") == "" {
+			return w
+		}
+		if time.Now().After(limit) {
+			t.Fatal("the checks do not end")
+		}
+	}
 }
 
 // walk visits each node of a page.
@@ -219,6 +240,7 @@ func TestHostileMail(t *testing.T) {
 func shapes(t *testing.T, site Site) map[string]string {
 	t.Helper()
 	h := site.Handler()
+	settled(t, h)
 	reader, err := site.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -228,8 +250,12 @@ func shapes(t *testing.T, site Site) map[string]string {
 	if err != nil || len(ids) != 1 {
 		t.Fatal(ids, err)
 	}
+	top, _, err := reader.Top(t.Context(), journal.Filter{}, false, 1)
+	if err != nil || len(top) != 1 {
+		t.Fatal(top, err)
+	}
 	all := map[string]string{}
-	for path, at := range map[string]string{"/": "/", "/search": "/search", "/message": fmt.Sprintf("/message/%d", ids[0])} {
+	for path, at := range map[string]string{"/": "/", "/search": "/search", "/history": historyOf(top[0].Name), "/message": fmt.Sprintf("/message/%d", ids[0])} {
 		w := get(t, h, at)
 		if w.Code != http.StatusOK {
 			t.Fatalf("%s: %d\n%s", at, w.Code, w.Body)
