@@ -3,6 +3,7 @@ package hosts
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"signpost/internal/cluster/control"
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
+	"signpost/internal/journal"
 	"signpost/internal/report"
 	"signpost/internal/report/send"
 	"signpost/internal/testdns"
@@ -102,6 +104,11 @@ func TestDamagedDay(t *testing.T) {
 	all, err := s.State.List(t.Context())
 	if err != nil || len(all) != 3 {
 		t.Errorf("%d reports were made, want 3: %v", len(all), err)
+	}
+	items[0].Kind = control.KindShipped
+	opened := 0
+	if err := s.Ship(t.Context(), func() (*journal.Reader, error) { opened++; return nil, io.ErrUnexpectedEOF }); err == nil || opened == 0 {
+		t.Errorf("the counts of today are not shipped: %v", err)
 	}
 }
 
