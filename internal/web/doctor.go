@@ -16,31 +16,35 @@ const (
 	doctorAge = 24 * time.Hour
 )
 
-type findings struct {
-	view
-	lastRun[[]doctor.Finding]
-	Findings []doctor.Finding // the red and yellow findings
+// examined is the result of a run of doctor.
+type examined struct {
+	Findings []doctor.Finding // the red and yellow findings, arranged
+	Green    []doctor.Finding // arranged
 	Count    string
-	Green    []doctor.Finding
-	Limit    string
 }
 
-// sort divides the findings into those that need action and those that do not (green).
-func (f *findings) sort(all []doctor.Finding) {
-	f.Count = doctor.Count(all)
+// newExamined divides the findings into those that need action and those that do not (green).
+func newExamined(all []doctor.Finding) (e examined) {
+	e.Count = doctor.Count(all)
 	for _, found := range doctor.Arrange(all) {
 		if found.Level == doctor.Green {
-			f.Green = append(f.Green, found)
+			e.Green = append(e.Green, found)
 		} else {
-			f.Findings = append(f.Findings, found)
+			e.Findings = append(e.Findings, found)
 		}
 	}
+	return e
+}
+
+type findings struct {
+	view
+	lastRun[examined]
+	Limit string
 }
 
 // findings shows the result of the last run. It does not start a run, because a browser may prefetch the page.
 func (s *site) findings(*http.Request) shown {
 	m := &findings{view: view{Title: "Doctor"}, lastRun: s.doctor.last(), Limit: fmt.Sprintf("%.0f minutes", doctorTimeout.Minutes())}
-	m.sort(m.Value)
 	if m.Running {
 		m.refresh = "3"
 	}
@@ -60,9 +64,10 @@ func (s *site) look(w http.ResponseWriter, r *http.Request) {
 
 // examine starts doctor unless it is running, or its findings are younger than maxAge.
 func (s *site) examine(maxAge time.Duration) {
-	s.doctor.start(s.Now, maxAge, func() ([]doctor.Finding, error) {
+	s.doctor.start(s.Now, maxAge, func() (examined, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), doctorTimeout)
 		defer cancel()
-		return s.Doctor(ctx)
+		all, err := s.Doctor(ctx)
+		return newExamined(all), err
 	})
 }

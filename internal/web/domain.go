@@ -54,7 +54,7 @@ type aboutDomain struct {
 	Known glance.Domain // without DNS
 	traffic
 	lastRun[glance.Domain]
-	DNS     findings // of the last check
+	DNS     examined // of the last check
 	Whole   bool     // the charts have all messages
 	Look    string   // the URL that starts a check
 	Reports string   // the URL of the reports
@@ -90,7 +90,7 @@ func (s *site) domain(r *http.Request) shown {
 		return err
 	})
 	m.lastRun = s.looks.of(name).last()
-	m.DNS.sort(m.Value.Findings)
+	m.DNS = newExamined(m.Value.Findings)
 	if m.Running {
 		m.refresh = "3"
 	}

@@ -41,9 +41,8 @@ type start struct {
 	Well      bool // there is nothing to do
 	Green     []doctor.Finding
 	Checked   lastRun[[]doctor.Finding]
-	Doctor    lastRun[[]doctor.Finding]
-	Count     string // of doctor's findings
-	Age       string // of these findings
+	Doctor    lastRun[examined]
+	Age       string // of doctor's findings
 	NeedsRoot int    // checks of doctor that need root
 	KeyState  keySummary
 	Sent      sentSummary
@@ -162,15 +161,12 @@ func (m *start) list(errs ...unread) {
 		}
 		add("signpost check", f)
 	}
-	m.Count = doctor.Count(m.Doctor.Value)
-	for _, f := range doctor.Arrange(m.Doctor.Value) {
-		switch {
-		case f.Level == doctor.Green:
-		case f.Fix == needsRoot:
+	for _, f := range m.Doctor.Value.Findings {
+		if f.Fix == needsRoot {
 			m.NeedsRoot++
-		default:
-			add("signpost doctor", f)
+			continue
 		}
+		add("signpost doctor", f)
 	}
 	for _, part := range errs {
 		if part.err != nil {

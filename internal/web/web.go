@@ -86,7 +86,7 @@ type site struct {
 	Site
 	pages  pages
 	room   chan struct{}
-	doctor background[[]doctor.Finding]
+	doctor background[examined]
 	parts  parts
 	looks  *looks
 }
