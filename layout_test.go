@@ -21,7 +21,7 @@ func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/dkimkey":               "cli cluster/control config domain man report/seen setup term keys keys/opendkim keys/rspamd policy",
 		"cmd/greyskip":              "allowlist cli dns domain man setup term",
-		"cmd/signpost":              "cli cluster/control cluster/messages config daemon decision digest dkim dmarc dns doctor doctor/host doctor/postfix doctor/reports domain durable explain filter forwarders glance journal lookup man metrics monitor owner report report/hosts report/read report/received report/seen report/send report/status report/summary report/worker setup spf spool term top trace web whatif keys milter policy",
+		"cmd/signpost":              "cli cluster/control cluster/messages config daemon decision digest dkim dmarc dns doctor doctor/host doctor/postfix doctor/reports domain durable explain filter forwarders glance journal lookup man metrics monitor owner report report/hosts report/read report/received report/seen report/send report/status report/summary report/worker setup spf spool term top trace trial web whatif keys milter policy",
 		"cmd/signpost-cluster":      "cli cluster cluster/control cluster/messages config durable man owner setup term keys milter",
 		"internal/allowlist":        "cli dns durable owner spfset term",
 		"internal/authres":          "domain",
@@ -86,6 +86,7 @@ func TestImports(t *testing.T) {
 		"internal/testsql":          "testport",
 		"internal/top":              "journal metrics term keys policy",
 		"internal/trace":            "dkim",
+		"internal/trial":            "decision dmarc doctor domain explain keys policy",
 		"internal/web":              "cluster/control cluster/messages doctor domain explain glance hostheader journal report report/received report/seen report/status report/summary keys policy",
 		"internal/whatif":           "dkim dmarc journal spf term policy",
 		"keys":                      "dkim dns domain durable",
