@@ -31,6 +31,17 @@ func (s *Site) services(ctx context.Context, ports ...string) (all []service, er
 	if err != nil {
 		return nil, err
 	}
+	main, err := s.parameters(ctx, "inet_interfaces")
+	if err != nil {
+		return nil, err
+	}
+	usual := "127.0.0.1"
+	interfaces := strings.FieldsFunc(main["inet_interfaces"], func(r rune) bool { return r == ',' || r == ' ' })
+	if len(interfaces) > 0 && !slices.ContainsFunc(interfaces, func(name string) bool {
+		return slices.Contains([]string{"all", "loopback-only", "localhost", "127.0.0.1"}, name)
+	}) {
+		usual = strings.Trim(interfaces[0], "[]")
+	}
 	for _, port := range ports {
 		for line := range strings.Lines(out) {
 			w := strings.Fields(line)
@@ -45,7 +56,10 @@ func (s *Site) services(ctx context.Context, ports ...string) (all []service, er
 			if err != nil || strconv.Itoa(number) != port {
 				continue
 			}
-			if host == "" || host == "0.0.0.0" || host == "::" {
+			switch host {
+			case "":
+				host = usual
+			case "0.0.0.0", "::":
 				host = "127.0.0.1"
 			}
 			wrapped := slices.Contains(w, "smtpd_tls_wrappermode=yes")

@@ -1,7 +1,6 @@
 package trial
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"net/smtp"
 	"net/textproto"
 	"os"
@@ -81,8 +79,8 @@ func connect(ctx context.Context, server string) (net.Conn, error) {
 }
 
 // submit logs in with SASL PLAIN and sends a message. It returns the reply to the message, and the server's certificate, which is nil
-// without TLS. On a loopback address, the certificate is not verified, because it is for the public name of the host. To another
-// address, it sends no password without TLS.
+// without TLS. On an address of this host, the certificate is not verified, because it is for the public name of the host. To another
+// host, it sends no password without TLS.
 func submit(ctx context.Context, s service, o Options, hello, text string) (reply string, certificate *x509.Certificate, err error) {
 	conn, err := connect(ctx, s.address)
 	if err != nil {
@@ -90,9 +88,11 @@ func submit(ctx context.Context, s service, o Options, hello, text string) (repl
 	}
 	defer conn.Close()
 	host, _, _ := net.SplitHostPort(s.address)
-	ip, _ := netip.ParseAddr(host)
-	loopback := host == "localhost" || ip.IsLoopback()
-	config := &tls.Config{ServerName: host, InsecureSkipVerify: loopback}
+	here := onHost(s.address) == nil
+	config := &tls.Config{ServerName: host, InsecureSkipVerify: here}
+	if here {
+		host = "localhost" // net/smtp sends a password without TLS only to this name
+	}
 	if s.tls {
 		secure := tls.Client(conn, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
@@ -100,7 +100,7 @@ func submit(ctx context.Context, s service, o Options, hello, text string) (repl
 		}
 		conn = secure
 	}
-	c, err := smtp.NewClient(conn, cmp.Or(map[bool]string{true: "localhost"}[loopback], host))
+	c, err := smtp.NewClient(conn, host)
 	if err != nil {
 		return "", nil, failed(stageConnect, err)
 	}
@@ -114,13 +114,13 @@ func submit(ctx context.Context, s service, o Options, hello, text string) (repl
 	}
 	if state, ok := c.TLSConnectionState(); ok && len(state.PeerCertificates) > 0 {
 		certificate = state.PeerCertificates[0]
-	} else if !loopback {
+	} else if !here {
 		return "", nil, failed(stageTLS, errors.New("the server does not offer STARTTLS, so no password was sent"))
 	}
 	if ok, _ := c.Extension("AUTH"); !ok {
 		return "", certificate, failed(stageAuth, errors.New("the server does not offer AUTH"))
 	}
-	if err := c.Auth(smtp.PlainAuth("", o.Login, o.Password, cmp.Or(map[bool]string{true: "localhost"}[loopback], host))); err != nil {
+	if err := c.Auth(smtp.PlainAuth("", o.Login, o.Password, host)); err != nil {
 		return "", certificate, failed(stageAuth, err)
 	}
 	dsn, _ := c.Extension("DSN")

@@ -100,8 +100,11 @@ func TestServices(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0] != (service{"192.0.2.1:587/inet", "192.0.2.1:587", false}) || all[1] != (service{"submissions/inet", "127.0.0.1:465", true}) {
 		t.Errorf("%+v %v", all, err)
 	}
-	if all, _ = s.services(t.Context(), "25"); len(all) != 1 || all[0].address != "127.0.0.1:25" {
-		t.Errorf("%+v", all)
+	for interfaces, address := range map[string]string{"": "127.0.0.1:25", "all": "127.0.0.1:25", "203.0.113.1, 127.0.0.1": "127.0.0.1:25", "203.0.113.1": "203.0.113.1:25", "[2001:db8::1]": "[2001:db8::1]:25"} {
+		s = site(map[string]string{"master.cf": "smtp inet n - y - - smtpd\n", "inet_interfaces": interfaces}, nil)
+		if all, _ = s.services(t.Context(), "25"); len(all) != 1 || all[0].address != address {
+			t.Errorf("%s: %+v", interfaces, all)
+		}
 	}
 }
 
