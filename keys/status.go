@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type Status struct {
 	Signs  bool
 	Next   string // what happens next
 	Action string // what the operator must do; empty: nothing. For an unusable file, it has only remedies that Err does not state
-	Fix    string // the command or the record that Action requires; empty if there is none
+	Fix    string // the command or the record that Action requires, or the record that the operator must add to DNS; empty if there is none
 	Steps  []Step // the steps of this key, due and future
 }
 
@@ -188,23 +189,23 @@ func (s Status) action(rules Rules, now time.Time) string {
 	return ""
 }
 
-// fix returns the command or the record for Action.
+// fix returns the command or the record for Action, or the record of a new key that the operator publishes.
 func (s Status) fix(rules Rules) string {
-	rotate := "dkimkey rotate " + s.Domain
+	zone := func(record string) string { // without tabs, which doctor.Finding does not show
+		return strings.TrimSpace(strings.ReplaceAll(ZoneText(s.Domain, s.Selector, record, rules.TTL), "\t", "    "))
+	}
 	switch {
-	case s.Action == "" || s.Err != nil:
+	case s.Err != nil || s.Action == "" && (s.State != Generated || !s.Metadata.byHand(rules)):
 		return ""
 	case s.State == Revoked:
-		return ZoneText(s.Domain, s.Selector, revokedRecord(s.Metadata.Algorithm), rules.TTL) + rotate
+		return zone(revokedRecord(s.Metadata.Algorithm))
 	case s.State == Published || s.Unseen() || s.State == Generated && s.Metadata.byHand(rules):
 		if s.Metadata != nil && s.Metadata.Record != "" {
-			return ZoneText(s.Domain, s.Selector, s.Metadata.Record, rules.TTL) + rotate
+			return zone(s.Metadata.Record)
 		}
 		return "dkimkey show " + s.Domain + " " + s.Selector
-	case s.State == Verified:
-		return "systemctl enable --now dkimkey-rotate.timer\n" + rotate
 	}
-	return rotate
+	return "dkimkey rotate " + s.Domain
 }
 
 func (s Status) lastSeen() string {

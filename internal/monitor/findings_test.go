@@ -26,7 +26,7 @@ func TestFindings(t *testing.T) {
 	s.later(8 * 24 * 3600e9)
 	all := Check(t.Context(), s.Source).Findings()
 	for _, want := range []doctor.Finding{
-		{Check: "daemon", Level: doctor.Red, What: "the daemon does not answer", Fix: "systemctl restart signpost"},
+		{Check: "daemon", Level: doctor.Red, What: "the daemon does not answer", Fix: daemonFix()},
 		{Check: "keys", Level: doctor.Red, What: "example.net: no active key", Fix: "dkimkey add example.net", Domain: "example.net"},
 		{Check: "keys", Level: doctor.Red, What: "dkimkey rotate succeeded", Fix: "dkimkey rotate"},
 		{Check: "keys", Level: doctor.Yellow, What: "example.org s2: ", Fix: "s2._domainkey.example.org. 3600 IN TXT (", Domain: "example.org"},
@@ -34,6 +34,9 @@ func TestFindings(t *testing.T) {
 	} {
 		found := false
 		for _, f := range all {
+			if strings.Contains(f.Fix, `\x`) {
+				t.Errorf("cannot be copied: %q", f.Fix)
+			}
 			found = found || f.Check == want.Check && f.Level == want.Level && strings.HasPrefix(f.What, want.What) && strings.Contains(f.Fix, want.Fix) && f.Domain == want.Domain && (f.Why == "") == (f.Level == doctor.Green)
 		}
 		if !found {

@@ -12,14 +12,25 @@ import (
 	"time"
 
 	"signpost/internal/cli"
+	"signpost/internal/doctor"
 	"signpost/internal/journal"
 	"signpost/internal/metrics"
 	"signpost/keys"
 	"signpost/milter"
 )
 
+// withSystemd returns commands of systemd, or otherwise if the service manager is another one.
+func withSystemd(commands, otherwise string) string {
+	if doctor.RunsSystemd() {
+		return commands
+	}
+	return otherwise
+}
+
 // daemonFix restarts the daemon, and shows why it does not run.
-const daemonFix = "systemctl restart signpost\njournalctl -u signpost -n 30"
+func daemonFix() string {
+	return withSystemd("systemctl restart signpost\njournalctl -u signpost -n 30", "signpost doctor")
+}
 
 // daemon negotiates the milter protocol at each socket, as Postfix does. With metrics.listen, it also reads how many messages the
 // journal lost.
@@ -42,7 +53,7 @@ func (s Source) daemon(ctx context.Context) (p part) {
 		case errors.Is(err, milter.ErrAnother):
 			p.problems = append(p.problems, problem{state: cli.Critical, text: "another milter answers at " + socket.Address})
 		case ctx.Err() != nil:
-			p.problems = append(p.problems, problem{state: cli.Critical, text: fmt.Sprintf("the daemon does not answer at %s: timeout after %s", socket.Address, took[i].Round(100*time.Millisecond)), fix: daemonFix})
+			p.problems = append(p.problems, problem{state: cli.Critical, text: fmt.Sprintf("the daemon does not answer at %s: timeout after %s", socket.Address, took[i].Round(100*time.Millisecond)), fix: daemonFix()})
 		default:
 			p.problems = append(p.problems, silent(socket, err))
 		}
@@ -64,7 +75,7 @@ func silent(socket Socket, err error) problem {
 		cause = op.Err
 	}
 	p := failure(cli.Critical, "the daemon does not answer at "+socket.Address+": ", cause)
-	p.fix = daemonFix
+	p.fix = daemonFix()
 	if socket.Network == "unix" && errors.Is(err, fs.ErrPermission) {
 		p.fix = ""
 		p.state, p.hint = cli.Unknown, cli.Hint(&fs.PathError{Op: "open", Path: socket.Address, Err: fs.ErrPermission})
@@ -150,7 +161,7 @@ func (s Source) rotation(p *part, now, oldest time.Time) {
 		text += ", and failed " + ago(now.Sub(last.At)) + " ago"
 	}
 	const remedy = ": check dkimkey-rotate.timer, or run dkimkey rotate to see the cause"
-	const rotateFix = "systemctl status dkimkey-rotate.timer\ndkimkey rotate"
+	rotateFix := withSystemd("systemctl status dkimkey-rotate.timer\ndkimkey rotate", "dkimkey rotate")
 	switch {
 	case age < -clockSlack:
 		p.problems = append(p.problems, problem{state: cli.Warning, text: "the last dkimkey rotate is in the future: check the clock"})

@@ -25,7 +25,8 @@ func (s Source) received(context.Context) (p part) {
 	warn := func(text, fix, domain string) {
 		p.problems = append(p.problems, problem{state: cli.Warning, text: text, fix: fix, domain: domain})
 	}
-	const enable, again = "systemctl enable --now signpost-reports.timer", "systemctl status signpost-reports\nsudo -u signpost signpost reports read"
+	const again = "sudo -u signpost signpost reports read"
+	enable := withSystemd("systemctl enable --now signpost-reports.timer", again)
 	switch {
 	case status.None(err):
 		warn("signpost reports read has never run: enable signpost-reports.timer", enable, "")

@@ -79,6 +79,7 @@ type keySummary struct {
 	Messages, Failed int64 // what receivers saw
 	Failing          []failingKey
 	Steps            []keyStep
+	Publish          []doctor.Finding // records that the operator must add to DNS
 }
 
 type failingKey struct{ Name, Note string }
@@ -161,6 +162,9 @@ func (m *start) list(errs ...unread) {
 		}
 		add("signpost check", f)
 	}
+	for _, f := range m.KeyState.Publish {
+		add("dkimkey status", f)
+	}
 	for _, f := range m.Doctor.Value.Findings {
 		if f.Fix == needsRoot {
 			m.NeedsRoot++
@@ -223,6 +227,7 @@ func (s *site) summarizeKeys(now time.Time) (m keySummary, err error) {
 		m.Hosted = append(m.Hosted, name)
 	}
 	slices.Sort(m.Hosted)
+	m.Publish = doctor.Arrange(m.Publish)
 	m.Domains, m.Hosted = len(m.signs), m.Hosted[:min(len(m.signs), mostHosted)]
 	slices.SortStableFunc(m.Steps, func(a, b keyStep) int { return a.Due.Compare(b.Due) })
 	m.Steps = m.Steps[:min(len(m.Steps), mostSteps)]
@@ -237,6 +242,10 @@ func (m *keySummary) add(k keys.Status, receivers *seen.File, now time.Time) {
 	}
 	if receivers.Alarm(k, now) != nil && len(m.Failing) < mostSteps {
 		m.Failing = append(m.Failing, failingKey{name, receivers.Note(k, now)})
+	}
+	if k.Action == "" && k.Fix != "" {
+		m.Publish = append(m.Publish, doctor.Finding{Check: "keys", Level: doctor.Yellow, What: name + ": " + k.Next, Cause: "record", Domain: k.Domain, Fix: k.Fix,
+			Why: "the key signs when each name server of its domain has the record"}.Printable())
 	}
 	if len(k.Steps) > 0 {
 		m.Steps = append(m.Steps, keyStep{k.Steps[0].Due, name, k.Next})

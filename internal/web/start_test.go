@@ -173,6 +173,22 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// A record that the operator must add to DNS is a thing to do from the first day. A thousand of them are one, with three records.
+func TestRecordToPublish(t *testing.T) {
+	site := newSite(t, record(1))
+	site.Keys = func() (all []keys.Status, err error) {
+		for n := range 1000 {
+			k := &keys.Key{Domain: fmt.Sprintf("d%03d.example", n), Selector: "s1", State: keys.Generated, Metadata: &keys.Metadata{}}
+			all = append(all, keys.Status{Key: k, Next: "add its record to DNS", Fix: "s1._domainkey." + k.Domain + ". 3600 IN TXT x"})
+		}
+		return all, nil
+	}
+	got := words(t, settled(t, site.Handler()).Body.String())
+	if want := "yellow d000.example s1: add its record to DNS; the same for 999 more domains"; strings.Count(got, "add its record to DNS") != 1 || !strings.Contains(got, want) || !strings.Contains(got, "s1._domainkey.d002.example. 3600 IN TXT x") {
+		t.Error(got)
+	}
+}
+
 // With a journal of a million messages, each page that a link of the start page leads to appears within a second or two.
 func TestMillion(t *testing.T) {
 	path := largeJournal(t)
