@@ -154,7 +154,7 @@ func (s Store) Known() ([]string, error) {
 func (s Store) openKeys() (*os.Root, error) {
 	dir, err := s.tree().Open(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the keys directory %s does not exist; `dkimkey add DOMAIN` creates it", s.Dir)
+		return nil, &NoDirError{s.Dir}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the keys directory: %w", err)
@@ -363,3 +363,12 @@ func (s *Set) Known() []string { return slices.Sorted(maps.Keys(s.keys)) }
 
 // Of returns the keys of one domain, sorted by selector.
 func (s *Set) Of(domain string) []*Key { return s.keys[domain] }
+
+// NoDirError is the error of Load and LoadMetadata if the keys directory does not exist. It wraps fs.ErrNotExist.
+type NoDirError struct{ Dir string }
+
+func (e *NoDirError) Error() string {
+	return "the keys directory " + e.Dir + " does not exist; `dkimkey add DOMAIN` creates it"
+}
+
+func (e *NoDirError) Unwrap() error { return fs.ErrNotExist }

@@ -22,20 +22,21 @@ import (
 // member is a host: its files, its daemon, its cluster process and its cron.
 type member struct {
 	*house
-	site    *site
-	name    string
-	skew    time.Duration // of its clock
-	off     bool          // the machine is off
-	down    bool          // the cluster process does not run
-	proxy   *testsql.Proxy
-	db      *cluster.DB
-	node    *cluster.Host
-	control *http.Server
-	socket  string
-	watcher *keys.Watcher
-	guard   *keys.Guard
-	log     logBuffer
-	since   time.Time // when it joined
+	site     *site
+	name     string
+	skew     time.Duration // of its clock
+	off      bool          // the machine is off
+	down     bool          // the cluster process does not run
+	proxy    *testsql.Proxy
+	db       *cluster.DB
+	node     *cluster.Host
+	control  *http.Server
+	listener net.Listener
+	socket   string
+	watcher  *keys.Watcher
+	guard    *keys.Guard
+	log      logBuffer
+	since    time.Time // when it joined
 }
 
 // logBuffer is a log that several goroutines write.
@@ -135,17 +136,19 @@ func (m *member) start() {
 			}
 			return false, nil
 		}})
-	listener, err := net.Listen("unix", m.socket)
-	if err != nil {
+	if m.listener, err = net.Listen("unix", m.socket); err != nil {
 		m.Fatal(err)
 	}
 	n := m.node
 	m.control = &http.Server{Handler: control.Server{Lease: n.Lease, Lead: n.Lead, Missing: n.Missing, Sync: n.Sync, Status: n.Status}.Handler()}
-	go func() { _ = m.control.Serve(listener) }()
+	go func(l net.Listener) { _ = m.control.Serve(l) }(m.listener)
 }
 
 // stop stops the cluster process. Its lease is not released, as after a crash.
-func (m *member) stop() { m.control.Close() }
+func (m *member) stop() {
+	m.control.Close()
+	m.listener.Close() // Serve may not have begun, and then Close does not know the listener
+}
 
 // restart restarts the daemon and the cluster process.
 func (m *member) restart() {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +136,20 @@ func TestRecordGone(t *testing.T) {
 	w.same(func() {
 		w.contains(w.cron(1), "three.example has no SPF record; the last good answer (2026-11-28) is used until 2026-12-28")
 	})
+}
+
+// A domain whose record no longer permits any address is reported once, as action needed. Its networks are no longer listed.
+func TestStopsPublishing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
+	w.quiet(w.cron(0))
+	w.zone(regexp.MustCompile(`(?m)^three.example. TXT .*$`).ReplaceAllString(records, `three.example. TXT "v=spf1 -all"`))
+	w.contains(w.cron(1), "three.example has stopped publishing addresses: its SPF record permitted addresses on 2026-11-28, and permits none now; delete the domain from "+w.file+" if it no longer sends mail",
+		"action needed, see above")
+	if strings.Contains(w.entries(), "37.0.3.0/24") {
+		t.Error(w.entries())
+	}
+	w.same(func() { w.quiet(w.cron(0)) })
 }
 
 // A failed lookup of a new domain causes a warning immediately. The other domains are listed.

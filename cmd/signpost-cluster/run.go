@@ -70,6 +70,10 @@ func synchronize(ctx context.Context, conf *config.Config, stderr io.Writer) err
 		return err
 	}
 	defer db.Close()
+	if h.Copies, err = cluster.Open(string(conf.Cluster.Database)); err != nil {
+		return cli.Usage(err)
+	}
+	defer h.Copies.Close()
 	if err := setup.KeyStore(conf).MakeState(filepath.Base(conf.ClusterDir())); err != nil {
 		return err
 	}

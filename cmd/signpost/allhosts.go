@@ -68,13 +68,18 @@ func listAllHosts(ctx context.Context, conf *config.Config, o logOptions, f jour
 		return false, ctx.Err()
 	}
 	slices.Reverse(a.Messages)
-	if o.json {
+	switch {
+	case o.csv:
+		if err := explain.NewCSV(stdout, true).Write(a.Messages); err != nil {
+			return true, err
+		}
+	case o.json:
 		for i := range a.Messages {
 			if err := term.WriteJSONLine(stdout, &a.Messages[i]); err != nil {
 				return true, err
 			}
 		}
-	} else {
+	default:
 		columns, _ := term.Size(stdout)
 		if err := explain.WriteHosts(stdout, columns, a.Messages); err != nil {
 			return true, err

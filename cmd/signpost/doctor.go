@@ -162,22 +162,9 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 	if !asJSON && len(found) > 0 {
 		fmt.Fprintln(w, doctor.Count(found))
 	}
-	red := 0
-	for _, f := range found {
-		if f.Level == doctor.Red {
-			red++
-		}
-		if asJSON {
-			continue
-		}
-		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.Headline()))
-		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fixes()}} {
-			if f.Level != doctor.Green && line.text != "" {
-				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(term.PrintableLines(line.text), "\n", "\n              "))
-			}
-		}
-	}
-	if asJSON {
+	if !asJSON {
+		printEach(w, found)
+	} else {
 		if found == nil {
 			found = []doctor.Finding{}
 		}
@@ -185,10 +172,22 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 			return err
 		}
 	}
-	if red > 0 {
+	if slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Level == doctor.Red }) {
 		return errors.New("action needed: at least one finding is red")
 	}
 	return nil
+}
+
+// printEach prints findings as text.
+func printEach(w io.Writer, found []doctor.Finding) {
+	for _, f := range found {
+		fmt.Fprintf(w, "%s %s: %s\n", colored(w, f.Level), f.Check, term.PrintableLines(f.Headline()))
+		for _, line := range []struct{ name, text string }{{"where", f.Where}, {"why", f.Why}, {"fix", f.Fixes()}} {
+			if f.Level != doctor.Green && line.text != "" {
+				fmt.Fprintf(w, "       %-5s  %s\n", line.name, strings.ReplaceAll(term.PrintableLines(line.text), "\n", "\n              "))
+			}
+		}
+	}
 }
 
 // colored returns the text of a level, in color if w is a terminal.

@@ -22,12 +22,25 @@ import (
 // doctored runs doctor for a host that signs for example.org. A zone answers the DNS lookups.
 func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding, code int, stderr string) {
 	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), append([]string{"doctor", "--json", "-c", signing(t, zone)}, args...), &out, &errs)
+	if out.Len() > 0 {
+		if err := json.Unmarshal(out.Bytes(), &found); err != nil {
+			t.Fatal(err, out.String())
+		}
+	}
+	return found, code, errs.String()
+}
+
+// signing returns the configuration file of a host that signs for example.org. A zone answers its DNS lookups.
+func signing(t *testing.T, zone string) (file string) {
+	t.Helper()
 	dir := t.TempDir()
 	server, err := testdns.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Stop()
+	t.Cleanup(server.Stop)
 	store := keys.Store{State: dir, Dir: filepath.Join(dir, "keys"), Now: time.Now}
 	if err := store.Make(); err != nil {
 		t.Fatal(err)
@@ -36,28 +49,22 @@ func doctored(t *testing.T, zone string, args ...string) (found []doctor.Finding
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "key.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	source := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(source, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Import(keys.Foreign{Domain: "example.org", Selector: "s1", Source: file}, "manual"); err != nil {
+	if _, err := store.Import(keys.Foreign{Domain: "example.org", Selector: "s1", Source: source}, "manual"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.Activate("example.org", "s1"); err != nil {
 		t.Fatal(err)
 	}
 	conf := fmt.Sprintf("state_dir = %q\n[sign]\nkeys_dir = %q\n[dns]\nservers = [%q]\ntimeout = \"5s\"\n", dir, store.Dir, server.Addr())
-	if err := os.WriteFile(filepath.Join(dir, "c.toml"), []byte(conf), 0o644); err != nil {
+	file = filepath.Join(dir, "c.toml")
+	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var out, errs bytes.Buffer
-	code = run(t.Context(), append([]string{"doctor", "--json", "-c", filepath.Join(dir, "c.toml")}, args...), &out, &errs)
-	if out.Len() > 0 {
-		if err := json.Unmarshal(out.Bytes(), &found); err != nil {
-			t.Fatal(err, out.String())
-		}
-	}
-	return found, code, errs.String()
+	return file
 }
 
 const doctoredZone = `example.org. IN MX 10 mail.example.org.

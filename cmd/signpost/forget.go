@@ -14,7 +14,6 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/journal"
-	"signpost/internal/setup"
 	"signpost/internal/term"
 )
 
@@ -78,14 +77,7 @@ func forgetAddress(ctx context.Context, conf *config.Config, address string, dry
 	if err != nil {
 		return err
 	}
-	var secrets [][]byte
-	if shared, err := setup.HashKey(conf); err != nil {
-		r.Close()
-		return err
-	} else if shared != nil {
-		secrets = append(secrets, shared)
-	}
-	forms, err := r.Forms(ctx, address, secrets...)
+	forms, err := r.Forms(ctx, address)
 	r.Close()
 	file := conf.JournalFile()
 	if err != nil {

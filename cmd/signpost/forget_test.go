@@ -32,7 +32,7 @@ func TestForgetCommand(t *testing.T) {
 			t.Errorf("%s: exit code %d\n%s%s", c.args, code, stdout, stderr)
 		}
 	}
-	if _, stdout, _ := a.run("log"); strings.Count(stdout, "\n") != 2 {
+	if _, stdout, _ := a.run("log"); len(queueIDs(stdout)) != 2 {
 		t.Errorf("these are left:\n%s", stdout)
 	}
 	for _, wrong := range []string{"", "<>", "@example.org", "ann@", "ann smith@example.org"} {

@@ -10,6 +10,7 @@ import (
 	"signpost/internal/config"
 	"signpost/internal/journal"
 	"signpost/internal/owner"
+	"signpost/internal/setup"
 )
 
 // readJournal opens the daemon's journal for a command. If root runs the command, the process then acts as the owner of the journal's
@@ -20,7 +21,18 @@ func readJournal(conf *config.Config) (*journal.Reader, error) {
 		return nil, err
 	}
 	r, err := journal.OpenReader(conf.JournalFile())
-	return r, noJournal(conf, err)
+	if err != nil {
+		return r, noJournal(conf, err)
+	}
+	shared, err := setup.HashKey(conf)
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	if shared != nil {
+		r.Secrets = [][]byte{shared}
+	}
+	return r, nil
 }
 
 // noJournal completes the error about a missing journal if the configuration disables the journal.

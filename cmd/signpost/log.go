@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signpost/internal/cli"
+	"signpost/internal/cluster/messages"
 	"signpost/internal/config"
 	"signpost/internal/explain"
 	"signpost/internal/journal"
@@ -19,25 +20,27 @@ import (
 
 // logOptions are the flags of signpost log.
 type logOptions struct {
-	query        journal.Query
-	follow, json bool
-	allHosts     bool
-	most         int
+	query     journal.Query
+	follow    bool
+	json, csv bool
+	allHosts  bool
+	most      int
 }
 
 func logCommand(load func() (*config.Config, error)) *cobra.Command {
 	var o logOptions
 	c := &cobra.Command{
-		Use:   "log [-f] [-n N] [--domain DOMAIN] [--client ADDRESS] [--failed] ...",
+		Use:   "log [-f] [-n N] [--domain DOMAIN] [--mail-from ADDRESS] [--rcpt ADDRESS] [--client ADDRESS] [--failed] ...",
 		Short: "List messages, one on each line; --failed lists those that failed",
 		Long: "List the messages in the journal, one on each line, the newest last: local time, queue ID, client, Author Domain, role,\n" +
-			"action, the results of the checks, and the reason if the message was not simply accepted or signed. An action in\n" +
-			"parentheses was not carried out (observe mode). In a narrow terminal, results and reason are on a second line.\n" +
+			"action, the results of the checks, and the reason if the message was not simply accepted or signed. The first line has the\n" +
+			"names of the columns and the time zone. An action in parentheses was not carried out (observe mode). In a narrow terminal,\n" +
+			"results and reason are on a second line.\n" +
 			"\"signpost explain QUEUE-ID\" explains one message.\n\n" +
 			"With --all-hosts, list the messages that the hosts of a cluster copied to its database: those that failed or were acted upon\n" +
 			"(cluster.ship). The first column is the host.\n\n" +
-			"Filters are combined with AND. A WORD may be a list: --spf fail,softfail. A TIME is " + journal.TimeFormats + ".",
-		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200\n  signpost log --all-hosts --domain example.org",
+			queryHelp,
+		Example: "  signpost log --failed --since 14d\n  signpost log -f --domain example.org\n  signpost log --client 203.0.113.0/24 --dmarc fail -n 200\n  signpost log --rcpt bob@example.org --since 2d\n  signpost log --mail-from example.com --csv > messages.csv\n  signpost log --all-hosts --domain example.org",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			f, err := o.filter(time.Now())
@@ -51,31 +54,16 @@ func logCommand(load func() (*config.Config, error)) *cobra.Command {
 			return listMessages(c.Context(), conf, o, f, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
-	f, q := c.Flags(), &o.query
-	f.StringVar(&q.Domain, "domain", "", "messages of this Author `DOMAIN`")
-	f.StringVar(&q.Client, "client", "", "messages from this client, an `ADDRESS` or a network")
-	f.StringSliceVar(&q.Role, "role", nil, "messages with this role: `WORD` is sign, verify or bypass")
-	f.StringSliceVar(&q.Action, "action", nil, "messages with this action: `WORD` is accept, sign, tag, hold, discard, tempfail or reject")
-	f.StringSliceVar(&q.SPF, "spf", nil, "messages with this SPF result, a `WORD` such as fail")
-	f.StringSliceVar(&q.DKIM, "dkim", nil, "messages whose best DKIM result is this `WORD`")
-	f.StringSliceVar(&q.DMARC, "dmarc", nil, "messages whose worst DMARC result among the Author Domains is this `WORD`")
-	f.StringSliceVar(&q.ARC, "arc", nil, "messages with this result of the ARC chain: `WORD` is pass or fail")
-	f.BoolVar(&q.Failed, "failed", false, "messages with action tag, hold, discard, tempfail or reject, or that failed DMARC")
-	f.StringVar(&q.Since, "since", "", "messages from this `TIME` on")
-	f.StringVar(&q.Until, "until", "", "messages before this `TIME`")
+	f := c.Flags()
+	queryFlags(c, &o.query, load)
 	f.IntVarP(&o.most, "lines", "n", 50, "list at most the newest `N` messages")
 	f.BoolVarP(&o.follow, "follow", "f", false, "after that, list new messages until interrupted")
 	f.BoolVar(&o.allHosts, "all-hosts", false, "list messages of all hosts of the cluster that failed or were acted upon")
 	f.BoolVar(&o.json, "json", false, "print the record of each message as JSON, one on each line (/usr/share/doc/signpost/docs/json.md)")
-	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "since": times(), "until": times(), "lines": cli.Any()})
-	for _, choice := range q.Choices() {
-		cli.Complete(c, map[string]cobra.CompletionFunc{choice.Name: cli.Words(choice.Words...)})
-	}
+	f.BoolVar(&o.csv, "csv", false, "print CSV (RFC 4180), with a line of column names")
+	cli.Complete(c, map[string]cobra.CompletionFunc{"lines": cli.Any()})
 	return c
 }
-
-// times offers examples of times for shell completion.
-func times() cobra.CompletionFunc { return cli.Words("1h", "24h", "7d", "14d") }
 
 func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 	f, err := o.query.Filter(now)
@@ -88,6 +76,8 @@ func (o *logOptions) filter(now time.Time) (journal.Filter, error) {
 		return f, cli.Usage(errors.New("-f and --all-hosts cannot be combined"))
 	case o.allHosts && o.most > maxAllHosts:
 		return f, cli.Usage(fmt.Errorf("-n %d: at most %d with --all-hosts", o.most, maxAllHosts))
+	case o.json && o.csv, o.csv && o.follow:
+		return f, cli.Usage(errors.New("--csv cannot be combined with --json or -f"))
 	case o.follow && o.query.Until != "":
 		return f, cli.Usage(errors.New("-f and --until cannot be combined"))
 	}
@@ -108,6 +98,9 @@ func listMessages(ctx context.Context, conf *config.Config, o logOptions, f jour
 	}
 	columns, _ := term.Size(stdout)
 	show := explain.NewList(stdout, columns)
+	if o.csv {
+		show = csvOf(explain.NewCSV(stdout, false))
+	}
 	if o.json {
 		show = func(all []journal.Entry) (err error) {
 			for i := 0; i < len(all) && err == nil; i++ {
@@ -135,5 +128,19 @@ func listMessages(ctx context.Context, conf *config.Config, o logOptions, f jour
 	}
 	defer r.Close()
 	_, err = r.List(ctx, f, o.most, show)
+	if o.csv {
+		err = errors.Join(show(nil), err) // the column names, even if there is no message
+	}
 	return journal.Reading(file, errors.Join(err, r.Unread()))
+}
+
+// csvOf returns a function that writes messages of this host.
+func csvOf(c *explain.CSV) func([]journal.Entry) error {
+	return func(all []journal.Entry) error {
+		some := make([]messages.Message, len(all))
+		for i, e := range all {
+			some[i].Entry = e
+		}
+		return c.Write(some)
+	}
 }

@@ -104,7 +104,8 @@ forged mail by the policy of its domain. Each message has one line in the log.
 	root.AddCommand(serveCmd, checkCmd, verifyCommand(loadOrDefault), checkCommand(load))
 	root.AddCommand(explainCommand(loadOrDefault), logCommand(loadOrDefault), whatIfCommand(loadOrDefault, &file))
 	root.AddCommand(webCommand(loadOrDefault, &file), topCommand(loadOrDefault), forwardersCommand(loadOrDefault), journalCommand(loadOrDefault), clusterCommand())
-	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), trustedCommand(load), tablesCommand(loadOrDefault), pingCommand(load), reportsCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file))
+	root.AddCommand(signCommand(load), spfCommand(loadOrDefault), dmarcCommand(loadOrDefault), trustedCommand(load), tablesCommand(loadOrDefault), pingCommand(load), reportsCommand(loadOrDefault), manualCommand(root), doctorCommand(loadOrDefault, &file), domainCommand(loadOrDefault, &file), digestCommand(loadOrDefault))
+	root.AddCommand(testCommand(load, &file))
 	return root
 }
 

@@ -38,6 +38,12 @@ func (s *sending) together(ctx context.Context, p *progress) (summary send.Summa
 	if err := site.Exchange(ctx); err != nil {
 		return summary, err
 	}
+	if err := s.returned(ctx); err != nil { // after Exchange: another host may just have sent the report
+		return summary, err
+	}
+	if err := site.Push(ctx); err != nil {
+		return summary, err
+	}
 	limited, cancel := context.WithTimeout(ctx, collectTime)
 	defer cancel()
 	unshipped := site.Ship(limited, s.journal)

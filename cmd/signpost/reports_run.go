@@ -79,18 +79,24 @@ func (s *sending) run(ctx context.Context) (summary send.Summary, err error) {
 			return summary, err
 		}
 	}
-	if _, err := send.Returned(ctx, s.state, bounces(s.conf), s.conf.ReportsDomain(), s.log); err != nil {
-		return summary, err
-	}
 	p := s.progress()
 	if s.conf.Clustered() {
 		summary, err = s.together(ctx, &p)
 	} else {
+		if err := s.returned(ctx); err != nil {
+			return summary, err
+		}
 		unread := s.collect(ctx, &p)
 		summary, err = send.Run(ctx, s.delivery(&p))
 		err = errors.Join(unread, err)
 	}
 	return summary, errors.Join(err, s.write(s.progressFile(), p))
+}
+
+// returned reads the bounces.
+func (s *sending) returned(ctx context.Context) error {
+	_, err := send.Returned(ctx, s.state, bounces(s.conf), s.conf.ReportsDomain(), s.log)
+	return err
 }
 
 // delivery returns the options of send.Run for a site with one host.

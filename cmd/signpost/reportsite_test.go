@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -195,6 +196,20 @@ func (s *reportSite) lead(h *reportHost) {
 	if l, err := h.host.Lease(s.Context()); err != nil || !l.Mine {
 		s.Fatalf("%+v %v", l, err)
 	}
+}
+
+// polls has the signpost-cluster of a host synchronize until stop is called.
+func (s *reportSite) polls(h *reportHost, after time.Duration) (stop func()) {
+	s.clock.Store(s.day.Add(after).UnixNano())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
+	var polls sync.WaitGroup
+	polls.Go(func() {
+		for ctx.Err() == nil {
+			_ = h.host.Sync(ctx)
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	return func() { cancel(); polls.Wait() }
 }
 
 // rounds returns the number of rounds of reports about the day.

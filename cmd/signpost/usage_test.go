@@ -45,6 +45,6 @@ func TestDirectoryAsMessage(t *testing.T) {
 // A permission error states which user must run the command.
 func TestPermissionDenied(t *testing.T) {
 	testcli.Denied(t, "signpost", 0o700, "log -c CONFIG", "log -f -c CONFIG", "explain x -c CONFIG", "what-if -c CONFIG", "forwarders -c CONFIG", "top -c CONFIG", "journal forget ann@example.org -c CONFIG",
-		"web --listen 127.0.0.1:0 -c CONFIG", "sign /dev/null -c CONFIG", "serve -c CONFIG")
+		"web --listen 127.0.0.1:0 -c CONFIG", "sign /dev/null -c CONFIG", "test -c CONFIG", "serve -c CONFIG")
 	testcli.Denied(t, "signpost", 0o755, "sign /dev/null -c CONFIG")
 }

@@ -22,6 +22,7 @@ import (
 	"signpost/internal/doctor"
 	"signpost/internal/domain"
 	"signpost/internal/durable"
+	"signpost/internal/glance"
 	"signpost/internal/journal"
 	"signpost/internal/monitor"
 	"signpost/internal/owner"
@@ -44,8 +45,8 @@ func webCommand(load func() (*config.Config, error), file *string) *cobra.Comman
 			"search, an explanation of each message, the keys, reports that were sent and received, and doctor's findings.\n\n" +
 			"There is no login: everyone who can connect to the address can read the page, including each user of this machine. From\n" +
 			"another machine, use ssh(1) as below and open http://localhost:9891. With unix:PATH, only the users that the mode and group of\n" +
-			"the socket admit can connect: use it behind a web server that asks for a password (docs/metrics.md, \"Behind a proxy with a\n" +
-			"login\"). Run it as user signpost, as signpost-web.service does.",
+			"the socket admit can connect: use it behind a web server that asks for a password (docs/metrics.md, \"The page\"). Run\n" +
+			"it as user signpost, as signpost-web.service does.",
 		Example: "  signpost web\n  ssh -L 9891:127.0.0.1:9891 mail.example.org\n" +
 			"  signpost web --listen unix:/run/signpost-web/page.sock --socket-group www-data --name page.example.org",
 		Args: cobra.NoArgs,
@@ -109,6 +110,20 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 			defer s.Close()
 			return aboutDomain(ctx, conf, s, f, mostShown, true)
 		},
+		Domain: func(ctx context.Context, name string) (glance.Domain, error) {
+			all, err := localGlance(ctx, conf, name, time.Now())
+			if err == nil && !all.Hosted {
+				err = web.ErrNotHosted
+			}
+			if err != nil {
+				return glance.Domain{}, err
+			}
+			return *all, nil
+		},
+		Examine: func(ctx context.Context, name string) (all glance.Domain, err error) {
+			err = ownCommand(ctx, &all, program, "domain", "--json", "-c", file, "--", name)
+			return all, err
+		},
 		Names: names,
 		Now:   func() time.Time { return time.Now().UTC() },
 	}
@@ -139,14 +154,21 @@ func checkForPage(ctx context.Context, conf *config.Config) []doctor.Finding {
 
 // runDoctor runs doctor in a separate process. doctor reads private keys, which must not be in the memory of the page's process.
 func runDoctor(ctx context.Context, program, file string) (found []doctor.Finding, err error) {
-	cmd := exec.CommandContext(ctx, program, "doctor", "--json", "-c", file)
+	err = ownCommand(ctx, &found, program, "doctor", "--json", "-c", file)
+	return found, err
+}
+
+// ownCommand runs a command of signpost that prints JSON, and stores what it printed in the value that result points to. The exit code is not 0
+// if a finding is red.
+func ownCommand(ctx context.Context, result any, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
-	out, err := cmd.Output() // the exit code is not 0 if a finding is red
-	if unread := json.Unmarshal(out, &found); unread != nil {
-		return nil, fmt.Errorf("signpost doctor: %w: %s", errors.Join(ctx.Err(), err, unread), strings.TrimSpace(complaint.String()))
+	out, err := cmd.Output()
+	if unread := json.Unmarshal(out, result); unread != nil {
+		return fmt.Errorf("signpost %s: %w: %s", args[0], errors.Join(ctx.Err(), err, unread), strings.TrimSpace(complaint.String()))
 	}
-	return found, nil
+	return nil
 }
 
 // keyStatus returns the status of all keys. It reads no private key.

@@ -102,6 +102,9 @@ func (m *Maker) updateState(s *state, found []finding) []listed {
 			all = append(all, listed{f.domain, spfset.Of(last.Networks...), last.Notes})
 			continue
 		}
+		if f.err == nil && f.answer.Empty() && len(last.Networks) > 0 {
+			m.warn("%s has stopped publishing addresses: its SPF record permitted addresses on %s, and permits none now; %s", f.domain, last.At.Format(time.DateOnly), m.deletes())
+		}
 		m.informNew(f, last.Notes)
 		if f.err == nil {
 			kept[f.domain] = answered{At: now.UTC(), Networks: f.answer.Networks.Prefixes(), Notes: f.answer.Notes}
@@ -123,6 +126,15 @@ func (m *Maker) informNew(f finding, before []string) {
 	}
 }
 
+// deletes returns what to do about a domain that no longer publishes addresses.
+func (m *Maker) deletes() string {
+	from := "the command line"
+	if m.DomainsFile != "" {
+		from = m.DomainsFile
+	}
+	return "delete the domain from " + from + " if it no longer sends mail"
+}
+
 // fallsBack reports whether a domain whose lookup failed keeps its last good answer. It prints a warning if action is needed.
 func (m *Maker) fallsBack(f finding, last answered, known bool, now time.Time) bool {
 	if !known {
@@ -134,7 +146,9 @@ func (m *Maker) fallsBack(f finding, last answered, known bool, now time.Time) b
 	case age > DropAfter:
 		m.warn("%s; the last good answer (%s) is too old, so %s", f.why(), on, f.rest())
 		return false
-	case age > WarnAfter || !f.err.Temporary:
+	case !f.err.Temporary:
+		m.warn("%s; the last good answer (%s) is used until %s; %s", f.why(), on, until, m.deletes())
+	case age > WarnAfter:
 		m.warn("%s; the last good answer (%s) is used until %s", f.why(), on, until)
 	}
 	return true

@@ -1,11 +1,15 @@
 package cluster_test
 
 import (
+	"context"
+	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,6 +82,57 @@ func testShipExpiry(t *testing.T, s *site) {
 			t.Errorf("after host %s: %q, want %q", h.name, got, want)
 		}
 	}
+	a.ahead = 20 * 24 * time.Hour
+	a.shipper().Ship(t.Context())
+	if got := strings.Fields(s.sql("SELECT host FROM sp_message ORDER BY host")); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("after host a, whose clock is ahead: %q, want a and b", got)
+	}
+}
+
+// Searches that hang delay neither keys nor the lease.
+func testSearchHangs(t *testing.T, s *site) {
+	a := s.joined("a")
+	a.Copies = s.open(s.server.URL(s.database))
+	a.receive(reject("4A1", "a.example", "192.0.2.1"))
+	a.ship()
+	lock := "BEGIN; LOCK TABLE sp_message; SELECT pg_sleep(3)"
+	if s.server.Name == "MariaDB" {
+		lock = "LOCK TABLES sp_message WRITE; SELECT SLEEP(3)"
+	}
+	locked := make(chan struct{})
+	go func() {
+		defer close(locked)
+		s.sql("%s", lock)
+	}()
+	var searches sync.WaitGroup
+	defer searches.Wait()
+	held := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := a.reader().List(ctx, messages.Search{Limit: 10})
+		return err != nil
+	}
+	for !held() {
+		select {
+		case <-locked:
+			t.Fatal("the table was never locked")
+		default:
+		}
+	}
+	for range 8 {
+		searches.Go(func() { _, _ = a.reader().List(t.Context(), messages.Search{Limit: 10}) })
+	}
+	begin := time.Now()
+	sync2(a)
+	if _, err := a.Lease(t.Context()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-locked:
+		t.Errorf("the synchronization took %s: it waited for the searches", time.Since(begin))
+	default:
+	}
+	<-locked
 }
 
 // A message that one host received and another sent on is one group, in the order of time.
@@ -204,4 +259,50 @@ func testShipForget(t *testing.T, s *site) {
 	if n := s.sql("SELECT COUNT(*) FROM sp_message"); n != "451" {
 		t.Errorf("%s copies are left, want 451", n)
 	}
+}
+
+// A search for an address, a Message-ID or a code finds the messages of each host, although the hosts keep only hashes of addresses, and also
+// those from before a new site key.
+func testShipAddresses(t *testing.T, s *site) {
+	a, b := s.joined("a"), s.joined("b")
+	receive := func(h *host, n int) {
+		secret, err := hex.DecodeString(strings.TrimSpace(read(t, filepath.Join(h.store.State, "cluster", "hash.key"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := journal.Open(journal.Options{Path: h.journal(), Limits: journal.Limits{Keep: keep, MaxSize: 64 << 20, Addresses: journal.Hash}, Now: h.store.Now, Log: slog.New(slog.DiscardHandler)})
+		j.UseSecret(secret)
+		for i := range n {
+			r := reject(fmt.Sprintf("4%s%d", h.name, i), "author.example", "192.0.2.1").record()
+			r.Recipients, r.Code = []string{fmt.Sprintf("Person%d@example.org", i%2)}, policy.DMARCFail
+			j.Add(r)
+		}
+		j.Close()
+		h.ship()
+	}
+	receive(a, 3)
+	receive(b, 2)
+	person := messages.Search{Query: journal.Query{Rcpt: "person1@example.org"}}
+	b.lists("recipient", person, "b/4b1 a/4a1")
+	b.lists("sender", messages.Search{Query: journal.Query{MailFrom: "4a0@sender.example"}}, "a/4a0")
+	b.lists("code and domain", messages.Search{Query: journal.Query{Code: "dmarc_fail", Domain: "author.example"}}, "b/4b1 b/4b0 a/4a2 a/4a1 a/4a0")
+	b.lists("another code", messages.Search{Query: journal.Query{Code: "local_deny"}}, "")
+	first := b.lists("the first page", messages.Search{Query: journal.Query{Rcpt: "example.org"}, Limit: 2}, "b/4b1 b/4b0")
+	b.lists("the next page", messages.Search{Query: journal.Query{Rcpt: "example.org"}, Limit: 2, After: first.More}, "a/4a2 a/4a1")
+	s.setKeys(read(t, s.keyFile), cluster.NewSiteKey())
+	sync2(a, b, a, b)
+	if _, err := a.Rekey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sync2(a, b)
+	b.lists("after rekey", person, "b/4b1 a/4a1")
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }

@@ -160,6 +160,12 @@ type session struct {
 
 func (d *DB) session() session { return session{d.dialect, d.pool} }
 
+// clock returns the time of the database in milliseconds.
+func (s session) clock(ctx context.Context) (ms int64, err error) {
+	_, err = s.one(ctx, "SELECT "+s.now, nil, &ms)
+	return ms, err
+}
+
 // exec returns the number of rows that the statement matched.
 func (s session) exec(ctx context.Context, query string, args ...any) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)

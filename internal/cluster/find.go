@@ -18,6 +18,10 @@ const (
 	maxFound = 100
 	// maxPages limits the queries of a search whose rows do not match: only rows that someone changed do not.
 	maxPages = 5
+	// readPage is the number of rows of one query if a search reads entries, because no column has what it looks for. searchTime limits such a
+	// search. Its answer then has the position at which the next one continues.
+	readPage   = 500
+	searchTime = 3 * time.Second
 )
 
 // Reader finds the copies of messages in the database. Its methods are safe for concurrent use.
@@ -75,8 +79,13 @@ func (r *Reader) List(ctx context.Context, search messages.Search) (a messages.A
 	if err != nil {
 		return a, err
 	}
+	f = f.Hashed(o.secrets()...)
 	q.after, q.limit = search.After, search.Limit
-	for range maxPages {
+	begin := time.Now()
+	for page := 0; page < maxPages || f.ReadsEntries() && time.Since(begin) < searchTime; page++ {
+		if f.ReadsEntries() {
+			q.limit = readPage
+		}
 		places, err := o.positions(ctx, q)
 		if err != nil {
 			return a, err
@@ -85,6 +94,11 @@ func (r *Reader) List(ctx context.Context, search messages.Search) (a messages.A
 			return a, err
 		}
 		a.More = messages.Position{}
+		if n := search.Limit; len(a.Messages) > n {
+			a.Messages = a.Messages[:n]
+			a.More = messages.Position{ID: a.Messages[n-1].ID, Host: a.Messages[n-1].Host}
+			break
+		}
 		if len(places) < q.limit {
 			break
 		}
@@ -115,7 +129,7 @@ func (r *Reader) open(ctx context.Context) (o copies, err error) {
 	if err != nil {
 		return o, err
 	}
-	return copies{r.Host.DB.session(), m.site, m.keys, journal.NewPacker(), r.Host.Now().Add(-r.Keep).UnixMicro()}, nil
+	return copies{r.Host.copies(), m.site, m.keys, journal.NewPacker(), r.Host.Now().Add(-r.Keep).UnixMicro()}, nil
 }
 
 // hashes returns the hashes of values under each site key.
@@ -124,6 +138,14 @@ func (o copies) hashes(column string, values ...string) (all []int64) {
 		for _, value := range values {
 			all = append(all, key.hash(column, value))
 		}
+	}
+	return all
+}
+
+// secrets returns the keys of the words that replace addresses.
+func (o copies) secrets() (all [][]byte) {
+	for _, key := range o.keys.keys {
+		all = append(all, key.addresses)
 	}
 	return all
 }
@@ -157,6 +179,8 @@ func (o copies) query(ctx context.Context, f journal.Filter) (q query, err error
 	}
 	q.outcomes = append([]int64{}, q.outcomes...) // not nil
 	switch {
+	case f.MessageID != "":
+		q.column, q.values, q.outcomes = columnMID, o.hashes(columnMID, journal.CutMessageID(f.MessageID), journal.CutMessageID("<"+f.MessageID+">")), nil
 	case f.Client.IsSingleIP():
 		q.column, q.values = columnClient, o.hashes(columnClient, f.Client.Addr().String())
 	case f.Client.IsValid():

@@ -16,6 +16,7 @@ const Poll = 5 * time.Second
 // Options describe a host.
 type Options struct {
 	DB      *DB
+	Copies  *DB    // for the copies of messages: connections of their own, so that searches never delay keys and the lease; nil: DB
 	KeyFile string // the site keys
 	Store   keys.Store
 	Name    string // of the host in the cluster

@@ -112,6 +112,14 @@ func (s *Shipper) Ship(ctx context.Context) (more bool) {
 	return more && err == nil
 }
 
+// copies returns the session for the copies of messages.
+func (h *Host) copies() session {
+	if h.Copies != nil {
+		return h.Copies.session()
+	}
+	return h.DB.session()
+}
+
 func (h *Host) setMessages(m control.Messages) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -224,15 +232,15 @@ func (s *Shipper) filter(after, last int64) journal.Filter {
 
 // copy copies the next messages up to the number newest.
 func (s *Shipper) copy(ctx context.Context, r *journal.Reader, sealer *sealer, newest int64) (more bool, err error) {
-	db, st, now := s.Host.DB.session(), s.state, s.Host.Now()
-	var databaseMS int64
-	if _, err := db.one(ctx, "SELECT "+db.now, nil, &databaseMS); err != nil {
+	db, st, now := s.Host.copies(), s.state, s.Host.Now()
+	databaseMS, err := db.clock(ctx)
+	if err != nil {
 		return false, err
 	}
 	if ahead := time.UnixMicro(newest).Sub(time.UnixMilli(databaseMS)); ahead > maxAhead {
 		return false, fmt.Errorf("the journal has messages that are %s later than the clock of the database; the journal renumbers them when the clock of this host has been correct for a day", ahead.Round(time.Minute))
 	}
-	expired := time.UnixMilli(databaseMS).Add(-s.Keep).UnixMicro()
+	expired := s.expired(databaseMS)
 	ids, err := r.IDs(ctx, s.filter(st.Copied, newest), shipRows, true)
 	if err != nil {
 		return false, err
@@ -304,7 +312,7 @@ func (b *shipment) add(r messageRow, o journal.Outcome) {
 
 // maintain deletes expired copies, if this host holds the lease, and reads the size of the copies.
 func (s *Shipper) maintain(ctx context.Context) error {
-	db, now := s.Host.DB.session(), s.Host.Now()
+	db, now := s.Host.copies(), s.Host.Now()
 	if now.Sub(s.sizedAt).Abs() >= sizeInterval {
 		if _, err := db.one(ctx, db.bytes, nil, &s.bytes); err != nil {
 			return err
@@ -320,11 +328,11 @@ func (s *Shipper) maintain(ctx context.Context) error {
 
 // expire deletes expired copies of all hosts, also of hosts that have left.
 func (s *Shipper) expire(ctx context.Context, db session) error {
-	var databaseMS int64
-	if _, err := db.one(ctx, "SELECT "+db.now, nil, &databaseMS); err != nil {
+	databaseMS, err := db.clock(ctx)
+	if err != nil {
 		return err
 	}
-	before := time.UnixMilli(databaseMS).Add(-s.Keep).UnixMicro()
+	before := s.expired(databaseMS)
 	begin := time.Now()
 	for host := ""; time.Since(begin) < expireTime; {
 		var err error
@@ -338,6 +346,12 @@ func (s *Shipper) expire(ctx context.Context, db session) error {
 		}
 	}
 	return nil
+}
+
+// expired returns the number before which copies have expired. A message expires when it is too old by the clocks of the database and of this
+// host, so that one clock that is far ahead deletes nothing.
+func (s *Shipper) expired(databaseMS int64) int64 {
+	return min(databaseMS*1000, s.Host.Now().UnixMicro()) - s.Keep.Microseconds()
 }
 
 // load reads the state. It begins a new one in another cluster, and after accept-restore.

@@ -46,6 +46,7 @@ func suite(t *testing.T, server *testsql.Server) {
 		{"Items", testItems}, {"ItemsPages", testItemsPages}, {"ItemsForged", testItemsForged}, {"ItemsExpire", testItemsExpire}, {"ItemsRekey", testItemsRekey},
 		{"Ship", testShip}, {"ShipCrash", testShipCrash}, {"ShipOutage", testShipOutage}, {"ShipForged", testShipForged},
 		{"ShipExpiry", testShipExpiry}, {"ShipParts", testShipParts}, {"ShipAgain", testShipAgain}, {"HashKey", testHashKey}, {"ShipForget", testShipForget},
+		{"SearchHangs", testSearchHangs}, {"ShipAddresses", testShipAddresses},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &site{t: t, server: server, database: server.Database(), keyFile: filepath.Join(t.TempDir(), "cluster.key")}

@@ -137,11 +137,11 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// The configuration of a new installation has the defaults, except for observe mode.
+// The configuration of a new installation has the defaults, except for observe mode and hashes of addresses.
 func TestMinimal(t *testing.T) {
 	c := parse(t, "../../dist/minimal.toml")
-	if got := slices.Collect(maps.Keys(c.given())); !reflect.DeepEqual(got, []string{"mode"}) || !c.Observe {
-		t.Errorf("it sets %q, observe %v", got, c.Observe)
+	if got := slices.Sorted(maps.Keys(c.given())); !reflect.DeepEqual(got, []string{"journal.addresses", "mode"}) || !c.Observe || c.Journal.Addresses != "hash" {
+		t.Errorf("it sets %q, observe %v, addresses %s", got, c.Observe, c.Journal.Addresses)
 	}
 }
 

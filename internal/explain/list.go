@@ -22,26 +22,39 @@ const (
 	maxListReason = 300
 )
 
-// NewList returns a function that writes messages to an output of the given width, one message per line. If columns is 0, the width is not
-// limited. In a narrow terminal, the results and the reason are on a separate line.
+// NewList returns a function that writes messages to an output of the given width, one message per line, after a line with the names of the
+// columns. If columns is 0, the width is not limited. In a narrow terminal, the results and the reason are on a separate line.
 func NewList(w io.Writer, columns int) func([]journal.Entry) error {
 	paint := painter{term.Paint(w), 0}
 	table := term.NewTable(w, columns, resultsColumn, paint.cell)
+	begun := false
 	return func(all []journal.Entry) error {
-		rows := make([][]string, len(all))
+		var rows [][]string
+		if !begun && len(all) > 0 {
+			begun, rows = true, append(rows, headers(all[0].Time))
+		}
 		for i := range all {
-			rows[i] = cells(&all[i])
+			rows = append(rows, cells(&all[i]))
 		}
 		return table.Write(rows)
 	}
 }
 
+// headers returns the names of the columns of cells, with the time zone of a time.
+func headers(at time.Time) []string {
+	zone, _ := at.Local().Zone()
+	return []string{"TIME (" + zone + ")", "QUEUE_ID", "CLIENT", "DOMAIN", "ROLE", "ACTION", "RESULTS", "REASON"}
+}
+
 // WriteHosts is like NewList for messages of several hosts. The first column is the host.
 func WriteHosts(w io.Writer, columns int, all []messages.Message) error {
 	paint := painter{term.Paint(w), 1}
-	rows := make([][]string, len(all))
+	var rows [][]string
+	if len(all) > 0 {
+		rows = append(rows, append([]string{"HOST"}, headers(all[0].Time)...))
+	}
 	for i := range all {
-		rows[i] = append([]string{cell(all[i].Host)}, cells(&all[i].Entry)...)
+		rows = append(rows, append([]string{cell(all[i].Host)}, cells(&all[i].Entry)...))
 	}
 	return term.NewTable(w, columns, resultsColumn+1, paint.cell).Write(rows)
 }

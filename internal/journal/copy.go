@@ -1,12 +1,14 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -34,22 +36,41 @@ func (e *Entry) HasMessageID(id string) bool {
 // CutMessageID returns a Message-ID as an entry contains it if nothing else of the entry was cut.
 func CutMessageID(id string) string { return cut(id, maxID) }
 
-// Matches reports whether an entry matches the filter.
+// Matches reports whether an entry matches the filter. If the addresses of the entry are hashed, call Hashed before.
 func (f Filter) Matches(e *Entry) bool {
 	lowest, highest := f.bounds()
 	client := e.Client.Unmap().WithZone("")
 	return e.ID >= lowest && e.ID <= highest && (f.Domain == "" || cut(e.Domain(), maxDomain) == f.Domain) &&
-		(f.Client == netip.Prefix{} || f.Client.Contains(client)) && (f.Outcome == nil || f.Outcome(e.Outcome()))
+		(f.Client == netip.Prefix{} || f.Client.Contains(client)) && (f.Outcome == nil || f.Outcome(e.Outcome())) && f.Content.matches(e)
 }
 
 // Identity identifies the journal: a new journal that replaces this one has another identity. Anyone may know it.
 func (r *Reader) Identity(ctx context.Context) (string, error) {
-	var salt []byte
-	if err := r.row(ctx, []any{&salt}, "SELECT value FROM note WHERE name = 'salt'"); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	secret, err := r.secret(ctx)
+	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(append([]byte("identity"), salt...))
+	sum := sha256.Sum256(append([]byte("identity"), bytes.Join(secret, nil)...))
 	return hex.EncodeToString(sum[:8]), nil
+}
+
+// secrets returns the secrets with which addresses may be hashed.
+func (r *Reader) secrets(ctx context.Context) ([][]byte, error) {
+	own, err := r.secret(ctx)
+	return slices.Concat(r.Secrets, own), err
+}
+
+// secret returns the secret of this journal, or nothing if it has none.
+func (r *Reader) secret(ctx context.Context) ([][]byte, error) {
+	var salt []byte
+	err := r.row(ctx, []any{&salt}, "SELECT value FROM note WHERE name = 'salt'")
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return [][]byte{salt}, nil
 }
 
 // Number returns the number of messages that match a filter, and the time of the first of them, which is zero if there is none.

@@ -152,6 +152,13 @@ func (c *codec) compress(text []byte) []byte {
 }
 
 func (c *codec) decode(packed []byte) (e Entry, err error) {
+	e, _, err = c.decodeIf(packed, func([]byte) bool { return true })
+	return e, err
+}
+
+// decodeIf decodes an entry if wanted returns true for its JSON. wanted is not called for an entry of version 1. decoded reports whether the
+// entry was decoded.
+func (c *codec) decodeIf(packed []byte, wanted func(text []byte) bool) (e Entry, decoded bool, err error) {
 	rest, current := bytes.CutPrefix(packed, []byte(magic))
 	switch {
 	case !current:
@@ -169,6 +176,9 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 		if err == nil && crc32.ChecksumIEEE(text) != binary.BigEndian.Uint32(rest[1:]) {
 			err = errDamaged
 		}
+		if err == nil && !wanted(text) {
+			return e, false, nil
+		}
 		if err == nil {
 			err = json.Unmarshal(text, &e)
 		}
@@ -176,7 +186,7 @@ func (c *codec) decode(packed []byte) (e Entry, err error) {
 	if err != nil {
 		err = fmt.Errorf("decoding an entry: %w", err)
 	}
-	return e, err
+	return e, err == nil, err
 }
 
 // errDamaged is the error of an entry whose checksum does not match.

@@ -17,6 +17,7 @@ type Filter struct {
 	Domain        string       // Author Domain
 	Client        netip.Prefix // invalid: any
 	Outcome       func(Outcome) bool
+	Content                 // Top and Number do not use it
 	Since, Before time.Time // zero: no limit
 	After         int64     // only messages with greater numbers
 }
@@ -36,6 +37,9 @@ func (f Filter) bounds() (lowest, highest int64) {
 // IDs returns the numbers of the newest messages that match a filter, newest first. If oldest is true, it returns the numbers of the oldest
 // messages, oldest first. The parameter most limits their number.
 func (r *Reader) IDs(ctx context.Context, f Filter, most int, oldest bool) (ids []int64, err error) {
+	if !f.Content.empty() {
+		return r.matching(ctx, f, most, oldest)
+	}
 	err = r.snapshot(ctx, func(s *snapshot) error {
 		ids = ids[:0]
 		return s.find(ctx, f, "id", most, oldest, func(rows *sql.Rows, err error) (int, error) {
@@ -124,6 +128,9 @@ func (s *snapshot) find(ctx context.Context, f Filter, columns string, most int,
 	if err != nil {
 		return err
 	}
+	if f.MessageID != "" {
+		where += " AND mid IN (" + list(messageHashes(f.MessageID)) + ")"
+	}
 	order := " ORDER BY id DESC LIMIT "
 	if oldest {
 		order = " ORDER BY id LIMIT "
@@ -186,8 +193,10 @@ type window struct {
 func (w window) from(f Filter) string {
 	index := ""
 	switch {
-	case w.indexes < len(chunkIndexes()) && !w.old:
+	case w.indexes < len(chunkIndexes()) && !w.old, w.old && f.MessageID != "":
 		return w.table()
+	case f.MessageID != "":
+		index = "mid"
 	case f.Client.IsValid() && !wide(f.Client):
 		index = "client"
 	case f.Domain != "":

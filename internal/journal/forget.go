@@ -63,8 +63,8 @@ func Forget(ctx context.Context, path string, forms []string, dryRun bool) (n in
 
 // Forms returns the forms in which the journal may contain an address, in lower case. These are the address itself, with A-labels and with
 // U-labels, and the words that replace these forms if journal.addresses is hash: those with the secret of the journal, and with secrets of
-// Journal.UseSecret.
-func (r *Reader) Forms(ctx context.Context, address string, secrets ...[]byte) ([]string, error) {
+// Reader.Secrets.
+func (r *Reader) Forms(ctx context.Context, address string) ([]string, error) {
 	all := []string{strings.ToLower(address)}
 	if local, name, ok := cutAddress(address); ok {
 		if name, err := domain.Parse(name); err == nil {
@@ -74,13 +74,7 @@ func (r *Reader) Forms(ctx context.Context, address string, secrets ...[]byte) (
 		}
 	}
 	all = domain.Unique(all)
-	var secret []byte
-	err := r.row(ctx, []any{&secret}, "SELECT value FROM note WHERE name = 'salt'")
-	if err == nil {
-		secrets = append(slices.Clone(secrets), secret)
-	} else if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
+	secrets, err := r.secrets(ctx)
 	for _, form := range slices.Clone(all) {
 		for _, secret := range secrets {
 			all = append(all, strings.ToLower(hider{hash: true, secret: secret}.address(form)))

@@ -44,7 +44,8 @@ func (d *fixture) forget(t *testing.T, address string, dryRun bool, secrets ...[
 	if err != nil {
 		t.Fatal(err)
 	}
-	forms, err := r.Forms(t.Context(), address, secrets...)
+	r.Secrets = secrets
+	forms, err := r.Forms(t.Context(), address)
 	r.Close()
 	if err != nil {
 		t.Fatal(err)

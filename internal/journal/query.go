@@ -16,9 +16,30 @@ import (
 // Query is a Filter as a user writes it. Empty fields are ignored; all others must match.
 type Query struct {
 	Domain, Client                      string
+	MailFrom, Rcpt, Login               string // an address, or a domain; MailFrom may be "<>", and Login a name without a domain
+	MessageID, Selector, Code           string
 	Since, Until                        string // TimeFormats
 	Role, Action, SPF, DKIM, DMARC, ARC []string
 	Failed                              bool
+}
+
+// Text is a field of a Query that a user writes.
+type Text struct {
+	Name string // a word of the log, or of its filters
+	Text *string
+}
+
+// Texts returns the fields of a Query that a user writes, except for the times.
+func (q *Query) Texts() []Text {
+	return []Text{{"domain", &q.Domain}, {"client", &q.Client}, {"mail-from", &q.MailFrom}, {"rcpt", &q.Rcpt}, {"login", &q.Login},
+		{"message-id", &q.MessageID}, {"selector", &q.Selector}, {"code", &q.Code}}
+}
+
+// Empty reports whether the query selects all messages.
+func (q *Query) Empty() bool {
+	written := func(t Text) bool { return *t.Text != "" }
+	chosen := func(c Choice) bool { return len(*c.Chosen) > 0 }
+	return !slices.ContainsFunc(q.Texts(), written) && !slices.ContainsFunc(q.Choices(), chosen) && !q.Failed && q.Since == "" && q.Until == ""
 }
 
 // Choice is a field of a Query with a fixed set of words.
@@ -59,6 +80,9 @@ func (q *Query) Filter(now time.Time) (f Filter, err error) {
 			return f, fmt.Errorf("client %w", err)
 		}
 	}
+	if f.Content, err = q.content(); err != nil {
+		return f, err
+	}
 	choices := slices.DeleteFunc(q.Choices(), func(c Choice) bool { return len(*c.Chosen) == 0 })
 	for _, c := range choices {
 		for _, word := range *c.Chosen {
@@ -75,6 +99,22 @@ func (q *Query) Filter(now time.Time) (f Filter, err error) {
 		return !slices.ContainsFunc(choices, other) && (!q.Failed || o.Failed())
 	}
 	return f, nil
+}
+
+func (q *Query) content() (c Content, err error) {
+	for _, p := range []struct {
+		name, text string
+		into       *Party
+	}{{"mail-from", q.MailFrom, &c.Sender}, {"rcpt", q.Rcpt, &c.Recipient}, {"login", q.Login, &c.Login}} {
+		if *p.into, err = parseParty(p.text, p.name == "login"); err != nil {
+			return c, fmt.Errorf("%s %q %w", p.name, p.text, err)
+		}
+	}
+	c.MessageID, c.Selector, c.Code = q.MessageID, strings.ToLower(q.Selector), policy.Code(q.Code)
+	if c.Code != "" && !slices.Contains(policy.Codes(), c.Code) {
+		return c, fmt.Errorf("code %q is unknown; the codes are in docs/log.md", q.Code)
+	}
+	return c, nil
 }
 
 // parseNetwork parses an address or a network. An address becomes a network with one address.

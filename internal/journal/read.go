@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +18,8 @@ import (
 
 // Reader reads a journal while a daemon writes it. Each query is a short transaction: see snapshot. A Reader is for one goroutine.
 type Reader struct {
-	Frozen bool // opened on a read-only file system: this Reader does not see later changes
+	Frozen  bool     // opened on a read-only file system: this Reader does not see later changes
+	Secrets [][]byte // those of Journal.UseSecret, with which addresses may be hashed, in addition to the secret of this journal
 
 	db    *sql.DB
 	codec *codec
@@ -114,52 +113,6 @@ func (r *Reader) rows(ctx context.Context, f func(*sql.Rows) error, query string
 	return each(rows, err, func() error { return f(rows) })
 }
 
-// maxFound limits the messages that Find returns.
-const maxFound = 100
-
-// Find returns the messages with this queue ID. If there are none, it returns the messages with this Message-ID. There may be several
-// messages, because Postfix reuses short queue IDs. Find returns at most the newest hundred, newest first.
-func (r *Reader) Find(ctx context.Context, id string) ([]Entry, error) {
-	if !strings.Contains(id, "@") { // a queue ID never contains @
-		found, err := r.withID(ctx, "queue", []string{id}, func(e *Entry) string { return e.Evidence.QueueID })
-		if len(found) > 0 || err != nil {
-			return found, err
-		}
-	}
-	return r.withID(ctx, "mid", []string{id, "<" + id + ">"}, func(e *Entry) string { return e.Evidence.MessageID })
-}
-
-// withID returns the newest messages with one of the IDs. The column has the hashes of the IDs. The function is returns the ID of an entry.
-func (r *Reader) withID(ctx context.Context, column string, ids []string, is func(*Entry) string) ([]Entry, error) {
-	hashes := make([]int64, len(ids))
-	for i, id := range ids {
-		hashes[i] = hash(id)
-	}
-	var numbers []int64
-	err := r.snapshot(ctx, func(s *snapshot) error {
-		numbers = numbers[:0]
-		for _, c := range slices.Backward(s.chunks) {
-			rows, err := s.query(ctx, "SELECT id FROM "+c.table()+" WHERE "+column+" IN ("+list(hashes)+") ORDER BY id DESC LIMIT "+strconv.Itoa(maxFound-len(numbers)))
-			if err := each(rows, err, func() error {
-				var number int64
-				err := rows.Scan(&number)
-				numbers = append(numbers, number)
-				return err
-			}); err != nil || len(numbers) == maxFound {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	found, err := r.Entries(ctx, numbers)
-	return slices.DeleteFunc(found, func(e Entry) bool {
-		return !slices.ContainsFunc(ids, func(id string) bool { return isID(is(&e), id) })
-	}), err
-}
-
 // packedEntry is a row with a packed entry.
 type packedEntry struct {
 	id    int64
@@ -241,6 +194,12 @@ func scanEntries(rows *sql.Rows, err error, all *[]packedEntry) error {
 // long transaction would block the WAL checkpoint. While visit is called for one page, the next page is read. So visit must not use the
 // Reader.
 func (r *Reader) Each(ctx context.Context, f Filter, visit func(*Entry) bool) error {
+	if !f.Content.empty() {
+		var err error
+		if f, err = r.hashed(ctx, f); err != nil {
+			return err
+		}
+	}
 	reading, cancel := context.WithCancel(ctx)
 	pages := make(chan entryPage)
 	var reader sync.WaitGroup
@@ -294,6 +253,9 @@ func (r *Reader) nextPage(ctx context.Context, f Filter) (p entryPage) {
 	if p.entries = r.decode(ctx, packed); len(packed) > 0 {
 		p.last = packed[len(packed)-1].id
 	}
+	if !f.Content.empty() {
+		p.entries = slices.DeleteFunc(p.entries, func(e Entry) bool { return !f.Content.matches(&e) })
+	}
 	return p
 }
 
@@ -321,8 +283,8 @@ func (r *Reader) Hours(ctx context.Context, since time.Time) ([]Hour, error) {
 
 // Count is the number of messages of a domain or a client.
 type Count struct {
-	Name string // a domain or an address
-	N    int64
+	Name string `json:"name"` // a domain or an address
+	N    int64  `json:"messages"`
 }
 
 // mostCounted limits the messages that Top and History read.

@@ -84,6 +84,11 @@ func TestInstallSteps(t *testing.T) {
 		case line == "systemctl reload signpost":
 			run(t, "kill -HUP $(cat /run/signpost.pid)")
 			until(t, "the daemon has reloaded", logged(log, `SIGHUP.* mode=enforce`))
+		case strings.HasPrefix(line, "signpost test"):
+			out := run(t, "("+line+"\n) || test $? = 1") // the key is not active, and example.org is not a local domain
+			if want := map[string]string{"signpost test": "red    signature: the message was not signed: ", "signpost test --forge": "no forged message was sent to postmaster@example.org"}[line]; !strings.Contains(out, want) {
+				t.Errorf("%s: no %q\n%s", line, want, out)
+			}
 		case strings.HasPrefix(line, "make "), strings.HasPrefix(line, "dpkg "), strings.HasPrefix(line, "dkimkey "), strings.HasPrefix(line, "signpost "):
 			if line == "signpost check-config" {
 				if err := os.WriteFile("/etc/signpost/conf.d/local.toml", []byte(settings), 0o644); err != nil {

@@ -102,9 +102,11 @@ func (s *State) Due(ctx context.Context) ([]Delivery, error) {
 	return s.deliveries(ctx, "WHERE stage = ? ORDER BY tries, rows DESC, id, position", StageFrozen)
 }
 
-// Move sets the stage of a delivery, and its detail, such as the reply of the server.
+// Move sets the stage of a delivery, and its detail, such as the reply of the server. Changed does not decrease, because the clocks of hosts
+// differ, and the last change counts: see Progress. StageAccepted counts in any case, and has the time for the limits of reports.
 func (s *State) Move(ctx context.Context, id, destination string, to Stage, detail string) error {
-	return s.change(ctx, "stage = ?, detail = ?, changed = ?, host = ? WHERE report = ? AND destination = ?", to, cut(detail), s.now().Unix(), s.Host, id, destination)
+	return s.change(ctx, "stage = ?, detail = ?, changed = CASE WHEN ? THEN ? ELSE max(?, changed) END, host = ? WHERE report = ? AND destination = ?",
+		to, cut(detail), to == StageAccepted, s.now().Unix(), s.now().Unix(), s.Host, id, destination)
 }
 
 // Try counts an attempt before it is made. If the disk is full, it returns an error, and the report must not be sent: its acceptance could
@@ -138,7 +140,7 @@ func (s *State) GiveUp(ctx context.Context, before time.Time) (all []Delivery, e
 		if all, err = deliveries(ctx, tx, old+" ORDER BY id, position", StageFrozen, before.Unix()); err != nil || len(all) == 0 {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE delivery SET shared = ?, host = ?, stage = ?, changed = ? "+old, s.shared(), s.Host, StageGivenUp, s.now().Unix(), StageFrozen, before.Unix())
+		_, err := tx.ExecContext(ctx, "UPDATE delivery SET shared = ?, host = ?, stage = ?, changed = max(?, changed) "+old, s.shared(), s.Host, StageGivenUp, s.now().Unix(), StageFrozen, before.Unix())
 		return err
 	})
 	return all, err
@@ -148,7 +150,7 @@ func (s *State) GiveUp(ctx context.Context, before time.Time) (all []Delivery, e
 // up. The message stays the same. It returns their number.
 func (s *State) Retry(ctx context.Context, id string) (int, error) {
 	now := s.now().Unix()
-	r, err := s.db.ExecContext(ctx, "UPDATE delivery SET shared = ?, stage = ?, since = ?, changed = ? WHERE report = ? AND stage IN (?,?,?)",
+	r, err := s.db.ExecContext(ctx, "UPDATE delivery SET shared = ?, stage = ?, since = ?, changed = max(?, changed + 1) WHERE report = ? AND stage IN (?,?,?)",
 		s.shared(), StageFrozen, now, now, id, StageGivenUp, StageRefused, StageSuppressed)
 	if err != nil {
 		return 0, err

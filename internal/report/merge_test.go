@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -171,4 +172,52 @@ func TestUnshared(t *testing.T) {
 	if all, err := s.Suppressed(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("a user of another host ended the suppression: %+v %v", all, err)
 	}
+}
+
+// The last change counts on all hosts, even if the clock of the host that made it is behind.
+func TestClocksOfHostsDiffer(t *testing.T) {
+	a, clock := newState(t)
+	b, _ := newState(t)
+	a.Host, b.Host = "a", "b"
+	clock.Time = clock.Time.Add(4 * time.Minute)
+	f := frozenReport("id", 1)
+	f.Created = clock.Time
+	for _, s := range []*State{a, b} {
+		if _, err := s.Freeze(t.Context(), f, []Destination{{Address: "x@example.org", MAC: "m"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exchange := func(from, to *State, want Stage, suppressed int) {
+		t.Helper()
+		for range 2 { // a state that is not accepted returns
+			deliveries, suppressions, err := from.Unshared(t.Context(), 10)
+			ok(t, err)
+			for _, p := range deliveries {
+				ok(t, errors.Join(to.Merge(t.Context(), p), from.SetShared(t.Context(), p)))
+			}
+			for _, p := range suppressions {
+				ok(t, errors.Join(to.MergeSuppression(t.Context(), p), from.SetSuppressionShared(t.Context(), p)))
+			}
+			from, to = to, from
+		}
+		for _, s := range []*State{a, b} {
+			all, err := s.List(t.Context())
+			ok(t, err)
+			found, err := s.Suppressed(t.Context())
+			ok(t, err)
+			if all[0].Stage != want || len(found) != suppressed {
+				t.Errorf("host %s: stage %s, %d suppressions, want %s, %d", s.Host, all[0].Stage, len(found), want, suppressed)
+			}
+		}
+	}
+	ok(t, b.Move(t.Context(), "id", "x@example.org", StageRefused, "550"))
+	exchange(b, a, StageRefused, 0)
+	if n, err := b.Retry(t.Context(), "id"); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	exchange(b, a, StageFrozen, 0)
+	ok(t, a.Suppress(t.Context(), "x@example.org", clock.Time.Add(time.Hour)))
+	exchange(a, b, StageFrozen, 1)
+	ok(t, b.Suppress(t.Context(), "x@example.org", time.Time{}))
+	exchange(b, a, StageFrozen, 0)
 }

@@ -95,6 +95,12 @@ func (s *State) SetShared(ctx context.Context, p Progress) error {
 	return err
 }
 
+// SetUnshared records that the other hosts do not know the states of a report's deliveries.
+func (s *State) SetUnshared(ctx context.Context, id string) error {
+	_, err := s.db.ExecContext(ctx, "UPDATE delivery SET shared = 0 WHERE report = ?", id)
+	return err
+}
+
 // SetSuppressionShared is SetShared for a suppression.
 func (s *State) SetSuppressionShared(ctx context.Context, p Suppression) error {
 	_, err := s.db.ExecContext(ctx, "UPDATE suppression SET shared = 1 WHERE destination = ? AND until = ? AND changed = ?", p.Destination, p.Until.Unix(), p.Changed.Unix())

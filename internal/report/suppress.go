@@ -14,7 +14,7 @@ type Suppression struct {
 	Until       time.Time `json:"until"`
 	Count       int       `json:"count"`            // how often it was suppressed because of bounces
 	Status      string    `json:"status,omitempty"` // of the last bounce; empty: suppressed by the user
-	Changed     time.Time `json:"-"`                // in seconds
+	Changed     time.Time `json:"-"`                // in seconds; each change has a later one, even if the clock of a host is behind
 }
 
 const (
@@ -64,7 +64,7 @@ func (s *State) Bounce(ctx context.Context, mac, status string) (d Delivery, kno
 			return err
 		}
 		next := was.after(status, s.now())
-		_, err = tx.ExecContext(ctx, "INSERT INTO suppression (destination, until, count, status, changed, shared) VALUES (?,?,?,?,?,0) ON CONFLICT (destination) DO UPDATE SET until = excluded.until, count = excluded.count, status = excluded.status, changed = excluded.changed, shared = 0",
+		_, err = tx.ExecContext(ctx, "INSERT INTO suppression (destination, until, count, status, changed, shared) VALUES (?,?,?,?,?,0) ON CONFLICT (destination) DO UPDATE SET until = excluded.until, count = excluded.count, status = excluded.status, changed = max(excluded.changed, changed + 1), shared = 0",
 			next.Destination, next.Until.Unix(), next.Count, next.Status, s.now().Unix())
 		return err
 	})
@@ -95,7 +95,7 @@ func (s *State) Suppress(ctx context.Context, destination string, until time.Tim
 	if !s.now().Before(until) {
 		set, until = "until = 0, count = 0, status = ''", time.Unix(0, 0)
 	}
-	_, err := s.db.ExecContext(ctx, "INSERT INTO suppression (destination, until, count, status, changed, shared) VALUES (?,?,0,'',?,0) ON CONFLICT (destination) DO UPDATE SET changed = excluded.changed, shared = 0, "+set,
+	_, err := s.db.ExecContext(ctx, "INSERT INTO suppression (destination, until, count, status, changed, shared) VALUES (?,?,0,'',?,0) ON CONFLICT (destination) DO UPDATE SET changed = max(excluded.changed, changed + 1), shared = 0, "+set,
 		strings.ToLower(destination), until.Unix(), s.now().Unix())
 	return err
 }

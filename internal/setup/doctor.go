@@ -86,18 +86,49 @@ func (d Doctor) find(ctx context.Context, domains ...string) (found []doctor.Fin
 	return append(found, published...), err
 }
 
+// Domain runs the checks of the DNS records of one domain. hosted reports whether this host has keys of it.
+func (d Doctor) Domain(ctx context.Context, name string) (findings []doctor.Finding, found domain.Found, hosted bool, err error) {
+	log := slog.New(slog.DiscardHandler)
+	resolver, err := Resolver(d.Config, time.Now, log)
+	if err != nil {
+		return nil, found, false, err
+	}
+	authority, err := Authority(d.Config, resolver, time.Now, log)
+	if err != nil {
+		return nil, found, false, err
+	}
+	set, err := KeyStore(d.Config).Load(nil)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, found, false, err
+	}
+	host, facts, err := d.facts(ctx, authority, set, []string{name})
+	if err != nil {
+		return nil, found, false, err
+	}
+	findings, found = domain.Examine(ctx, facts[0])
+	return doctor.Arrange(append(host, findings...)), found, facts[0].Own != nil, nil
+}
+
 // domains checks the DNS records of domains. For those that have keys here, it compares the records with this host. The parameter set
 // may be nil.
 func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys.Set, domains []string) (found []doctor.Finding, err error) {
+	found, all, err := d.facts(ctx, authority, set, domains)
+	if err != nil {
+		return nil, err
+	}
+	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
+}
+
+// facts returns the facts about domains, and the findings about this host as other servers see it.
+func (d Doctor) facts(ctx context.Context, authority *dns.Authority, set *keys.Set, domains []string) (found []doctor.Finding, all []domain.Facts, err error) {
 	ours := func(domain string) bool { return set != nil && len(set.Of(domain)) > 0 }
 	if len(d.Addresses) > 0 && !slices.ContainsFunc(domains, ours) {
-		return nil, cli.Usage(fmt.Errorf("--address: %q is not a domain that this host signs for; use signpost spf DOMAIN IP to check an address", domains[0]))
+		return nil, nil, cli.Usage(fmt.Errorf("--address: %q is not a domain that this host signs for; use signpost spf DOMAIN IP to check an address", domains[0]))
 	}
 	var sender domain.Sender
 	if slices.ContainsFunc(domains, ours) {
 		found = doctor.Run(ctx, domain.HostChecks(domain.Host{Given: d.Addresses, Domain: domains[slices.IndexFunc(domains, ours)], Resolver: authority.Resolver, Postconf: postfix.Postconf(d.Postfix)}, &sender))
 	}
-	var all []domain.Facts
 	for _, name := range domains {
 		f := domain.Facts{Domain: name, Resolver: authority.Resolver, Checker: &keys.Checker{Authority: authority}, Selectors: d.Selectors}
 		if ours(name) {
@@ -105,7 +136,7 @@ func (d Doctor) domains(ctx context.Context, authority *dns.Authority, set *keys
 		}
 		all = append(all, f)
 	}
-	return append(found, domain.RunAll(ctx, all, func(name string) { d.Progress("checking the DNS records of %q", name) })...), nil
+	return found, all, nil
 }
 
 // askTable looks up a name that no table should have, because only the answer matters. The name is always another one. Otherwise, in an outage,

@@ -198,7 +198,9 @@ func TestInBrowser(t *testing.T) {
 		r.Evidence.DMARC[0].Status = []dmarc.Status{dmarc.None, dmarc.TempError, dmarc.PermError}[i]
 		all = append(all, r)
 	}
-	site := newSite(t, append(all, hostile("\u202e<script>alert(1)</script>"+strings.Repeat("long", 40)))...)
+	own := record(4)
+	own.Evidence.Author.Domains = []string{"example.org"}
+	site := newSite(t, append(all, own, hostile("\u202e<script>alert(1)</script>"+strings.Repeat("long", 40)))...)
 	site.Doctor = func(context.Context) ([]doctor.Finding, error) {
 		return []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "bare-newline", Level: doctor.Yellow, What: "smtp/inet accepts a bare LF as the end of a line", Where: "main.cf: smtpd_forbid_bare_newline = no",
 			Why: "SMTP smuggling: a client can hide a second message in a message", Fix: "postconf -e 'smtpd_forbid_bare_newline = yes'"},
@@ -217,6 +219,12 @@ func TestInBrowser(t *testing.T) {
 		t.Fatal(found, err)
 	}
 	b := startBrowser(t)
+	b.open(server.URL + "/domain/example.org/look")
+	for limit := time.Now().Add(20 * time.Second); b.eval("document.body.innerText.includes('p=quarantine')") != "true"; b.open(server.URL + "/domain/example.org") {
+		if time.Now().After(limit) {
+			t.Fatal("the findings about example.org are missing")
+		}
+	}
 	b.open(server.URL + "/doctor/look")
 	for limit := time.Now().Add(20 * time.Second); b.eval("document.body.innerText.includes('receivers cannot check')") != "true"; b.open(server.URL + "/doctor") {
 		if time.Now().After(limit) {
@@ -227,7 +235,7 @@ func TestInBrowser(t *testing.T) {
 		b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 		for _, width := range []int{320, 375, 1280} {
 			b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800})
-			for name, path := range map[string]string{"overview": "/", "history": "/history/sender3.example", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "received": "/received", "receivedabout": "/received/example.org", "doctor": "/doctor"} {
+			for name, path := range map[string]string{"overview": "/", "history": "/history/sender3.example", "search": "/search", "message": fmt.Sprintf("/message/%d", found[0].ID), "keys": "/keys", "reports": "/reports", "received": "/received", "receivedabout": "/received/example.org", "doctor": "/doctor", "domain": "/domain/example.org"} {
 				what := fmt.Sprintf("%s, %d wide, %s", name, width, scheme)
 				for _, f := range b.open(server.URL + path) {
 					t.Errorf("%s: %s", what, f)

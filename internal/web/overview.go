@@ -75,7 +75,7 @@ const sourcesTimeout = 2 * time.Second
 
 func (s *site) overview(r *http.Request) shown {
 	chosen, now := choose(r, spans()), s.Now()
-	m := &overview{view: view{Title: "Start"}, start: s.begin(r.Context(), now), Spans: spanLinks("/", spans(), choose(r, spans()))}
+	m := &overview{view: view{Title: "Is my mail in order?"}, start: s.begin(r.Context(), now), Spans: spanLinks("/", spans(), choose(r, spans()))}
 	if m.Checked.Running || m.start.Doctor.Running {
 		m.refresh = "5"
 	}

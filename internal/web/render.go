@@ -57,7 +57,7 @@ func parse(where *time.Location) pages {
 		"rfc3339": func(t time.Time) string { return t.In(where).Format(time.RFC3339) },
 	}
 	all := pages{}
-	for _, name := range []string{"overview", "history", "search", "message", "keys", "reports", "received", "receivedabout", "doctor"} {
+	for _, name := range []string{"overview", "history", "search", "message", "keys", "reports", "received", "receivedabout", "doctor", "domain"} {
 		all[name] = template.Must(template.New("base.html").Funcs(functions).ParseFS(assets, "assets/base.html", "assets/"+name+".html"))
 	}
 	return all

@@ -43,9 +43,26 @@ type option struct {
 // result is the result of a method.
 type result struct{ Method, Word string }
 
+// field is a field of a search that a user writes.
+type field struct{ Name, Label, Value string }
+
+// fields returns the fields of a search that a user writes.
+func (a *asked) fields() (all []field) {
+	labels := map[string]string{"domain": "Author domain", "client": "Client: address or network", "mail-from": "Envelope sender: address or domain",
+		"rcpt": "Recipient: address or domain", "login": "Login", "message-id": "Message-ID", "selector": "DKIM selector", "code": "Reason code"}
+	all = append(all, field{"id", "Queue ID or Message-ID", a.ID})
+	for _, t := range a.Texts() {
+		if t.Name != "message-id" || *t.Text != "" { // the first field finds it too
+			all = append(all, field{t.Name, labels[t.Name], *t.Text})
+		}
+	}
+	return all
+}
+
 type found struct {
 	view
 	Asked         asked
+	Fields        []field
 	Choices       []choice
 	Looked        bool
 	Until         time.Time
@@ -74,6 +91,7 @@ func (s *site) search(r *http.Request) shown {
 	m := &found{view: view{Title: "Search"}}
 	m.Choices = choices(&m.Asked.Query)
 	f, err := m.read(r.URL.Query(), s.Now())
+	m.Fields = m.Asked.fields()
 	if err != nil {
 		m.wrong(http.StatusBadRequest, err.Error())
 		return m
@@ -141,7 +159,7 @@ func (m *found) findAll(ctx context.Context, client control.Client, f journal.Fi
 		a, err = messages.Find(ctx, client, m.Asked.ID)
 	} else {
 		m.Caption = "Messages of all hosts that failed or were acted upon, newest first"
-		search := messages.Search{Query: m.Asked.Query, Since: f.Since, After: m.Asked.before, Limit: perPage}
+		search := messages.Search{Query: m.Asked.Query, Since: f.Since, Before: m.until(), After: m.Asked.before, Limit: perPage}
 		if _, err := search.Filter(); err != nil {
 			return &fieldError{err}
 		}
@@ -160,6 +178,12 @@ func (m *found) findAll(ctx context.Context, client control.Client, f journal.Fi
 	return nil
 }
 
+// until returns the end of the period, or zero.
+func (m *found) until() time.Time {
+	at, _ := time.Parse(time.RFC3339, m.Asked.Until)
+	return at
+}
+
 func results(o journal.Outcome) (all []result) {
 	for _, r := range []result{{"spf", o.SPF}, {"dkim", o.DKIM}, {"dmarc", o.DMARC}, {"arc", o.ARC}} {
 		if r.Word != "" {
@@ -172,20 +196,17 @@ func results(o journal.Outcome) (all []result) {
 // read reads a search from the query of a URL.
 func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) {
 	a := &m.Asked
-	for _, field := range []struct {
-		into *string
-		name string
-	}{{&a.ID, "id"}, {&a.Domain, "domain"}, {&a.Client, "client"}} {
-		if *field.into = strings.TrimSpace(q.Get(field.name)); len(*field.into) > maxText {
-			*field.into = ""
+	for _, field := range append(a.Texts(), journal.Text{Name: "id", Text: &a.ID}) {
+		if *field.Text = strings.TrimSpace(q.Get(field.Name)); len(*field.Text) > maxText {
+			*field.Text = ""
 			return f, fmt.Errorf("the search text is longer than %d bytes", maxText)
 		}
 	}
-	a.Failed, a.AllHosts = q.Get("failed") != "", q.Get("all_hosts") != ""
+	a.Failed, a.AllHosts, a.Until = q.Get("failed") != "", q.Get("all_hosts") != "", q.Get("until")
 	for i, c := range m.Choices {
 		word := q.Get(c.Name)
-		if at, err := time.Parse(time.RFC3339, word); c.Name == "since" && err == nil { // a bar of a chart
-			c.Options = append(c.Options, option{Value: word, Label: "from " + at.In(now.Location()).Format("2006-01-02 15:04")})
+		if from, err := time.Parse(time.RFC3339, word); c.Name == "since" && err == nil { // from a chart
+			c.Options = append(c.Options, option{Value: word, Label: "from " + from.In(now.Location()).Format("2006-01-02 15:04") + " on"})
 			m.Choices[i] = c
 		}
 		at := slices.IndexFunc(c.Options, func(o option) bool { return o.Value == word })
@@ -221,7 +242,9 @@ func (m *found) read(q url.Values, now time.Time) (f journal.Filter, err error) 
 			return f, fmt.Errorf("before: %q is not the number of a message", before)
 		}
 		a.before.Host = q.Get("before_host")
-		f.Before = time.UnixMicro(a.before.ID)
+		if at := time.UnixMicro(a.before.ID); f.Before.IsZero() || at.Before(f.Before) {
+			f.Before = at
+		}
 	}
 	return f, nil
 }
@@ -232,9 +255,9 @@ func (a *asked) link(before messages.Position) string {
 	for _, c := range a.Choices() {
 		v[c.Name] = *c.Chosen
 	}
-	for name, text := range map[string]string{"since": a.Since, "until": a.Until, "domain": a.Domain, "client": a.Client, "before_host": before.Host} {
-		if text != "" {
-			v.Set(name, text)
+	for _, t := range append(a.Texts(), journal.Text{Name: "since", Text: &a.Since}, journal.Text{Name: "until", Text: &a.Until}, journal.Text{Name: "before_host", Text: &before.Host}) {
+		if *t.Text != "" {
+			v.Set(t.Name, *t.Text)
 		}
 	}
 	if a.Failed {

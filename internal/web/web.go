@@ -1,6 +1,6 @@
-// Package web serves the read-only page of signpost web: things to do, an overview of the journal, search, messages, keys, DMARC reports that
-// were sent and received, and doctor's findings. It is HTML; a small script adds buttons that copy records and commands. Most texts are from mail and DNS, and untrusted. html/template escapes
-// them, and the template function show replaces unprintable characters.
+// Package web serves the read-only page of signpost web: things to do, an overview of the journal, search, messages, keys, domains, DMARC reports
+// that were sent and received, and doctor's findings. It is HTML without JavaScript. Most texts are from mail and DNS, and untrusted.
+// html/template escapes them, and the template function show replaces unprintable characters.
 //
 //	err := web.Site{File: file, Open: open, Keys: keys, Doctor: doctor, Check: check, Now: time.Now}.Serve(ctx, listener)
 package web
@@ -10,10 +10,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"signpost/internal/cluster/control"
 	"signpost/internal/doctor"
+	"signpost/internal/glance"
 	"signpost/internal/hostheader"
 	"signpost/internal/journal"
 	"signpost/internal/report/received"
@@ -38,9 +40,12 @@ type Site struct {
 	About    func(context.Context, received.Filter) (received.About, error)
 	Check    func(ctx context.Context) []doctor.Finding // what signpost check finds
 	Latest   func() (status.Received, error)            // the result of the last run of signpost reports read; the error wraps fs.ErrNotExist if there was none
-	Cluster  *control.Client                            // for searches of all hosts; nil: this host does not belong to a cluster
-	Names    []string                                   // accepted host names, besides localhost and IP addresses
-	Now      func() time.Time                           // in the time zone of the page
+	// Domain returns what this host knows about a hosted domain without DNS lookups, and Examine checks its DNS records. Both wrap ErrNotHosted.
+	Domain  func(ctx context.Context, name string) (glance.Domain, error)
+	Examine func(ctx context.Context, name string) (glance.Domain, error)
+	Cluster *control.Client  // for searches of all hosts; nil: this host does not belong to a cluster
+	Names   []string         // accepted host names, besides localhost and IP addresses
+	Now     func() time.Time // in the time zone of the page
 }
 
 // Limits for requests.
@@ -83,11 +88,12 @@ type site struct {
 	room   chan struct{}
 	doctor background[examined]
 	parts  parts
+	looks  *looks
 }
 
 // Handler returns the handler of all pages.
 func (s Site) Handler() http.Handler {
-	w := &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages)}
+	w := &site{Site: s, pages: parse(s.Now().Location()), room: make(chan struct{}, maxPages), looks: newLooks()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", w.page("overview", w.overview))
 	mux.HandleFunc("GET /history/{domain}", w.page("history", w.history))
@@ -97,17 +103,17 @@ func (s Site) Handler() http.Handler {
 	mux.HandleFunc("GET /reports", w.page("reports", w.reports))
 	mux.HandleFunc("GET /received", w.page("received", w.received))
 	mux.HandleFunc("GET /received/{domain}", w.page("receivedabout", w.receivedAbout))
+	mux.HandleFunc("GET /domain/{domain}", w.page("domain", w.domain))
+	mux.HandleFunc("GET /domain/{domain}/look", w.lookDomain)
 	mux.HandleFunc("GET /doctor", w.page("doctor", w.findings))
 	mux.HandleFunc("GET /doctor/look", w.look)
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
-	mux.HandleFunc("GET /copy.js", asset("copy.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", asset("icon.svg", "image/svg+xml"))
 	return s.guard(mux)
 }
 
-// contentPolicy allows a browser only to load the style sheet, script and icon of this page, and to send its forms. The script cannot turn a
-// text into HTML or code.
-const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// contentPolicy allows a browser only to load the style sheet and icon of this page, and to send its forms.
+const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // guard rejects writes, unknown host names and requests that other web sites make through the browser. The page has no login.
 func (s Site) guard(next http.Handler) http.Handler {
@@ -136,7 +142,7 @@ func (s Site) guard(next http.Handler) http.Handler {
 // foreign reports whether another web site caused a request. A link that the user followed does not count.
 func foreign(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
-	return (site == "cross-site" || site == "same-site") && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.URL.Path == "/doctor/look")
+	return (site == "cross-site" || site == "same-site") && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || strings.HasSuffix(r.URL.Path, "/look"))
 }
 
 // view is the part of the model that all pages have.

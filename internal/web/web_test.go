@@ -20,6 +20,8 @@ import (
 	"signpost/internal/dmarc"
 	"signpost/internal/dns"
 	"signpost/internal/doctor"
+	"signpost/internal/doctor/domain"
+	"signpost/internal/glance"
 	"signpost/internal/journal"
 	"signpost/internal/report"
 	"signpost/internal/report/received"
@@ -83,6 +85,8 @@ func newSite(t *testing.T, records ...*decision.Record) Site {
 			return status.Received{LastRun: now, OK: true, Day: now.AddDate(0, 0, -2), Passed: 812, Failed: 9}, nil
 		},
 		Reports: func(context.Context) (Reports, error) { return someReports(now), nil },
+		Domain:  func(_ context.Context, name string) (glance.Domain, error) { return someDomain(t, now, name), nil },
+		Examine: func(_ context.Context, name string) (glance.Domain, error) { return someDomain(t, now, name), nil },
 		Received: func(ctx context.Context, f received.Filter) (summary.Overview, error) {
 			return someOverview(t, now, f)
 		},
@@ -98,6 +102,19 @@ func someReports(now time.Time) (all Reports) {
 	}
 	all.Suppressed = []report.Suppression{{Destination: "dmarc@example.net", Until: now.AddDate(0, 0, 30), Count: 1, Status: "5.1.1"}, {Destination: "hand@example.net", Until: now.AddDate(1, 0, 0)}}
 	return all
+}
+
+// someDomain returns everything about a domain, with hostile texts.
+func someDomain(t *testing.T, now time.Time, name string) glance.Domain {
+	about, err := someAbout(t, now, "", received.Filter{Domain: name, Since: now.AddDate(0, 0, -30), Until: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return glance.Domain{Name: name, At: now, Hosted: true, Keys: glance.NewKeys(name, someKeys(now), nil, now),
+		DNS:      domain.Found{Exchanges: []string{"mail.example.org"}, SPF: "v=spf1 mx <script> -all", SPFLookups: 1, DMARCName: "_dmarc." + name, DMARC: "v=DMARC1; p=none", Policy: "none"},
+		Findings: []doctor.Finding{{Check: "mx", Level: doctor.Green, What: "mail.example.org"}, {Check: "dmarc", Level: doctor.Yellow, What: "the policy is none", Where: "_dmarc", Why: "forged mail", Fix: "_dmarc TXT p=quarantine"}},
+		Optional: []glance.Record{{Check: "tlsrpt", Why: "reports", Line: "_smtp._tls." + name + ". IN TXT \"v=TLSRPTv1\"\n; <b>"}},
+		Mail:     &glance.Mail{Since: now.AddDate(0, 0, -7), Signed: 3}, Reports: glance.NewReports(about)}
 }
 
 // someKeys returns keys in each state.
@@ -251,7 +268,8 @@ func TestSearch(t *testing.T) {
 		t.Errorf("the pages have %d messages", total)
 	}
 	for path, want := range map[string]int{"/search?failed=1": 32, "/search?id=4fXy0007": 1, "/search?domain=SENDER3.example.": 17, "/search?action=sign&role=sign": 24,
-		"/search?client=192.0.2.0/28&dmarc=fail": 32, "/search?client=203.0.113.1": 0, "/search?since=1h": 0, "/search?since=24h&action=sign": 24} {
+		"/search?client=192.0.2.0/28&dmarc=fail": 32, "/search?client=203.0.113.1": 0, "/search?since=1h": 0, "/search?since=24h&action=sign": 24,
+		"/search?rcpt=nobody@example.org": 0, "/search?mail-from=sender3.example": 17, "/search?selector=nosuch": 0, "/search?code=dmarc_fail&failed=1": 32} {
 		if n, _ := list(path); n != want {
 			t.Errorf("%s: %d messages, want %d", path, n, want)
 		}

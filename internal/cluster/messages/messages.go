@@ -19,6 +19,7 @@ import (
 
 	"signpost/internal/cluster/control"
 	"signpost/internal/journal"
+	"signpost/policy"
 )
 
 // Message is a message in the journal of a host.
@@ -102,9 +103,9 @@ func (s Search) Values() url.Values {
 			v[c.Name] = *c.Chosen
 		}
 	}
-	for name, text := range map[string]string{"domain": s.Domain, "client": s.Client, "after_host": s.After.Host} {
-		if text != "" {
-			v.Set(name, text)
+	for _, t := range append(s.Texts(), journal.Text{Name: "after_host", Text: &s.After.Host}) {
+		if *t.Text != "" {
+			v.Set(t.Name, *t.Text)
 		}
 	}
 	for name, at := range map[string]time.Time{"since_us": s.Since, "before_us": s.Before} {
@@ -137,7 +138,10 @@ func Parse(v url.Values) (s Search, err error) {
 		}
 		return time.Time{}
 	}
-	s.Domain, s.Client, s.Failed = v.Get("domain"), v.Get("client"), v.Get("failed") != ""
+	for _, t := range s.Texts() {
+		*t.Text = v.Get(t.Name)
+	}
+	s.Failed = v.Get("failed") != ""
 	for _, c := range s.Choices() {
 		*c.Chosen = v[c.Name]
 	}
@@ -185,22 +189,31 @@ func Get(ctx context.Context, c control.Client, at Position) (a Answer, err erro
 	return a, err
 }
 
-// Group returns the messages in groups with the same Message-ID. The parts of a group are in the order of time, because one host passes a
-// message on to another. The group with the newest message is first. A message that occurs twice is returned once.
+// Group returns the messages in groups: the parts that one message has on several hosts, in the order of time. The group with the newest part
+// is first. A message that occurs twice is returned once. The parts of a group have the same Message-ID. Because every sender chooses that,
+// a message from outside, which is verified, joins a group only if it is another attempt of the same client with the same envelope sender.
+// Other messages were passed on by a host that Signpost trusts, so they continue the newest group before them.
 func Group(all []Message) (groups [][]Message) {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b Message) int {
-		return cmp.Or(cmp.Compare(b.ID, a.ID), cmp.Compare(a.Host, b.Host))
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Host, b.Host))
 	})
 	all = slices.CompactFunc(all, func(a, b Message) bool { return a.ID == b.ID && a.Host == b.Host })
-	at := map[string]int{}
 	for _, m := range all {
-		i, ok := at[m.MessageID]
-		if !ok || m.MessageID == "" {
-			i = len(groups)
-			at[m.MessageID], groups = i, append(groups, nil)
+		i := -1
+		if m.MessageID != "" {
+			for n, parts := range groups {
+				first := parts[0]
+				if first.MessageID == m.MessageID && (m.Role != policy.RoleVerify || first.Role == policy.RoleVerify && first.Client == m.Client && first.Sender == m.Sender) {
+					i = n
+				}
+			}
 		}
-		groups[i] = append([]Message{m}, groups[i]...)
+		if i < 0 {
+			i, groups = len(groups), append(groups, nil)
+		}
+		groups[i] = append(groups[i], m)
 	}
+	slices.SortStableFunc(groups, func(a, b []Message) int { return cmp.Compare(b[len(b)-1].ID, a[len(a)-1].ID) })
 	return groups
 }

@@ -1,12 +1,14 @@
 package messages
 
 import (
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"signpost/internal/journal"
+	"signpost/policy"
 )
 
 // The server receives the search of the client.
@@ -40,23 +42,40 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Messages with the same Message-ID are one group, in the order of time. Messages without a Message-ID are not.
+// A message that hosts pass on is one group, in the order of time. A message from outside with the Message-ID of another one is not, unless
+// it is another attempt of the same client. Messages without a Message-ID are not grouped.
 func TestGroup(t *testing.T) {
-	message := func(host string, id int64, mid string) Message {
+	message := func(host string, id int64, mid, client string, role policy.Role) Message {
 		m := Message{Host: host}
-		m.ID, m.MessageID = id, mid
+		m.ID, m.MessageID, m.Role, m.Client = id, mid, role, netip.MustParseAddr(client)
 		return m
 	}
-	groups := Group([]Message{message("b", 3, "<1>"), message("a", 1, "<1>"), message("a", 5, ""), message("b", 4, ""), message("b", 3, "<1>"), message("c", 2, "<2>")})
-	var got []string
-	for _, parts := range groups {
-		names := ""
-		for _, p := range parts {
-			names += p.Host
+	for name, c := range map[string]struct {
+		want string
+		all  []Message
+	}{
+		"received and sent on": {"ab", []Message{message("b", 3, "<1>", "10.0.0.1", policy.RoleBypass), message("a", 1, "<1>", "192.0.2.1", policy.RoleVerify),
+			message("b", 3, "<1>", "10.0.0.1", policy.RoleBypass)}},
+		"submitted and sent on": {"ab", []Message{message("a", 1, "<1>", "192.0.2.1", policy.RoleSign), message("b", 3, "<1>", "10.0.0.1", policy.RoleSign)}},
+		"without a Message-ID":  {"b a", []Message{message("a", 1, "", "192.0.2.1", policy.RoleVerify), message("b", 2, "", "10.0.0.1", policy.RoleBypass)}},
+		"another Message-ID":    {"b a", []Message{message("a", 1, "<1>", "192.0.2.1", policy.RoleVerify), message("b", 2, "<2>", "10.0.0.1", policy.RoleBypass)}},
+		"second attempt":        {"ab", []Message{message("a", 1, "<1>", "192.0.2.1", policy.RoleVerify), message("b", 2, "<1>", "192.0.2.1", policy.RoleVerify)}},
+		"another client": {"c ab", []Message{message("a", 1, "<1>", "192.0.2.1", policy.RoleVerify), message("b", 2, "<1>", "10.0.0.1", policy.RoleBypass),
+			message("c", 3, "<1>", "192.0.2.9", policy.RoleVerify)}},
+		"another client before the message is sent on": {"bc a", []Message{message("a", 1, "<1>", "192.0.2.1", policy.RoleVerify),
+			message("b", 2, "<1>", "192.0.2.9", policy.RoleVerify), message("c", 3, "<1>", "10.0.0.1", policy.RoleBypass)}},
+		"a client with the Message-ID of outbound mail": {"b a", []Message{message("a", 1, "<1>", "192.0.2.1", policy.RoleSign), message("b", 2, "<1>", "192.0.2.1", policy.RoleVerify)}},
+	} {
+		var got []string
+		for _, parts := range Group(c.all) {
+			names := ""
+			for _, p := range parts {
+				names += p.Host
+			}
+			got = append(got, names)
 		}
-		got = append(got, names)
-	}
-	if strings.Join(got, " ") != "a b ab c" {
-		t.Errorf("%q", got)
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }

@@ -61,6 +61,7 @@ type examination struct {
 	host   bool // the checks concern this host
 	own    *Own
 	all    []doctor.Finding
+	found  *Found // the numbers of SPF
 	// failures are the failed lookups that a finding has already reported.
 	failures []string
 
@@ -93,17 +94,42 @@ func RunAll(ctx context.Context, domains []Facts, begin func(domain string)) (al
 	return all
 }
 
+// Found is what the checks of a domain found, in addition to the findings.
+type Found struct {
+	Exchanges  []string `json:"mail_exchanges"` // without final dots
+	NullMX     bool     `json:"null_mx,omitempty"`
+	SPF        string   `json:"spf_record,omitempty"`
+	SPFLookups int      `json:"spf_lookups"` // that an SPF check may need; the limit is 10
+	SPFVoid    int      `json:"spf_void_lookups"`
+	DMARCName  string   `json:"dmarc_name,omitempty"` // of the record that applies
+	DMARC      string   `json:"dmarc_record,omitempty"`
+	Policy     string   `json:"dmarc_policy,omitempty"` // that receivers apply: none, quarantine, reject, or testing
+}
+
 // Run runs the checks of a domain. It stops after one minute.
 func Run(ctx context.Context, f Facts) []doctor.Finding {
+	all, _ := Examine(ctx, f)
+	return all
+}
+
+// Examine is Run, and also returns what the checks found.
+func Examine(ctx context.Context, f Facts) ([]doctor.Finding, Found) {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
-	return doctor.Run(ctx, Checks(f))
+	l := newExamination(f)
+	all := doctor.Run(ctx, l.checks())
+	found := *l.found
+	found.Exchanges, found.NullMX, found.SPF = append([]string{}, l.exchanges...), l.nullMX, l.spfText
+	found.DMARCName, found.DMARC, found.Policy = l.dmarcName, l.dmarcText, l.dmarcFor
+	return all, found
 }
 
 // Checks returns the checks of a domain's DNS records. If Own is nil, they do not check its keys. A check may use the results of earlier
 // checks.
-func Checks(f Facts) []doctor.Check {
-	l := &examination{Facts: f, own: f.Own}
+func Checks(f Facts) []doctor.Check { return newExamination(f).checks() }
+
+func newExamination(f Facts) *examination {
+	l := &examination{Facts: f, own: f.Own, found: &Found{}}
 	if f.Own != nil {
 		l.failures = slices.Clone(f.Own.failures)
 	}
@@ -111,6 +137,10 @@ func Checks(f Facts) []doctor.Check {
 	if l.Dial == nil {
 		l.Dial = (&net.Dialer{Timeout: maxPeer}).DialContext
 	}
+	return l
+}
+
+func (l *examination) checks() []doctor.Check {
 	check := func(name, doc string, run func(context.Context)) doctor.Check {
 		return doctor.Check{Name: name, Doc: doc, Run: func(ctx context.Context) []doctor.Finding {
 			l.all = nil

@@ -59,6 +59,7 @@ func (l *examination) examineSPF(ctx context.Context) (right string) {
 	}
 	l.checkSPFRecord(ctx, text, rec)
 	tree := l.walkSPF(ctx, l.domain, rec)
+	l.found.SPFLookups, l.found.SPFVoid = tree.cost, max(tree.voids, tree.voids6)
 	l.checkSPFTree(ctx, text, rec, tree)
 	red := func(f doctor.Finding) bool { return f.Level == doctor.Red } // if there is a red finding, no mail passes SPF
 	if l.own != nil && !slices.ContainsFunc(l.all, red) && !slices.ContainsFunc(l.tree, red) {

@@ -1,7 +1,9 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"signpost/internal/cluster/control"
@@ -15,6 +17,18 @@ type round struct {
 	Partial bool            `json:"partial"` // the counts of a host are missing
 	Lost    int             `json:"lost"`
 	Late    bool            `json:"journal_incomplete"`
+	Alone   bool            `json:"alone,omitempty"` // a host reported the day by itself, maybe with the IDs of round 1
+}
+
+// part returns the Part of the reports of round n, which their IDs depend on.
+func (r round) part(n int) int {
+	switch {
+	case r.Alone:
+		return n + maxRounds
+	case n > 1:
+		return n
+	}
+	return 0
 }
 
 // span are parts of a host.
@@ -27,9 +41,13 @@ type span struct {
 // minutes.
 const othersTime = 20 * time.Minute
 
+// maxRounds is the maximum number of rounds of a day.
+const maxRounds = lateDays + 1
+
 // Freeze freezes the reports of the days that are over and whose counts are available. Only the host that leads calls it. If all hosts have
 // shipped a day, its reports are frozen at once, otherwise at 03:00 UTC. What late hosts ship is frozen when they are complete, or on the
-// next days at 03:00 UTC, until three days after the day. If lookups failed, complete is false, and Freeze must be called again later.
+// next days at 03:00 UTC, until three days after the day. If lookups failed, complete is false, and Freeze must be called again later. All days together take at most
+// c.MaxTime.
 func (s *Site) Freeze(ctx context.Context, c send.Collection) (complete bool, err error) {
 	c.Share = s.share
 	status, err := s.Client.Status(ctx)
@@ -38,18 +56,22 @@ func (s *Site) Freeze(ctx context.Context, c send.Collection) (complete bool, er
 	}
 	today := report.Day(s.Now())
 	complete = true
+	var failed error // a damaged row of one day does not prevent the reports of the others
+	end := time.Now().Add(c.MaxTime)
 	for back := lateDays + 1; back > 0; back-- {
-		done, err := s.freezeDay(ctx, c, today.AddDate(0, 0, -back), status.Hosts)
-		if err != nil {
-			return false, err
+		c.MaxTime = time.Until(end) / time.Duration(back) // a day whose domains do not answer leaves time for the later ones
+		done, err := s.freezeDay(ctx, c, today.AddDate(0, 0, -back), status)
+		if ctx.Err() != nil {
+			return false, ctx.Err()
 		}
+		failed = cmp.Or(failed, err)
 		complete = complete && done
 	}
-	return complete, nil
+	return complete && failed == nil, failed
 }
 
 // freezeDay makes the reports of a round of a day, if one is due.
-func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, members []control.Host) (complete bool, err error) {
+func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, status control.Status) (complete bool, err error) {
 	rounds := map[int]round{}
 	refused, err := s.Client.Items(ctx, control.KindRound, date(day), func(i control.Item) error {
 		var r round
@@ -75,7 +97,7 @@ func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, 
 	}
 	if done {
 		n++
-		next, due := s.next(day, n, rounds, marks, pending(members, marks, day))
+		next, due := s.next(day, n, rounds, marks, pending(status, marks, day))
 		if !due {
 			return true, nil
 		}
@@ -100,10 +122,12 @@ func (s *Site) freezeDay(ctx context.Context, c send.Collection, day time.Time, 
 	return err == nil, err
 }
 
-// pending returns the hosts whose counts of a day are missing: those that were seen since the day began, and have not shipped all of it.
-func pending(members []control.Host, marks map[string][]mark, day time.Time) (all []string) {
-	for _, h := range members {
-		if !last(marks[h.Name]).Complete && (len(marks[h.Name]) > 0 || !h.Seen.Before(day)) {
+// pending returns the hosts whose counts of a day are missing: those that were seen since the day began, and have not shipped all of it. A host
+// that ships no counts at all, because it receives no mail, is not waited for.
+func pending(status control.Status, marks map[string][]mark, day time.Time) (all []string) {
+	for _, h := range status.Hosts {
+		ships := status.Reports == nil || slices.Contains(status.Reports.Hosts, h.Name)
+		if !last(marks[h.Name]).Complete && (len(marks[h.Name]) > 0 || ships && !h.Seen.Before(day)) {
 			all = append(all, h.Name)
 		}
 	}
@@ -126,6 +150,7 @@ func (s *Site) next(day time.Time, n int, rounds map[int]round, marks map[string
 		next.Lost += m.Lost
 		for _, m := range parts {
 			next.Late = next.Late || m.Late && m.part >= first
+			next.Alone = next.Alone || m.Alone && m.part >= first
 		}
 	}
 	now := s.Now()
@@ -136,7 +161,7 @@ func (s *Site) next(day time.Time, n int, rounds map[int]round, marks map[string
 		}
 	}
 	late := !now.Before(send.FirstInCluster(day.AddDate(0, 0, n-1))) && now.Sub(newest).Abs() >= othersTime
-	return next, (len(pending) == 0 || late) && len(next.Hosts) > 0 && n <= lateDays+1
+	return next, (len(pending) == 0 || late) && len(next.Hosts) > 0 && n <= maxRounds
 }
 
 // reports calls found for the sum of each report in the parts of a round.
@@ -161,9 +186,7 @@ func (s *Site) reports(ctx context.Context, day time.Time, n int, r round, marks
 			return nil
 		}
 		all.Partial, all.Lost, all.Late = r.Partial, r.Lost, r.Late
-		if n > 1 {
-			all.Part = n
-		}
+		all.Part = r.part(n)
 		return found(all)
 	}
 	refused, err := s.Client.Items(ctx, control.KindCount, date(day), func(i control.Item) error {

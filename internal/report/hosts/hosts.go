@@ -67,7 +67,8 @@ func (s *Site) Leads(ctx context.Context) error {
 	return err
 }
 
-// Lead is Leads, but takes the lease over from a host that ships no counts: reports.send.enabled is false there, so it would not send the reports.
+// Lead is Leads, but takes the lease over from a host that ships no counts, or has not shipped those of yesterday by 03:00 UTC:
+// reports.send.enabled is false there, its timer does not run, or its clock was set, so it would not send the reports.
 func (s *Site) Lead(ctx context.Context) error {
 	err := s.Leads(ctx)
 	other := (*NotLeader)(nil)
@@ -78,7 +79,8 @@ func (s *Site) Lead(ctx context.Context) error {
 	if failed != nil {
 		return failed
 	}
-	if status.Reports == nil || slices.Contains(status.Reports.Hosts, other.Leader) {
+	r := status.Reports
+	if r == nil || slices.Contains(r.Hosts, other.Leader) && !slices.Contains(r.Late, other.Leader) {
 		return err
 	}
 	if _, err := s.Client.Lead(ctx); err != nil {
@@ -115,6 +117,11 @@ func (s *Site) Exchange(ctx context.Context) error {
 	var at control.Cursor
 	if err := s.State.Pulled(ctx, &at); err != nil {
 		return err
+	}
+	if at.Written == 0 {
+		if err := s.shareUnsent(ctx); err != nil {
+			return err
+		}
 	}
 	at.Written, at.Last = max(0, at.Written-overlap.Milliseconds()), control.Item{}
 	for {
@@ -210,6 +217,39 @@ func (s *Site) share(ctx context.Context, f report.Frozen, destinations []report
 		return f, nil, err
 	}
 	return unpackFrozen(stored.Body)
+}
+
+// shareUnsent shares the reports that this host made before it joined, and has not sent.
+func (s *Site) shareUnsent(ctx context.Context) error {
+	due, err := s.State.Due(ctx)
+	if err != nil {
+		return err
+	}
+	shared := map[string]bool{}
+	for _, d := range due {
+		if shared[d.Report.ID] {
+			continue
+		}
+		shared[d.Report.ID] = true
+		f, all, found, err := s.State.Find(ctx, d.Report.ID)
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		var destinations []report.Destination
+		for _, d := range all {
+			destinations = append(destinations, report.Destination{Address: d.Destination, Organization: d.Organization, MAC: d.MAC})
+		}
+		if _, _, err := s.share(ctx, f, destinations); err != nil {
+			return err
+		}
+		if err := s.State.SetUnshared(ctx, f.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func unpackFrozen(body []byte) (report.Frozen, []report.Destination, error) {

@@ -14,6 +14,8 @@ import (
 const (
 	// maxShared is the number of received reports that a host shares on a UTC day. Anyone can send reports.
 	maxShared = 20_000
+	// maxSharedBytes is the size of these reports in the database, in bytes.
+	maxSharedBytes = 256 << 20
 	// receivedKept is the time after which received reports are deleted from the database. The hosts keep them longer in their own.
 	receivedKept = 30 * 24 * time.Hour
 )
@@ -35,6 +37,7 @@ type Position struct {
 	Shared int64          `json:"shared"` // the number of the last report that was shared or pulled
 	Day    string         `json:"day"`
 	Count  int            `json:"count"` // the reports that were shared on Day
+	Bytes  int            `json:"bytes"` // their size
 }
 
 // Pull stores the reports that other hosts received. Call it before new reports are stored.
@@ -82,7 +85,7 @@ func (r *Received) Pull(ctx context.Context) error {
 // Push shares the reports that this host has received since the last call.
 func (r *Received) Push(ctx context.Context) error {
 	if today := date(r.Now()); today != r.Day {
-		r.Day, r.Count = today, 0
+		r.Day, r.Count, r.Bytes = today, 0, 0
 	}
 	over := 0
 	for {
@@ -97,23 +100,30 @@ func (r *Received) Push(ctx context.Context) error {
 		one.Number = 0 // each host has numbers of its own
 		name := hash(strings.Join([]string{string(one.Kind), one.Reporter, one.ID, one.Domain}, "\n"))
 		body := pack(one)
-		if r.Count++; r.Count > maxShared || len(body) > control.MaxItemBody {
+		if r.Count >= maxShared || r.Bytes+len(body) > maxSharedBytes || len(body) > control.MaxItemBody {
 			over++
 		} else if _, err := r.Client.PutItems(ctx, []control.Item{{Kind: control.KindReceived, Day: date(one.Received), Name: name, Body: body}}); err != nil {
 			return err
+		} else {
+			r.Count, r.Bytes = r.Count+1, r.Bytes+len(body)
 		}
 		r.Shared = number
 	}
 	if over > 0 {
-		r.Log.Warn("received reports are too many or too large, the other hosts do not get them", "reports", over, "limit", maxShared)
+		r.Log.Warn("received reports are too many or too large, the other hosts do not get them", "reports", over, "limit", maxShared, "limit_bytes", maxSharedBytes)
 	}
 	return nil
 }
 
-// Expire deletes old received reports from the database, if this host holds the lease.
+// Expire deletes old received reports from the database, if this host holds the lease. They are old in comparison with the last one that was
+// written, by the clock of the database: if the clock of this host is ahead, no report is deleted.
 func (r *Received) Expire(ctx context.Context) error {
 	if l, err := r.Client.Lease(ctx); err != nil || !l.Mine {
 		return err
 	}
-	return r.Client.ExpireItems(ctx, r.Now().Add(-receivedKept), control.KindReceived)
+	now := r.Now()
+	if newest := time.UnixMilli(r.Pulled.Written); newest.Before(now) {
+		now = newest
+	}
+	return r.Client.ExpireItems(ctx, now.Add(-receivedKept), control.KindReceived)
 }

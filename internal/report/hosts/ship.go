@@ -34,6 +34,7 @@ type mark struct {
 	Complete bool      `json:"complete"` // there are no more messages of this day on the host
 	Lost     int       `json:"lost"`     // messages of the day until now that the journal could not store
 	Late     bool      `json:"journal_incomplete"`
+	Alone    bool      `json:"alone,omitempty"` // the host reported this day by itself before it joined: the part has no messages
 	At       time.Time `json:"at"`
 	part     int
 }
@@ -73,44 +74,55 @@ func (s *Site) Ship(ctx context.Context, open func() (*journal.Reader, error)) e
 			past.Close()
 		}
 	}()
-	now := s.Now()
-	for back := lateDays; back >= 0; back-- {
-		day := report.Day(now).AddDate(0, 0, -back)
-		over := !now.Before(send.First(day))
-		if !over && back > 0 {
-			continue
+	reader := func() (r *journal.Reader, err error) {
+		if past == nil {
+			past, err = open()
 		}
-		all, err := s.marks(ctx, day)
-		if err != nil {
-			return err
-		}
-		before := last(all[s.Name])
-		collected, err := s.State.Collected(ctx, day)
-		if err != nil {
-			return err
-		}
-		switch {
-		case before.Complete:
-			if !collected {
-				err = s.State.SetCollected(ctx, day)
-			}
-		case collected && before.part > 0:
-		case collected: // before this host joined the cluster, it reported this day by itself
-			err = s.complete(ctx, day, mark{Complete: true, At: now, part: 1})
-		case !over && now.Sub(before.At) < shipInterval:
-		default:
-			if past == nil {
-				if past, err = open(); err != nil {
-					return err
-				}
-			}
-			err = s.ship(ctx, past, day, before, over)
-		}
-		if err != nil {
-			return err
-		}
+		return past, err
 	}
-	return nil
+	var failed error // a damaged row of one day does not prevent the counts of the others
+	for back := lateDays; back >= 0; back-- {
+		err := s.shipDay(ctx, report.Day(s.Now()).AddDate(0, 0, -back), back == 0, reader)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		failed = cmp.Or(failed, err)
+	}
+	return failed
+}
+
+func (s *Site) shipDay(ctx context.Context, day time.Time, today bool, reader func() (*journal.Reader, error)) error {
+	now := s.Now()
+	over := !now.Before(send.First(day))
+	if !over && !today {
+		return nil
+	}
+	all, err := s.marks(ctx, day)
+	if err != nil {
+		return err
+	}
+	before := last(all[s.Name])
+	collected, err := s.State.Collected(ctx, day)
+	switch {
+	case err != nil:
+		return err
+	case before.Complete:
+		if !collected {
+			err = s.State.SetCollected(ctx, day)
+		}
+		return err
+	case collected && before.part > 0:
+		return nil
+	case collected: // before this host joined the cluster, it reported this day by itself
+		return s.complete(ctx, day, mark{Complete: true, Alone: true, At: now, part: 1})
+	case !over && now.Sub(before.At) < shipInterval:
+		return nil
+	}
+	past, err := reader()
+	if err != nil {
+		return err
+	}
+	return s.ship(ctx, past, day, before, over)
 }
 
 // ship ships the next part of a day. complete states that the day is over.

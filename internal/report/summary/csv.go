@@ -4,26 +4,19 @@ import (
 	"encoding/csv"
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"signpost/internal/report/received"
 	"signpost/internal/term"
 )
 
-// WriteCSV writes sources with a line of column names (RFC 4180). An apostrophe precedes texts that a spreadsheet would read as a formula.
+// WriteCSV writes sources with a line of column names (RFC 4180).
 func WriteCSV(w io.Writer, all []received.Source) error {
 	c := csv.NewWriter(w)
 	_ = c.Write([]string{"source_ip", "ptr", "owner", "messages", "passed", "failed", "dkim_aligned", "spf_aligned", "first", "last", "reporters", "header_from"}) // Flush keeps the error
 	for _, s := range all {
 		row := []string{s.Address.String(), s.Name, string(s.Owner), number(s.Messages), number(s.Passed), number(s.Failed), number(s.DKIM), number(s.SPF),
 			day(s.First), day(s.Last), strings.Join(s.Reporters, " "), strings.Join(s.HeaderFroms, " ")}
-		for i := range row {
-			row[i] = term.Printable(row[i])
-			if first, _ := utf8.DecodeRuneInString(row[i]); strings.ContainsRune("=+-@＝＋－＠", first) && row[i] != "" {
-				row[i] = "'" + row[i]
-			}
-		}
-		_ = c.Write(row)
+		_ = c.Write(term.Spreadsheet(row))
 	}
 	c.Flush()
 	return c.Error()
