@@ -72,11 +72,14 @@ func newSite(conf *config.Config, program, file string, names []string) web.Site
 		names[i] = domain.Fold(n)
 	}
 	var cluster *control.Client
+	host := ""
 	if client, err := clusterOf(conf); err == nil {
 		cluster = &client
+		host, _ = conf.ClusterName() // an error is a finding of doctor
 	}
 	return web.Site{
 		Cluster: cluster,
+		Host:    host,
 		File:    conf.JournalFile(),
 		Open:    func() (*journal.Reader, error) { return readJournal(conf) },
 		Keys:    func() ([]keys.Status, error) { return keyStatus(conf, time.Now()) },

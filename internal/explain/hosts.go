@@ -15,7 +15,7 @@ func WriteParts(w io.Writer, parts []messages.Message) {
 		var rows []Row
 		label := "hosts"
 		for _, p := range parts {
-			rows = append(rows, Row{label, fmt.Sprintf("%s %s %s", Date(p.Time), p.Host, did(&p))})
+			rows = append(rows, Row{label, fmt.Sprintf("%s %s %s", Date(p.Time), p.Host, Did(&p))})
 			label = ""
 		}
 		writeRows(w, rows)
@@ -30,8 +30,8 @@ func WriteParts(w io.Writer, parts []messages.Message) {
 	}
 }
 
-// did returns what a host did with a message. Our own results in a message that is not verified show that another host received it first.
-func did(m *messages.Message) string {
+// Did returns what a host did with a message, such as "received it from 192.0.2.1: tag". Our own results in a message that is not verified show that another host received it first.
+func Did(m *messages.Message) string {
 	what := "received it"
 	switch {
 	case m.OwnResults && m.Role != policy.RoleVerify:

@@ -3,8 +3,10 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"signpost/internal/cluster/control"
 	"signpost/internal/cluster/messages"
 	"signpost/internal/journal"
+	"signpost/policy"
 )
 
 // The search of all hosts shows messages of other hosts, and each has a page. If the cluster does not answer, the page shows the messages of
@@ -69,5 +72,42 @@ func TestAllHosts(t *testing.T) {
 				t.Errorf("%s: not on the page: %s\n%s", path, w, page)
 			}
 		}
+	}
+}
+
+// The page of a message shows what the other hosts did with it, in the order of time. A message of an unauthenticated client with the same Message-ID is not
+// among them.
+func TestParts(t *testing.T) {
+	sentOn := record(3)
+	sentOn.Role, sentOn.OwnResults = policy.RoleBypass, true
+	site := newSite(t, sentOn)
+	reader, err := site.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := reader.Find(t.Context(), sentOn.QueueID)
+	reader.Close()
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	part := func(host string, before time.Duration, client string) messages.Message {
+		r := record(3)
+		r.QueueID, r.Role, r.Client = "4"+host, policy.RoleVerify, netip.MustParseAddr(client)
+		at := found[0].Time.Add(-before)
+		return messages.Message{Host: host, Entry: journal.Entry{ID: at.UnixMicro(), Time: at, Record: *r}}
+	}
+	all := []messages.Message{part("mx1", time.Second, "192.0.2.1"), part("mx2", time.Hour, "198.51.100.9")}
+	site.Host, site.Cluster = "out", &control.Client{Socket: filepath.Join(t.TempDir(), "s")}
+	l, err := net.Listen("unix", site.Cluster.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: control.Server{Message: func(context.Context, url.Values) (any, error) { return messages.Answer{Messages: all}, nil }}.Handler()}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	words := strings.Join(strings.Fields(text(parsed(t, get(t, site.Handler(), fmt.Sprintf("/message/%d", found[0].ID)).Body.String()))), " ")
+	first, second := strings.Index(words, "mx1 received it from 192.0.2.1"), strings.Index(words, "out sent it on")
+	if first < 0 || second < first || strings.Contains(words, "198.51.100.9") {
+		t.Error(words)
 	}
 }

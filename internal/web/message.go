@@ -1,12 +1,15 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"signpost/internal/cluster/control"
 	"signpost/internal/cluster/messages"
@@ -23,6 +26,14 @@ type message struct {
 	Sections           []section
 	OfDomain, OfClient string // addresses of searches
 	History            string // of the domain
+	Parts              []messagePart
+}
+
+// messagePart is what a host did with the message, if several hosts handled it.
+type messagePart struct {
+	Time      time.Time
+	Host, Did string
+	Link      string // empty: this page
 }
 
 // section is a part of the explanation.
@@ -56,6 +67,7 @@ func (s *site) message(r *http.Request) shown {
 	}
 	if host := r.URL.Query().Get("host"); host != "" {
 		m.ofHost(r.Context(), s.Cluster, messages.Position{ID: number, Host: host})
+		s.findParts(r.Context(), m)
 		return m
 	}
 	s.read(&m.view, func(reader *journal.Reader) error {
@@ -73,7 +85,50 @@ func (s *site) message(r *http.Request) shown {
 		}
 		return nil
 	})
+	s.findParts(r.Context(), m)
 	return m
+}
+
+// partsTime limits the search for the parts of a message on other hosts.
+const partsTime = 2 * time.Second
+
+// findParts finds what other hosts of the cluster did with the message. The rest of the page does not depend on it.
+func (s *site) findParts(ctx context.Context, m *message) {
+	if s.Cluster == nil || m.Entry == nil || m.Entry.MessageID == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, partsTime)
+	defer cancel()
+	found, err := messages.Find(ctx, *s.Cluster, m.Entry.MessageID)
+	if err != nil {
+		return
+	}
+	all := found.Messages
+	s.read(&view{}, func(reader *journal.Reader) error {
+		entries, err := reader.Find(ctx, m.Entry.MessageID)
+		for _, e := range entries {
+			all = append(all, messages.Message{Host: s.Host, Entry: e})
+		}
+		return err
+	})
+	host := cmp.Or(m.Host, s.Host)
+	here := func(p messages.Message) bool { return p.ID == m.Entry.ID && p.Host == host }
+	for _, group := range messages.Group(all) {
+		if len(group) < 2 || !slices.ContainsFunc(group, here) {
+			continue
+		}
+		for _, p := range group {
+			part := messagePart{Time: p.Time, Host: p.Host, Did: explain.Did(&p)}
+			switch {
+			case here(p):
+			case p.Host == s.Host:
+				part.Link = "/message/" + strconv.FormatInt(p.ID, 10)
+			default:
+				part.Link = "/message/" + strconv.FormatInt(p.ID, 10) + "?" + url.Values{"host": {p.Host}}.Encode()
+			}
+			m.Parts = append(m.Parts, part)
+		}
+	}
 }
 
 // ofHost shows a message of another host.

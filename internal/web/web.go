@@ -43,6 +43,7 @@ type Site struct {
 	// Domain returns what this host knows about a hosted domain without DNS lookups, and Examine checks its DNS records. Both wrap ErrNotHosted.
 	Domain  func(ctx context.Context, name string) (glance.Domain, error)
 	Examine func(ctx context.Context, name string) (glance.Domain, error)
+	Host    string           // the name of this host in the cluster
 	Cluster *control.Client  // for searches of all hosts; nil: this host does not belong to a cluster
 	Names   []string         // accepted host names, besides localhost and IP addresses
 	Now     func() time.Time // in the time zone of the page
