@@ -73,6 +73,7 @@ func TestImports(t *testing.T) {
 		"internal/spfset":           "spf",
 		"internal/spool":            "durable",
 		"internal/term":             "",
+		"internal/soak/judge":       "",
 		"internal/testauthres":      "testport",
 		"internal/testbind":         "testport",
 		"internal/testcli":          "",

@@ -1,0 +1,146 @@
+package judge
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Row is what the rows of a report have in common with a message. It is comparable.
+type Row struct {
+	Domain, Source, Disposition, DKIM, SPF string
+}
+
+// Report is a DMARC report as it was received.
+type Report struct {
+	ID, Host string // Host is the host that sent it
+	Domain   string
+	Sum      [32]byte // SHA-256 of the message, without the fields that relays add
+	Begin    time.Time
+	End      time.Time
+	Rows     map[Row]int64
+}
+
+// Reported adds a report that was received.
+func (j *Judge) Reported(r Report) { j.reports = append(j.reports, r) }
+
+// judgeReports compares the counts of all reports with the messages. A message whose reply was lost may be counted or not, and a message
+// during a fault with the effect Unwritten may be missing. Each of several attempts may be counted.
+func (j *Judge) judgeReports() (found []Problem) {
+	sums := map[string]Report{}
+	got := map[string]map[Row]int64{} // by host
+	for _, r := range j.reports {
+		key := r.Host + " " + r.ID
+		if first, ok := sums[key]; ok {
+			if first.Sum != r.Sum {
+				found = append(found, Problem{ReportChanged, r.ID, "two messages with this ID differ"})
+			}
+			continue
+		}
+		sums[key] = r
+		if got[r.Host] == nil {
+			got[r.Host] = map[Row]int64{}
+		}
+		for row, n := range r.Rows {
+			got[r.Host][row] += n
+		}
+	}
+	for host, rows := range got {
+		least, most := j.counts(host)
+		all := maps.Clone(rows)
+		for row := range least {
+			all[row] += 0
+		}
+		for row, n := range all {
+			if n < least[row] || n > most[row] {
+				found = append(found, Problem{ReportWrong, host, fmt.Sprintf("%s: %d messages, want %d to %d", row, n, least[row], most[row])})
+			}
+		}
+	}
+	return found
+}
+
+// counts returns the least and greatest number of messages of each row at a host.
+func (j *Judge) counts(host string) (least, most map[Row]int64) {
+	least, most = map[Row]int64{}, map[Row]int64{}
+	for _, m := range j.messages {
+		if m.Host != host || m.Want.Row == (Row{}) {
+			continue
+		}
+		for _, a := range m.Attempts {
+			if a.Code/100 == 4 {
+				continue // a temporary failure has no row (RFC 9990)
+			}
+			most[m.Want.Row]++
+			if a.Code != 0 && !j.during(Unwritten|TempError, a.From, a.To, host) {
+				least[m.Want.Row]++
+			}
+		}
+	}
+	return least, most
+}
+
+// String returns the row as one line.
+func (r Row) String() string {
+	return strings.Join([]string{r.Domain, r.Source, r.Disposition, "dkim=" + r.DKIM, "spf=" + r.SPF}, " ")
+}
+
+// Sample is the size of a process at one moment.
+type Sample struct {
+	At          time.Time
+	Process     string // with its host
+	Memory      int64  // resident, in bytes
+	Descriptors int
+}
+
+// Sampled adds a sample.
+func (j *Judge) Sampled(s Sample) { j.samples = append(j.samples, s) }
+
+// The growth that is not a problem: half of the first value, and a constant for small processes.
+const (
+	growthMemory      = 32 << 20
+	growthDescriptors = 64
+)
+
+// growth compares the median of the last quarter of the samples of each process with that of its second quarter. The first quarter is the
+// time in which caches fill.
+func (j *Judge) growth() (found []Problem) {
+	for name, all := range j.byProcess() {
+		if len(all) < 8 {
+			continue
+		}
+		n := len(all)
+		early, late := all[n/4:n/2], all[n*3/4:]
+		memory := func(s Sample) int64 { return s.Memory }
+		files := func(s Sample) int64 { return int64(s.Descriptors) }
+		if a, b := median(early, memory), median(late, memory); b > a+a/2+growthMemory {
+			found = append(found, Problem{Growth, name, fmt.Sprintf("memory grew from %d to %d MiB", a>>20, b>>20)})
+		}
+		if a, b := median(early, files), median(late, files); b > a+a/2+growthDescriptors {
+			found = append(found, Problem{Growth, name, fmt.Sprintf("descriptors grew from %d to %d", a, b)})
+		}
+	}
+	return found
+}
+
+func (j *Judge) byProcess() map[string][]Sample {
+	all := map[string][]Sample{}
+	for _, s := range j.samples {
+		all[s.Process] = append(all[s.Process], s)
+	}
+	for _, samples := range all {
+		slices.SortFunc(samples, func(a, b Sample) int { return a.At.Compare(b.At) })
+	}
+	return all
+}
+
+func median(samples []Sample, value func(Sample) int64) int64 {
+	var values []int64
+	for _, s := range samples {
+		values = append(values, value(s))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
