@@ -19,6 +19,7 @@
 #             emulated machine with systemd; minutes, as root
 # make bare  runs the commands of README.md on a new Debian 12, or SUITE=trixie, that has only git and make; up to an hour, as root
 # make released  installs, upgrades and downgrades the package by apt on a new Debian 12, or SUITE=trixie; PACKAGES=bin/release tests those
+# make soak   sends mail between two Postfixes during faults, and judges each message: an hour, or SOAK=6h; SEED=N repeats a run; as root
 # make greyskip-sample  looks up the senders of dist/greyskip.domains, where DNS is available
 # make matrix  the long checks: make bare, make machine and make released on each supported Debian, the release, the container image,
 #             simulated years of dkimkey, make race; hours, as root
@@ -38,7 +39,10 @@ AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice
 # SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.
 RACE = -race -gcflags='modernc.org/sqlite/lib=-race=false'
 
-.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image race greyskip-sample apt-repo released
+SOAK ?= 1h
+SEED ?=
+
+.PHONY: build man test short fuzz bench bench-journal conformance demo go setup fmt clean deb install cross release screenshots machine bare matrix vuln image race greyskip-sample soak apt-repo released
 
 build: go
 	scripts/build bin
@@ -82,6 +86,9 @@ bare:
 
 released:
 	scripts/released $(or $(SUITE),bookworm) $(PACKAGES)
+
+soak: setup
+	SIGNPOST_SOAK="$(SOAK)" SIGNPOST_SEED="$(SEED)" go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./internal/soak
 
 greyskip-sample: build
 	scripts/greyskip-sample

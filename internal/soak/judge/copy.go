@@ -10,8 +10,6 @@ import (
 	"net/textproto"
 	"regexp"
 	"strings"
-
-	"github.com/emersion/go-msgauth/authres"
 )
 
 // IDField is the field with the ID of a message.
@@ -58,28 +56,27 @@ func ReadCopy(name string, raw []byte) (Copy, error) {
 	return c, err
 }
 
-// results returns the best result of each method. A message can have several signatures.
+// results returns the best result of each method (RFC 8601 section 2.2): pass, then temperror. A message can have several signatures. go-msgauth's parser does not
+// accept a reason with spaces.
 func results(value string) (map[string]string, error) {
-	_, all, err := authres.Parse(value)
-	if err != nil {
-		return nil, err
+	value = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\([^()]*\)`).ReplaceAllString(value, " ")
+	_, rest, ok := strings.Cut(value, ";")
+	if !ok {
+		return nil, errors.New("there is no result")
 	}
 	found := map[string]string{}
-	set := func(method string, v authres.ResultValue) {
-		if found[method] != "pass" {
-			found[method] = string(v)
+	for part := range strings.SplitSeq(rest, ";") {
+		words := strings.Fields(part)
+		if len(words) == 0 || words[0] == "none" {
+			continue
 		}
-	}
-	for _, one := range all {
-		switch r := one.(type) {
-		case *authres.DKIMResult:
-			set("dkim", r.Value)
-		case *authres.SPFResult:
-			set("spf", r.Value)
-		case *authres.DMARCResult:
-			set("dmarc", r.Value)
-		case *authres.ARCResult:
-			set("arc", r.Value)
+		method, result, ok := strings.Cut(strings.ToLower(words[0]), "=")
+		if !ok || result == "" {
+			return nil, errors.New("no result in " + part)
+		}
+		// A failed lookup may hide a better result.
+		if found[method] != "pass" && (found[method] != "temperror" || result == "pass") {
+			found[method] = result
 		}
 	}
 	return found, nil

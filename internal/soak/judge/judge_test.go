@@ -146,7 +146,7 @@ func (d day) grow(change func(i int, s *Sample)) {
 
 // The copy has the results of the host alone, and all signers.
 func TestReadCopy(t *testing.T) {
-	const raw = "Return-Path: <ann@a.example>\nAuthentication-Results: mx.b.example;\n\tdkim=fail header.d=list.example;\n\tdkim=pass header.d=a.example;\n" +
+	const raw = "Return-Path: <ann@a.example>\nAuthentication-Results: mx.b.example;\n\tiprev=fail (a; b) reason=\"it's; wrong\" policy.iprev=192.0.2.1;\n\tdkim=fail header.d=list.example;\n\tdkim=pass header.d=a.example;\n" +
 		"\tspf=softfail smtp.mailfrom=a.example; dmarc=pass header.from=a.example\nX-Signpost-Disposition: quarantine; dmarc\n" +
 		"Received: from x\n\tby y\nDKIM-Signature: v=1; a=rsa-sha256; d=A.example; s=s1;\n\tbh=d=; b=x\nDKIM-Signature: v=1;\n\td = list.example; s=d\n" +
 		"Authentication-Results: other.example; dkim=none\nAuthentication-Results: MX.b.example; dmarc=pass\nX-Soak-ID: 17\n\nbody\n"
@@ -155,7 +155,7 @@ func TestReadCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.ID != "17" || c.Foreign != 1 || !c.Tagged || strings.Join(c.Signers, " ") != "a.example list.example" ||
-		c.Results["dkim"] != "pass" || c.Results["spf"] != "softfail" || c.Results["dmarc"] != "pass" || len(c.Results) != 3 {
+		c.Results["dkim"] != "pass" || c.Results["spf"] != "softfail" || c.Results["dmarc"] != "pass" || len(c.Results) != 4 || c.Results["iprev"] != "fail" {
 		t.Errorf("%+v", c)
 	}
 	for _, broken := range []string{"no header", "A: b\n\n", "X-Soak-ID: 1\nAuthentication-Results: mx.b.example; dkim\n\n"} {

@@ -1,0 +1,164 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"signpost/internal/soak/judge"
+	"signpost/internal/soak/traffic"
+	"signpost/internal/testbind"
+	"signpost/internal/testmta"
+	"signpost/keys"
+)
+
+// world has two hosts, each with a Postfix and the programs of Signpost, and their name server.
+type world struct {
+	*testing.T
+	dir      string
+	programs string
+	dns      *testbind.Server
+	hosts    []*host
+}
+
+type host struct {
+	traffic.Host
+	dir    string
+	source string // the address from which its Postfix sends to the other host
+	config string
+	mta    *testmta.MTA
+	daemon *process
+}
+
+func newWorld(t *testing.T, zone string) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "signpost-soak")
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("everything is kept in " + dir)
+			return
+		}
+		os.RemoveAll(dir)
+	})
+	must(t, os.Chmod(dir, 0o755))
+	w := &world{T: t, dir: dir, programs: filepath.Join(dir, "bin")}
+	build := exec.Command("go", "build", "-trimpath", "-o", w.programs+"/", "signpost/cmd/...")
+	build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
+	must(t, build.Run())
+	for i, name := range []string{"a", "b"} {
+		h := &host{Host: traffic.Host{Name: name, ID: "mx." + name + ".example", Domains: []string{name + "1.example", name + "2.example"}},
+			dir: filepath.Join(dir, name), source: fmt.Sprintf("127.0.0.%d", 11+i)}
+		must(t, os.Mkdir(h.dir, 0o755))
+		h.config = filepath.Join(h.dir, "signpost.toml")
+		w.hosts = append(w.hosts, h)
+		for _, domain := range h.Domains {
+			zone += fmt.Sprintf("%s. IN TXT \"v=spf1 ip4:%s -all\"\n_dmarc.%[1]s. IN TXT \"v=DMARC1; p=reject\"\n%[1]s. IN MX 10 %[3]s.\n", domain, h.source, h.ID)
+		}
+	}
+	w.startDNS(zone)
+	for _, h := range w.hosts {
+		w.startHost(h)
+	}
+	for i, h := range w.hosts {
+		other := w.hosts[1-i]
+		var b strings.Builder
+		for _, domain := range other.Domains {
+			fmt.Fprintf(&b, "%s smtp:[127.0.0.1]:%s\n", domain, other.mta.SMTP[strings.LastIndex(other.mta.SMTP, ":")+1:])
+		}
+		must(t, os.WriteFile(filepath.Join(h.mta.Dir, "etc", "transport"), []byte(b.String()), 0o644))
+	}
+	return w
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startDNS creates the keys of all hosts, and starts the name server with their records.
+func (w *world) startDNS(zone string) {
+	w.Helper()
+	for _, h := range w.hosts {
+		must(w.T, os.WriteFile(h.config, []byte("state_dir = \""+h.dir+"/state\"\n"), 0o644))
+		must(w.T, os.MkdirAll(filepath.Join(h.dir, "state", "keys"), 0o700))
+		for _, domain := range h.Domains {
+			out, err := exec.Command(w.programs+"/dkimkey", "-c", h.config, "add", domain, "--unsafe-activate").CombinedOutput()
+			if err != nil {
+				w.Fatalf("%v\n%s", err, out)
+			}
+		}
+		set, err := keys.Store{State: filepath.Join(h.dir, "state"), Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
+		must(w.T, err)
+		for _, k := range set.All() {
+			zone += keys.ZoneText(k.Domain, k.Selector, k.Metadata.Record, 5*time.Second) + "\n"
+		}
+	}
+	var err error
+	w.dns, err = testbind.Start(w.Context(), "127.0.0.1", map[string]string{".": "$TTL 5\n. IN SOA ns. hostmaster. 1 60 60 600 5\n. IN NS ns.\nns. IN A 127.0.0.1\n" + zone})
+	must(w.T, err)
+	w.Cleanup(func() { must(w.T, w.dns.Stop()) })
+}
+
+func (w *world) startHost(h *host) {
+	w.Helper()
+	socket := h.dir + "/milter.sock"
+	config := fmt.Sprintf("listen = [\"unix:%s\"]\nstate_dir = \"%s/state\"\nauthserv_id = %q\ntrusted_networks = [\"127.0.0.1/32\"]\n[dns]\nservers = [%q]\n[dmarc]\nquarantine_handled = true\n[journal]\naddresses = \"full\"\n",
+		socket, h.dir, h.ID, w.dns.Addr())
+	must(w.T, os.WriteFile(h.config, []byte(config), 0o644))
+	h.daemon = &process{name: h.Name + " serve", args: []string{w.programs + "/signpost", "serve", "-c", h.config}, ready: "signpost started", log: h.dir + "/serve.log"}
+	must(w.T, h.daemon.start())
+	w.Cleanup(func() { must(w.T, h.daemon.end(syscall.SIGTERM)) })
+	var err error
+	h.mta, err = testmta.Start(w.Context(), testmta.Options{Milters: "unix:" + socket, NonSMTPDMilters: "unix:" + socket, Domains: h.Domains, Dir: filepath.Join(h.dir, "postfix"),
+		MainCF: map[string]string{"smtp_bind_address": h.source, "relay_domains": "", "myhostname": h.ID}})
+	must(w.T, err)
+	w.Cleanup(func() { must(w.T, h.mta.Stop()) })
+}
+
+// send hands a message over to its host.
+func (w *world) send(ctx context.Context, m *traffic.Mail) {
+	for _, h := range w.hosts {
+		if h.Name == m.Host {
+			addr := h.mta.SMTP
+			if m.Login != "" {
+				addr = h.mta.Submission
+			}
+			traffic.Send(ctx, addr, m)
+		}
+	}
+}
+
+// collect reads and deletes the messages in all mailboxes.
+func (w *world) collect(j *judge.Judge) (n int) {
+	w.Helper()
+	for _, h := range w.hosts {
+		dir := filepath.Join(h.mta.Dir, "mail", "box", "new")
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			w.Fatal(err)
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			info, err := e.Info()
+			must(w.T, err)
+			raw, err := os.ReadFile(path)
+			must(w.T, err)
+			c, err := judge.ReadCopy(h.ID, raw)
+			must(w.T, err)
+			c.Host, c.At = h.Name, info.ModTime()
+			j.Arrived(c)
+			must(w.T, os.Remove(path))
+			n++
+		}
+	}
+	return n
+}
