@@ -91,7 +91,7 @@ func (w *world) run(ctx context.Context, seed uint64, g *traffic.Generator, j *j
 			})
 		case <-sample.C:
 			mu.Lock()
-			wanted -= w.collect(j)
+			wanted -= w.collect(j, &mu)
 			for _, h := range w.hosts {
 				if s, ok := h.daemon.sample(); ok {
 					j.Sampled(s)
@@ -104,7 +104,10 @@ func (w *world) run(ctx context.Context, seed uint64, g *traffic.Generator, j *j
 	faults.Wait()
 	sending.Wait()
 	for wanted > 0 && time.Now().Before(end.Add(drain)) {
-		wanted -= w.collect(j)
+		mu.Lock()
+		wanted -= w.collect(j, &mu)
+		mu.Unlock()
 		time.Sleep(100 * time.Millisecond)
 	}
+	w.verify.Wait()
 }

@@ -2,18 +2,23 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"signpost/internal/dkim"
 	"signpost/internal/soak/judge"
 	"signpost/internal/soak/traffic"
 	"signpost/internal/testbind"
+	"signpost/internal/testdkim"
 	"signpost/internal/testmta"
 	"signpost/keys"
 )
@@ -25,6 +30,10 @@ type world struct {
 	programs string
 	dns      *testbind.Server
 	hosts    []*host
+	records  map[string]string // of our keys
+	copied   int
+	verify   sync.WaitGroup
+	checking chan struct{} // limits the concurrent verifications
 }
 
 type host struct {
@@ -48,7 +57,7 @@ func newWorld(t *testing.T, zone string) *world {
 		os.RemoveAll(dir)
 	})
 	must(t, os.Chmod(dir, 0o755))
-	w := &world{T: t, dir: dir, programs: filepath.Join(dir, "bin")}
+	w := &world{T: t, dir: dir, programs: filepath.Join(dir, "bin"), records: map[string]string{}, checking: make(chan struct{}, 1)}
 	build := exec.Command("go", "build", "-trimpath", "-o", w.programs+"/", "signpost/cmd/...")
 	build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
 	must(t, build.Run())
@@ -99,6 +108,7 @@ func (w *world) startDNS(zone string) {
 		set, err := keys.Store{State: filepath.Join(h.dir, "state"), Dir: filepath.Join(h.dir, "state", "keys")}.Load(nil)
 		must(w.T, err)
 		for _, k := range set.All() {
+			w.records[keys.RecordName(k.Domain, k.Selector)] = k.Metadata.Record
 			zone += keys.ZoneText(k.Domain, k.Selector, k.Metadata.Record, 5*time.Second) + "\n"
 		}
 	}
@@ -137,8 +147,40 @@ func (w *world) send(ctx context.Context, m *traffic.Mail) {
 	}
 }
 
-// collect reads and deletes the messages in all mailboxes.
-func (w *world) collect(j *judge.Judge) (n int) {
+// everySigned is how many copies with our signature there are for each one that dkimpy verifies.
+const everySigned = 40
+
+// sampleSignature verifies the signatures of some copies with dkimpy.
+func (w *world) sampleSignature(j *judge.Judge, mu *sync.Mutex, c judge.Copy, raw []byte) {
+	if !slices.ContainsFunc(c.Signers, func(signer string) bool {
+		return slices.ContainsFunc(w.hosts, func(h *host) bool { return slices.Contains(h.Domains, signer) })
+	}) {
+		return
+	}
+	if w.copied++; w.copied%everySigned != 1 {
+		return
+	}
+	w.verify.Go(func() {
+		w.checking <- struct{}{}
+		defer func() { <-w.checking }()
+		found, err := testdkim.DKIMPyVerify(context.Background(), []byte(dkim.CRLF(string(raw))), w.records)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			j.Verified(c.ID, "dkimpy", err)
+		}
+		for _, o := range found {
+			err := error(nil)
+			if !o.OK {
+				err = errors.New(o.Detail)
+			}
+			j.Verified(c.ID, o.Domain, err)
+		}
+	})
+}
+
+// collect reads and deletes the messages in all mailboxes. The caller holds mu.
+func (w *world) collect(j *judge.Judge, mu *sync.Mutex) (n int) {
 	w.Helper()
 	for _, h := range w.hosts {
 		dir := filepath.Join(h.mta.Dir, "mail", "box", "new")
@@ -156,6 +198,7 @@ func (w *world) collect(j *judge.Judge) (n int) {
 			must(w.T, err)
 			c.Host, c.At = h.Name, info.ModTime()
 			j.Arrived(c)
+			w.sampleSignature(j, mu, c, raw)
 			must(w.T, os.Remove(path))
 			n++
 		}
