@@ -94,12 +94,16 @@ func (f *Follower) more(ctx context.Context) error {
 	if !f.ready(ctx) {
 		return nil
 	}
-	if _, newest, err := f.reader.Size(ctx); err == nil && newest.UnixMicro() < f.Filter.After {
-		f.Filter.After = newest.UnixMicro() // messages with times in the future were renumbered
+	last := f.Filter.After // at least up to this number, all messages were searched if no more are found
+	if _, newest, err := f.reader.Size(ctx); err == nil {
+		if last = newest.UnixMicro(); last < f.Filter.After {
+			f.Filter.After = last // messages with times in the future were renumbered
+		}
 	}
 	for ctx.Err() == nil {
 		ids, err := f.reader.IDs(ctx, f.Filter, page, true)
 		if err == nil && len(ids) == 0 {
+			f.Filter.After = max(f.Filter.After, last) // a filter with Content does not read the same entries again
 			return nil
 		}
 		var all []Entry
