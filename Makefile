@@ -33,7 +33,8 @@ export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sb
 
 # make test runs the race detector for the packages that start goroutines (layout_test.go): for all tests of CONCURRENT, and for the tests of
 # PARTLY that do things at the same time.
-CONCURRENT = $(addprefix ./,milter keys cmd/signpost-cluster internal/allowlist internal/cluster internal/daemon internal/dns internal/doctor/domain internal/e2e internal/filter internal/lookup internal/metrics internal/monitor internal/report/send internal/top internal/web)
+# The packages that take longest are first, so that the others run beside them.
+CONCURRENT = $(addprefix ./,internal/e2e internal/cluster internal/lookup cmd/signpost-cluster milter keys internal/allowlist internal/daemon internal/dns internal/doctor/domain internal/filter internal/metrics internal/monitor internal/report/send internal/top internal/web)
 PARTLY = $(addprefix ./,cmd/dkimkey cmd/signpost internal/journal)
 AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice|WithoutDNS|ContextEnds|Follow|HostileConnections|TestMetrics|TestHealth|TestKept$$|TestHeld|TestBroken|DiskFull|CausesOfLoss
 # SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.
@@ -115,7 +116,7 @@ test: setup build
 		GOOS=freebsd go vet -gcflags='all=-N -l' ./... && CGO_ENABLED=1 GOFLAGS= go test $(RACE) -vet=off ./...
 	@rm -rf bin/conformance
 	@# The race detector makes tests several times slower. make race runs it for all tests.
-	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test $(RACE) -vet=off -timeout 30m -parallel 8 $(CONCURRENT)
+	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" go test $(RACE) -p 3 -vet=off -timeout 30m -parallel 8 $(CONCURRENT)
 	go test $(RACE) -vet=off -timeout 30m -parallel 8 -run '$(AT_ONCE)' $(PARTLY)
 	@# Many of these tests wait for a server, so three packages at a time use two processors better than two.
 	SIGNPOST_CONFORMANCE="$(CURDIR)/bin/conformance" CGO_ENABLED=0 go test -p 3 -trimpath -vet=off -timeout 30m -parallel 8 \
