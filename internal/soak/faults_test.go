@@ -70,6 +70,9 @@ func disturbances() []disturbance {
 	}
 }
 
+// unwritten is how long before it is killed the daemon may not have written a record.
+const unwritten = 3 * time.Second
+
 // disturb causes faults of the list, chosen by the seed, until ctx ends.
 func (w *world) disturb(ctx context.Context, seed uint64, j *judge.Judge, mu *sync.Mutex) {
 	random := rand.New(rand.NewPCG(seed, 2))
@@ -83,12 +86,16 @@ func (w *world) disturb(ctx context.Context, seed uint64, j *judge.Judge, mu *sy
 		d := list[random.IntN(len(list))]
 		h := w.hosts[random.IntN(len(w.hosts))]
 		f := judge.Fault{Name: d.name, Host: h.Name, Effects: d.effects, From: time.Now()}
+		if d.effects&judge.Unwritten != 0 {
+			f.From = f.From.Add(-unwritten)
+		}
 		if d.all {
 			f.Host = ""
 		}
+		begin := time.Now()
 		err := d.do(w, h, random)
 		f.To = time.Now().Add(d.lingers)
-		w.Logf("%s %s at %s, %s", f.From.Format(time.TimeOnly), d.name, h.Name, time.Since(f.From).Round(time.Millisecond))
+		w.Logf("%s %s at %s, %s", f.From.Format(time.TimeOnly), d.name, h.Name, time.Since(begin).Round(time.Millisecond))
 		mu.Lock()
 		j.Fault(f)
 		mu.Unlock()

@@ -110,4 +110,14 @@ func (w *world) run(ctx context.Context, seed uint64, g *traffic.Generator, j *j
 		time.Sleep(100 * time.Millisecond)
 	}
 	w.verify.Wait()
+	w.report()
+	want := len(w.hosts) * len(traffic.Reported())
+	for limit := time.Now().Add(drain); w.reports < want && time.Now().Before(limit); time.Sleep(100 * time.Millisecond) {
+		mu.Lock()
+		w.collect(j, &mu)
+		mu.Unlock()
+	}
+	if w.reports != want {
+		w.Errorf("%d reports arrived, want %d", w.reports, want)
+	}
 }

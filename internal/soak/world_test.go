@@ -32,6 +32,7 @@ type world struct {
 	hosts    []*host
 	records  map[string]string // of our keys
 	copied   int
+	reports  int
 	verify   sync.WaitGroup
 	checking chan struct{} // limits the concurrent verifications
 }
@@ -43,6 +44,22 @@ type host struct {
 	config string
 	mta    *testmta.MTA
 	daemon *process
+}
+
+// reporter is the domain from which the host sends reports.
+func (h *host) reporter() string { return "reports." + h.Domains[0] }
+
+// report sends the reports about today.
+func (w *world) report() {
+	w.Helper()
+	tomorrow := time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
+	for _, h := range w.hosts {
+		out, err := exec.Command(w.programs+"/signpost", "reports", "send", "-c", h.config, "--now", "--date", tomorrow, "--postfix", filepath.Join(h.mta.Dir, "etc")).CombinedOutput()
+		w.Logf("host %s: %s", h.Name, out)
+		if err != nil {
+			w.Errorf("host %s: reports send: %v", h.Name, err)
+		}
+	}
 }
 
 func newWorld(t *testing.T, zone string) *world {
@@ -67,6 +84,7 @@ func newWorld(t *testing.T, zone string) *world {
 		must(t, os.Mkdir(h.dir, 0o755))
 		h.config = filepath.Join(h.dir, "signpost.toml")
 		w.hosts = append(w.hosts, h)
+		zone += fmt.Sprintf("%s. IN MX 10 %s.\n%[1]s. IN TXT \"v=spf1 ip4:%[3]s -all\"\n_dmarc.%[1]s. IN TXT \"v=DMARC1; p=reject\"\n%[2]s. IN A %[3]s\n", h.reporter(), h.ID, h.source)
 		for _, domain := range h.Domains {
 			zone += fmt.Sprintf("%s. IN TXT \"v=spf1 ip4:%s -all\"\n_dmarc.%[1]s. IN TXT \"v=DMARC1; p=reject\"\n%[1]s. IN MX 10 %[3]s.\n", domain, h.source, h.ID)
 		}
@@ -78,6 +96,7 @@ func newWorld(t *testing.T, zone string) *world {
 	for i, h := range w.hosts {
 		other := w.hosts[1-i]
 		var b strings.Builder
+		fmt.Fprintf(&b, "%s discard:\n", h.reporter())
 		for _, domain := range other.Domains {
 			fmt.Fprintf(&b, "%s smtp:[127.0.0.1]:%s\n", domain, other.mta.SMTP[strings.LastIndex(other.mta.SMTP, ":")+1:])
 		}
@@ -99,7 +118,7 @@ func (w *world) startDNS(zone string) {
 	for _, h := range w.hosts {
 		must(w.T, os.WriteFile(h.config, []byte("state_dir = \""+h.dir+"/state\"\n"), 0o644))
 		must(w.T, os.MkdirAll(filepath.Join(h.dir, "state", "keys"), 0o700))
-		for _, domain := range h.Domains {
+		for _, domain := range append([]string{h.reporter()}, h.Domains...) {
 			out, err := exec.Command(w.programs+"/dkimkey", "-c", h.config, "add", domain, "--unsafe-activate").CombinedOutput()
 			if err != nil {
 				w.Fatalf("%v\n%s", err, out)
@@ -121,16 +140,19 @@ func (w *world) startDNS(zone string) {
 func (w *world) startHost(h *host) {
 	w.Helper()
 	socket := h.dir + "/milter.sock"
-	config := fmt.Sprintf("listen = [\"unix:%s\"]\nstate_dir = \"%s/state\"\nauthserv_id = %q\ntrusted_networks = [\"127.0.0.1/32\"]\n[dns]\nservers = [%q]\n[dmarc]\nquarantine_handled = true\n[journal]\naddresses = \"full\"\n",
-		socket, h.dir, h.ID, w.dns.Addr())
+	config := fmt.Sprintf("listen = [\"unix:%s\"]\nstate_dir = \"%s/state\"\nauthserv_id = %q\ntrusted_networks = [\"127.0.0.1/32\"]\n[dns]\nservers = [%q]\n[dmarc]\nquarantine_handled = true\n[journal]\naddresses = \"full\"\n[reports.send]\nenabled = true\norg_name = %q\nfrom = \"dmarc@%s\"\n",
+		socket, h.dir, h.ID, w.dns.Addr(), h.Name, h.reporter())
 	must(w.T, os.WriteFile(h.config, []byte(config), 0o644))
 	h.daemon = &process{name: h.Name + " serve", args: []string{w.programs + "/signpost", "serve", "-c", h.config}, ready: "signpost started", log: h.dir + "/serve.log"}
 	must(w.T, h.daemon.start())
 	w.Cleanup(func() { must(w.T, h.daemon.end(syscall.SIGTERM)) })
 	var err error
-	h.mta, err = testmta.Start(w.Context(), testmta.Options{Milters: "unix:" + socket, NonSMTPDMilters: "unix:" + socket, Domains: h.Domains, Dir: filepath.Join(h.dir, "postfix"),
-		MainCF: map[string]string{"smtp_bind_address": h.source, "relay_domains": "", "myhostname": h.ID}})
+	h.mta, err = testmta.Start(w.Context(), testmta.Options{Milters: "unix:" + socket, NonSMTPDMilters: "unix:" + socket, Domains: append(traffic.Reported(), h.Domains...), Dir: filepath.Join(h.dir, "postfix"),
+		MainCF: map[string]string{"smtp_bind_address": h.source, "relay_domains": h.reporter(), "relay_recipient_maps": "static:OK",
+			"internal_mail_filter_classes": "bounce", "myhostname": h.ID}})
 	must(w.T, err)
+	must(w.T, os.MkdirAll(filepath.Join(h.dir, "conf.d"), 0o755))
+	must(w.T, os.WriteFile(filepath.Join(h.dir, "conf.d", "smtp.toml"), fmt.Appendf(nil, "[reports]\nsmtp = %q\n", h.mta.SMTP), 0o644))
 	w.Cleanup(func() { must(w.T, h.mta.Stop()) })
 }
 
@@ -194,12 +216,20 @@ func (w *world) collect(j *judge.Judge, mu *sync.Mutex) (n int) {
 			must(w.T, err)
 			raw, err := os.ReadFile(path)
 			must(w.T, err)
+			must(w.T, os.Remove(path))
+			if judge.IsReport(raw) {
+				r, err := judge.ReadReport(raw)
+				must(w.T, err)
+				r.Host = h.Name
+				j.Reported(r)
+				w.reports++
+				continue
+			}
 			c, err := judge.ReadCopy(h.ID, raw)
 			must(w.T, err)
 			c.Host, c.At = h.Name, info.ModTime()
 			j.Arrived(c)
 			w.sampleSignature(j, mu, c, raw)
-			must(w.T, os.Remove(path))
 			n++
 		}
 	}

@@ -1,6 +1,9 @@
 package judge
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -107,8 +110,16 @@ func TestPlanted(t *testing.T) {
 			d.Fault(Fault{"dns", "b", Tempfail | TempError, d.at(-5), d.at(5)})
 			d.add("forger", Forger, d.messages["forger"].Want, 451)
 		}, ReportWrong}, // a temporary failure is not a row, but the report has one
-		"row missing":            {func(d day) { d.reports[0].Rows = map[Row]int64{d.row("reject", "fail"): 1} }, ReportWrong},
-		"row too often":          {func(d day) { d.reports[0].Rows[d.row("reject", "fail")] = 2 }, ReportWrong},
+		"row missing":   {func(d day) { d.reports[0].Rows = map[Row]int64{d.row("reject", "fail"): 1} }, ReportWrong},
+		"row too often": {func(d day) { d.reports[0].Rows[d.row("reject", "fail")] = 2 }, ReportWrong},
+		"row of another result during a fault": {func(d day) {
+			d.Fault(Fault{"dns", "b", TempError, d.at(0), d.at(5)})
+			d.reports[0].Rows = map[Row]int64{d.row("none", "pass"): 2}
+		}, ""},
+		"row of another result, too often": {func(d day) {
+			d.Fault(Fault{"dns", "b", TempError, d.at(0), d.at(5)})
+			d.reports[0].Rows = map[Row]int64{d.row("none", "pass"): 3}
+		}, ReportWrong},
 		"row of nobody":          {func(d day) { d.reports[0].Rows[d.row("none", "pass")] = 1 }, ReportWrong},
 		"row of a lost journal":  {func(d day) { d.Fault(Fault{"kill", "b", Unwritten, d.at(0), d.at(1)}); d.reports[0].Rows = nil }, ""},
 		"report twice":           {func(d day) { d.Reported(d.reports[0]) }, ""},
@@ -161,6 +172,28 @@ func TestReadCopy(t *testing.T) {
 	for _, broken := range []string{"no header", "A: b\n\n", "X-Soak-ID: 1\nAuthentication-Results: mx.b.example; dkim\n\n"} {
 		if c, err := ReadCopy(mx, []byte(broken)); err == nil {
 			t.Errorf("%q: %+v", broken, c)
+		}
+	}
+}
+
+// A report is read from a message: its ID, its domain and the counts of its rows.
+func TestReadReport(t *testing.T) {
+	const text = `<feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0"><report_metadata><report_id>id1</report_id></report_metadata><policy_published><domain>d.example</domain></policy_published>
+<record><row><source_ip>192.0.2.1</source_ip><count>3</count><policy_evaluated><disposition>reject</disposition><dkim>fail</dkim><spf>fail</spf></policy_evaluated></row></record>
+<record><row><source_ip>192.0.2.1</source_ip><count>4</count><policy_evaluated><disposition>reject</disposition><dkim>fail</dkim><spf>fail</spf></policy_evaluated></row></record></feedback>`
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+	raw := "Received: x\nSubject: Report Domain: d.example Submitter: s.example Report-ID: <id1>\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\ntext\n" +
+		"--b\nContent-Type: application/gzip\nContent-Transfer-Encoding: base64\n\n" + base64.StdEncoding.EncodeToString(packed.Bytes()) + "\n--b--\n"
+	r, err := ReadReport([]byte(raw))
+	if err != nil || !IsReport([]byte(raw)) || r.ID != "id1" || r.Domain != "d.example" || len(r.Rows) != 1 || r.Rows[Row{"d.example", "192.0.2.1", "reject", "fail", "fail"}] != 7 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, broken := range []string{"", "A: b\n\n", strings.Replace(raw, "gzip", "zip", 1), strings.Replace(raw, "H4", "??", 1)} {
+		if r, err := ReadReport([]byte(broken)); err == nil {
+			t.Errorf("%+v", r)
 		}
 	}
 }

@@ -61,6 +61,9 @@ type Generator struct {
 	seed   uint64
 }
 
+// Reported returns the domains of other sites to which reports about them are sent.
+func Reported() []string { return []string{honest, strict} }
+
 // The domains of other sites. Zone has their records.
 const (
 	honest  = "honest.example"  // signs, and SPF allows sender
