@@ -107,7 +107,7 @@ func TestPlanted(t *testing.T) {
 		"forgery accepted": {func(d day) { d.add("forger", Forger, d.messages["forger"].Want, 250) }, ForgeryAccepted},
 		"forgery arrived":  {func(d day) { d.Arrived(Copy{ID: "forger", Host: "b"}) }, ForgeryAccepted},
 		"forgery in a fault": {func(d day) {
-			d.Fault(Fault{"dns", "b", Tempfail | TempError, d.at(-5), d.at(5)})
+			d.Fault(Fault{"kill", "b", Tempfail, d.at(-5), d.at(5)})
 			d.add("forger", Forger, d.messages["forger"].Want, 451)
 		}, ReportWrong}, // a temporary failure is not a row, but the report has one
 		"row missing":   {func(d day) { d.reports[0].Rows = map[Row]int64{d.row("reject", "fail"): 1} }, ReportWrong},
