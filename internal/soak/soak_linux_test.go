@@ -1,4 +1,3 @@
-// Package soak runs Signpost for an hour with real Postfixes, name servers and faults: make soak. The judge decides about each message.
 package soak
 
 import (

@@ -2,7 +2,10 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -50,6 +53,29 @@ func disturbances() []disturbance {
 				time.Sleep(20 * time.Millisecond)
 			}
 			return nil
+		}},
+		{"move the keys away", 0, 0, false, func(_ *world, h *host, random *rand.Rand) error {
+			dir := filepath.Join(h.dir, "state", "keys")
+			if err := os.Rename(dir, dir+".away"); err != nil {
+				return err
+			}
+			time.Sleep(time.Duration(random.IntN(4000)) * time.Millisecond)
+			return os.Rename(dir+".away", dir)
+		}},
+		{"fill the disk of the state", judge.Unwritten, 5 * time.Second, false, func(_ *world, h *host, random *rand.Rand) error {
+			filler := filepath.Join(h.dir, "state", "filler")
+			file, err := os.Create(filler)
+			if err != nil {
+				return err
+			}
+			for err == nil {
+				_, err = file.Write(make([]byte, 1<<16))
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				return err
+			}
+			time.Sleep(time.Duration(random.IntN(4000)) * time.Millisecond)
+			return errors.Join(file.Close(), os.Remove(filler))
 		}},
 		{"reload Postfix", judge.Tempfail, 5 * time.Second, false, func(w *world, h *host, _ *rand.Rand) error {
 			_, err := h.mta.Run(w.Context(), "postfix", "reload")

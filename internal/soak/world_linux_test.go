@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"signpost/internal/dkim"
 	"signpost/internal/soak/judge"
 	"signpost/internal/soak/traffic"
@@ -81,7 +83,9 @@ func newWorld(t *testing.T, zone string) *world {
 	for i, name := range []string{"a", "b"} {
 		h := &host{Host: traffic.Host{Name: name, ID: "mx." + name + ".example", Domains: []string{name + "1.example", name + "2.example"}},
 			dir: filepath.Join(dir, name), source: fmt.Sprintf("127.0.0.%d", 11+i)}
-		must(t, os.Mkdir(h.dir, 0o755))
+		must(t, os.MkdirAll(filepath.Join(h.dir, "state"), 0o755))
+		must(t, unix.Mount("tmpfs", filepath.Join(h.dir, "state"), "tmpfs", 0, "size=512m,mode=0700")) // a fault fills it
+		t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(h.dir, "state"), 0)) })
 		h.config = filepath.Join(h.dir, "signpost.toml")
 		w.hosts = append(w.hosts, h)
 		zone += fmt.Sprintf("%s. IN MX 10 %s.\n%[1]s. IN TXT \"v=spf1 ip4:%[3]s -all\"\n_dmarc.%[1]s. IN TXT \"v=DMARC1; p=reject\"\n%[2]s. IN A %[3]s\n", h.reporter(), h.ID, h.source)
