@@ -88,7 +88,8 @@ bare:
 released:
 	scripts/released $(or $(SUITE),bookworm) $(PACKAGES)
 
-soak: setup
+soak:
+	scripts/setup matrix
 	SIGNPOST_SOAK="$(SOAK)" SIGNPOST_SEED="$(SEED)" go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./internal/soak
 
 greyskip-sample: build

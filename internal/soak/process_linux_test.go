@@ -16,7 +16,7 @@ import (
 	"signpost/internal/soak/judge"
 )
 
-// process is a program of Signpost that can be killed, stopped and started again. All its output is in one file.
+// process is a program that can be killed, stopped and started again. All its output is in one file.
 type process struct {
 	name  string // with its host
 	args  []string
@@ -95,11 +95,16 @@ func (p *process) signal(signal syscall.Signal) error {
 	return p.cmd.Process.Signal(signal)
 }
 
+// pid returns the process ID of the last start.
+func (p *process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.Process.Pid
+}
+
 // sample returns the size of the process. ok is false if it is not running.
 func (p *process) sample() (s judge.Sample, ok bool) {
-	p.mu.Lock()
-	dir := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid))
-	p.mu.Unlock()
+	dir := filepath.Join("/proc", strconv.Itoa(p.pid()))
 	s = judge.Sample{At: time.Now(), Process: p.name}
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {

@@ -36,23 +36,32 @@ type Server struct {
 // Start serves zones (name -> zone file) at host, an address of the loopback interface, on a free port. A zone with $INCLUDE or "; static"
 // does not accept UPDATE. A zone with "; hidden" answers no query. Start returns when named answers.
 func Start(ctx context.Context, host string, zones map[string]string) (*Server, error) {
-	return start(ctx, host, zones, (*Server).configure, "named", "-g", "-n", "1", "-c")
+	return start(ctx, host, 0, zones, (*Server).configure, "named", "-g", "-n", "1", "-c")
 }
 
-// start starts a name server with the file that configure writes. It appends the name of the file to argv.
-func start(ctx context.Context, host string, zones map[string]string, configure func(*Server, map[string]string) error, argv ...string) (*Server, error) {
+// StartAt is like Start, at a given port. It is for a network namespace, where no other test has this port. A zone whose text is
+// "secondary of ADDRESS" is transferred from the server with this address and the same port, without NOTIFY: it lags by up to the refresh time of
+// its SOA record.
+func StartAt(ctx context.Context, host string, port uint16, zones map[string]string) (*Server, error) {
+	return start(ctx, host, port, zones, (*Server).configure, "named", "-g", "-n", "1", "-c")
+}
+
+// start starts a name server with the file that configure writes. It appends the name of the file to argv. If port is 0, it takes a free port.
+func start(ctx context.Context, host string, port uint16, zones map[string]string, configure func(*Server, map[string]string) error, argv ...string) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "testbind")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Host: host, dir: dir}
-	port, release, err := testport.Take(host)
-	if err != nil {
-		return nil, err
+	s := &Server{Host: host, Port: port, dir: dir, release: func() {}}
+	if port == 0 {
+		free, release, err := testport.Take(host)
+		if err != nil {
+			return nil, err
+		}
+		s.Port, s.release = uint16(free), release
 	}
-	s.Port, s.release = uint16(port), release
 	if err := configure(s, zones); err != nil {
 		return nil, err
 	}
@@ -75,6 +84,10 @@ key "stranger" { algorithm hmac-sha256; secret "%[4]s"; };
 `, s.dir, s.Port, s.Host, Secret)
 	for name, text := range zones {
 		file := name + "zone"
+		if primary, ok := strings.CutPrefix(text, "secondary of "); ok {
+			fmt.Fprintf(&conf, "zone \"%s\" { type secondary; file \"%s\"; primaries port %d { %s; }; min-refresh-time 1; allow-notify { none; }; };\n", name, file, s.Port, primary)
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(s.dir, file), []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -181,7 +194,7 @@ func (s *Server) TXT(name string) ([]string, error) {
 
 // StartKnot is like Start, but uses Knot DNS. The key "signpost" may update all zones.
 func StartKnot(ctx context.Context, host string, zones map[string]string) (*Server, error) {
-	return start(ctx, host, zones, (*Server).configureKnot, "knotd", "-c")
+	return start(ctx, host, 0, zones, (*Server).configureKnot, "knotd", "-c")
 }
 
 func (s *Server) configureKnot(zones map[string]string) error {

@@ -1,5 +1,5 @@
 # Verifies or signs the message on stdin with dkimpy. argv[1] is JSON: {"records": {...}} or {"sign": {...}};
-# for ARC {"arc_records": {...}} or {"seal": {...}}.
+# for ARC {"arc_records": {...}} or {"seal": {...}}. {"records": {...}, "sizes": [...]} verifies several messages, which follow each other.
 import json
 import sys
 
@@ -35,17 +35,27 @@ if "arc_records" in job:
     json.dump({"Status": (cv or b"fail").decode(), "Detail": detail}, sys.stdout)
     sys.exit(0)
 
-verifier = dkim.DKIM(message, timeout=5)
-count = sum(1 for name, _ in verifier.headers if name.lower() == b"dkim-signature")
-opinions = []
-for i in range(count):
+def verify(message):
     verifier = dkim.DKIM(message, timeout=5)
-    detail = ""
-    try:
-        ok = bool(verifier.verify(idx=i, dnsfunc=txt))
-    except dkim.DKIMException as e:
-        ok, detail = False, str(e)
-    domain = verifier.domain or b""
-    selector = verifier.selector or b""
-    opinions.append({"Domain": domain.decode(), "Selector": selector.decode(), "OK": ok, "Detail": detail})
-json.dump(opinions, sys.stdout)
+    count = sum(1 for name, _ in verifier.headers if name.lower() == b"dkim-signature")
+    opinions = []
+    for i in range(count):
+        verifier = dkim.DKIM(message, timeout=5)
+        detail = ""
+        try:
+            ok = bool(verifier.verify(idx=i, dnsfunc=txt))
+        except dkim.DKIMException as e:
+            ok, detail = False, str(e)
+        domain = verifier.domain or b""
+        selector = verifier.selector or b""
+        opinions.append({"Domain": domain.decode(), "Selector": selector.decode(), "OK": ok, "Detail": detail})
+    return opinions
+
+if "sizes" in job:
+    found, begin = [], 0
+    for size in job["sizes"]:
+        found.append(verify(message[begin:begin + size]))
+        begin += size
+    json.dump(found, sys.stdout)
+else:
+    json.dump(verify(message), sys.stdout)

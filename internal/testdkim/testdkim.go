@@ -40,6 +40,23 @@ func DKIMPyVerify(ctx context.Context, msg []byte, records map[string]string) ([
 	return opinions, nil
 }
 
+// DKIMPyVerifyAll is DKIMPyVerify for several messages, in one process.
+func DKIMPyVerifyAll(ctx context.Context, all [][]byte, records map[string]string) ([][]Opinion, error) {
+	sizes := make([]int, len(all))
+	for i, msg := range all {
+		sizes[i] = len(msg)
+	}
+	out, err := runDKIMPy(ctx, bytes.Join(all, nil), map[string]any{"records": records, "sizes": sizes})
+	if err != nil {
+		return nil, err
+	}
+	var opinions [][]Opinion
+	if err := json.Unmarshal(out, &opinions); err != nil {
+		return nil, fmt.Errorf("reading dkimpy's answer: %w", err)
+	}
+	return opinions, nil
+}
+
 // SignOptions are the options of DKIMPySign.
 type SignOptions struct {
 	Domain    string `json:"domain"`

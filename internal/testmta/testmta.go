@@ -148,7 +148,7 @@ func (m *MTA) launch(ctx context.Context) error {
 	defer complaints.Close()
 	cmd.Stderr = complaints
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
-	started := make(chan error)
+	started, gone := make(chan error), m.gone
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -156,7 +156,7 @@ func (m *MTA) launch(ctx context.Context) error {
 		started <- err
 		if err == nil {
 			m.exit = cmd.Wait()
-			close(m.gone)
+			close(gone)
 		}
 	}()
 	if err := <-started; err != nil {
@@ -205,6 +205,26 @@ func (m *MTA) end() error {
 		release()
 	}
 	return errors.Join(errs...)
+}
+
+// Restart stops Postfix, starts it again after a pause, and returns when all services greet their clients.
+func (m *MTA) Restart(ctx context.Context, pause time.Duration) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := m.endProcesses(); err != nil {
+		return err
+	}
+	time.Sleep(pause)
+	m.gone = make(chan struct{})
+	if err := m.launch(ctx); err != nil {
+		return err
+	}
+	for _, addr := range []string{m.SMTP, m.Submission, m.Reinject} {
+		if err := m.greeted(ctx, addr); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endProcesses signals the process group, whose leader is master(8). The ID of the group remains valid after master(8) has crashed, and no

@@ -16,6 +16,8 @@ const (
 	TempError                    // temperror instead of another result
 	Delay                        // a message that arrives more than MaxDelay after its first attempt
 	Unwritten                    // messages that are missing from the journal, and so from the counts of reports
+	Unkept                       // reports about the hosts' domains that are delivered, but not read
+	Revoked                      // signatures of the hosts that do not verify, because their key was revoked
 )
 
 // MaxDelay is the longest time in which a message must arrive while no fault with the effect Delay is active.
@@ -59,7 +61,14 @@ type Want struct {
 	At       string            // the host in whose mailbox it arrives; empty: none
 	Results  map[string]string // Authentication-Results of that host, by method: dkim, spf, dmarc, arc; "" means that the method has no result
 	Tagged   bool              // it arrives in quarantine
-	Row      Row               // its row in a report of the host; the zero value: none
+	Row      Row               // its row in a report of the hosts; the zero value: none
+	Received Received          // what its report states; the zero value: it is no report
+}
+
+// Received is what a report about a domain of the hosts states. Reports with the same domain and ID are the same report.
+type Received struct {
+	Domain, ID string
+	Messages   int64
 }
 
 // Attempt is one attempt to hand over a message.
@@ -82,18 +91,21 @@ type Copy struct {
 
 // Judge collects what was seen. It is not safe for concurrent use.
 type Judge struct {
+	ours []string // the domains of the hosts
+
 	messages map[string]*Message
 	copies   map[string][]Copy
 	faults   []Fault
 	reports  []Report
 	samples  []Sample
-	verified int       // signatures that were verified independently
-	problems []Problem // those found while collecting
+	verified int              // signatures that were verified independently
+	read     map[string]int64 // the messages in the reports that were read, by domain; nil: not known
+	problems []Problem        // those found while collecting
 }
 
-// New returns a Judge that has seen nothing.
-func New() *Judge {
-	return &Judge{messages: map[string]*Message{}, copies: map[string][]Copy{}}
+// New returns a Judge that has seen nothing. ours are the domains whose mail the hosts sign.
+func New(ours ...string) *Judge {
+	return &Judge{ours: ours, messages: map[string]*Message{}, copies: map[string][]Copy{}}
 }
 
 // Sent adds a message after its last attempt.
@@ -106,11 +118,19 @@ func (j *Judge) Arrived(c Copy) { j.copies[c.ID] = append(j.copies[c.ID], c) }
 func (j *Judge) Fault(f Fault) { j.faults = append(j.faults, f) }
 
 // Verified adds the result of an independent verification of a signature in the copy of a message, against the DNS of that moment.
-func (j *Judge) Verified(id, signer string, err error) {
+func (j *Judge) Verified(id, signer string, at time.Time, err error) {
 	j.verified++
-	if err != nil {
+	if err != nil && !j.during(Revoked, at, at) {
 		j.problems = append(j.problems, Problem{BadSignature, id, signer + ": " + err.Error()})
 	}
+}
+
+// Read adds the number of messages in all reports about a domain that the hosts have read.
+func (j *Judge) Read(domain string, messages int64) {
+	if j.read == nil {
+		j.read = map[string]int64{}
+	}
+	j.read[domain] = messages
 }
 
 // during reports whether a fault with one of these effects was active at a host at any time from one moment to another.

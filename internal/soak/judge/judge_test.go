@@ -20,14 +20,14 @@ type day struct {
 const mx = "mx.b.example"
 
 func newDay() day {
-	d := day{New(), time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)}
+	d := day{New("a.example", "ours.example"), time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)}
 	d.add("user", User, Want{Signer: "a.example", At: "b", Results: map[string]string{"dkim": "pass", "spf": "pass", "dmarc": "pass"}}, 250)
 	d.add("forger", Forger, Want{Rejected: true, Row: d.row("reject", "fail")}, 550)
 	d.add("list", List, Want{At: "b", Tagged: true, Results: map[string]string{"dkim": "pass", "spf": "pass", "dmarc": "fail"}, Row: d.row("quarantine", "fail")}, 250)
 	for _, id := range []string{"user", "list"} {
 		d.copy(d.messages[id])
 	}
-	d.Reported(Report{ID: "r1", Host: "b", Rows: map[Row]int64{d.row("reject", "fail"): 1, d.row("quarantine", "fail"): 1}})
+	d.Reported(Report{ID: "r1", Rows: map[Row]int64{d.row("reject", "fail"): 1, d.row("quarantine", "fail"): 1}})
 	return d
 }
 
@@ -48,6 +48,13 @@ func (d day) add(id string, class Class, want Want, codes ...int) {
 // copy adds the right copy of a message.
 func (d day) copy(m *Message) {
 	d.Arrived(Copy{ID: m.ID, Host: "b", At: m.Attempts[len(m.Attempts)-1].To.Add(time.Second), Results: m.Want.Results, Signers: []string{m.Want.Signer}, Tagged: m.Want.Tagged})
+}
+
+// receive adds a report about a.example with 7 messages.
+func (d day) receive(codes ...int) {
+	d.Fault(Fault{"kill", "b", Tempfail, d.at(-1), d.at(2)})
+	d.add("report", Reporter, Want{At: "b", Received: Received{"a.example", "1", 7}}, codes...)
+	d.copy(d.messages["report"])
 }
 
 // Each planted error is found as what it is, and nothing else is found.
@@ -81,9 +88,19 @@ func TestPlanted(t *testing.T) {
 		"another mailbox":     {func(d day) { d.copies["user"][0].Host = "a" }, WrongResult},
 		"a message of nobody": {func(d day) { d.Arrived(Copy{ID: "other"}) }, WrongResult},
 		"unsigned":            {func(d day) { d.copies["user"][0].Signers = []string{"elsewhere.example"} }, Unsigned},
-		"bad signature":       {func(d day) { d.Verified("user", "a.example", errors.New("no key")) }, BadSignature},
-		"good signature":      {func(d day) { d.Verified("user", "a.example", nil) }, ""},
-		"lost":                {func(d day) { delete(d.copies, "user") }, Lost},
+		"bad signature":       {func(d day) { d.Verified("user", "a.example", d.at(1), errors.New("no key")) }, BadSignature},
+		"good signature":      {func(d day) { d.Verified("user", "a.example", d.at(1), nil) }, ""},
+		"signed for a forger": {func(d day) { d.copies["list"][0].Signers = []string{"ours.example"} }, WrongResult},
+		"bad signature after a revocation": {func(d day) {
+			d.Fault(Fault{"revoke", "", Revoked, d.at(-5), d.at(5)})
+			d.Verified("user", "a.example", d.at(1), errors.New("no key"))
+			d.copies["user"][0].Results = map[string]string{"dkim": "fail", "spf": "pass", "dmarc": "pass"}
+		}, ""},
+		"bad signature long after a revocation": {func(d day) {
+			d.Fault(Fault{"revoke", "", Revoked, d.at(-5), d.at(0)})
+			d.Verified("user", "a.example", d.at(1), errors.New("no key"))
+		}, BadSignature},
+		"lost": {func(d day) { delete(d.copies, "user") }, Lost},
 		"lost during a fault": {func(d day) {
 			d.Fault(Fault{"kill", "", Tempfail | Delay | TempError | Unwritten, d.at(-5), time.Time{}})
 			delete(d.copies, "user")
@@ -120,13 +137,22 @@ func TestPlanted(t *testing.T) {
 			d.Fault(Fault{"dns", "b", TempError, d.at(0), d.at(5)})
 			d.reports[0].Rows = map[Row]int64{d.row("none", "pass"): 3}
 		}, ReportWrong},
-		"row of nobody":          {func(d day) { d.reports[0].Rows[d.row("none", "pass")] = 1 }, ReportWrong},
-		"row of a lost journal":  {func(d day) { d.Fault(Fault{"kill", "b", Unwritten, d.at(0), d.at(1)}); d.reports[0].Rows = nil }, ""},
-		"report twice":           {func(d day) { d.Reported(d.reports[0]) }, ""},
-		"report twice, changed":  {func(d day) { r := d.reports[0]; r.Sum[0]++; d.Reported(r) }, ReportChanged},
-		"memory grows":           {func(d day) { d.grow(func(i int, s *Sample) { s.Memory = int64(i) << 24 }) }, Growth},
-		"descriptors grow":       {func(d day) { d.grow(func(i int, s *Sample) { s.Descriptors = 100 * i }) }, Growth},
-		"memory grows, then not": {func(d day) { d.grow(func(i int, s *Sample) { s.Memory = min(int64(i), 8) << 26 }) }, ""},
+		"row of nobody":         {func(d day) { d.reports[0].Rows[d.row("none", "pass")] = 1 }, ReportWrong},
+		"row of a lost journal": {func(d day) { d.Fault(Fault{"kill", "b", Unwritten, d.at(0), d.at(1)}); d.reports[0].Rows = nil }, ""},
+		"report twice":          {func(d day) { d.Reported(d.reports[0]) }, ""},
+		"report twice, changed": {func(d day) { r := d.reports[0]; r.Sum[0]++; d.Reported(r) }, ReportChanged},
+		"report not read":       {func(d day) { d.receive(250); d.Read("a.example", 0) }, ReportWrong},
+		"report read twice":     {func(d day) { d.receive(250); d.Read("a.example", 14) }, ReportWrong},
+		"report sent twice":     {func(d day) { d.receive(0, 250); d.Read("a.example", 7) }, ""},
+		"report of a lost copy": {func(d day) {
+			d.Fault(Fault{"disk", "b", Unkept, d.at(0), d.at(1)})
+			d.receive(250)
+			d.Read("a.example", 0)
+		}, ""},
+		"report that nobody sent": {func(d day) { d.Read("a.example", 1) }, ReportWrong},
+		"memory grows":            {func(d day) { d.grow(func(i int, s *Sample) { s.Memory = int64(i) << 24 }) }, Growth},
+		"descriptors grow":        {func(d day) { d.grow(func(i int, s *Sample) { s.Descriptors = 100 * i }) }, Growth},
+		"memory grows, then not":  {func(d day) { d.grow(func(i int, s *Sample) { s.Memory = min(int64(i), 8) << 26 }) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDay()

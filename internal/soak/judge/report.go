@@ -2,7 +2,6 @@ package judge
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,58 +14,86 @@ type Row struct {
 
 // Report is a DMARC report as it was received.
 type Report struct {
-	ID, Host string // Host is the host that sent it
-	Domain   string
-	Sum      [32]byte // SHA-256 of the message, without the fields that relays add
-	Begin    time.Time
-	End      time.Time
-	Rows     map[Row]int64
+	ID     string
+	Domain string
+	Sum    [32]byte // SHA-256 of the message, without the fields that relays add
+	Begin  time.Time
+	End    time.Time
+	Rows   map[Row]int64
 }
 
 // Reported adds a report that was received.
 func (j *Judge) Reported(r Report) { j.reports = append(j.reports, r) }
 
-// judgeReports compares the counts of all reports with the messages. A message whose reply was lost may be counted or not, and a message
-// during a fault with the effect Unwritten may be missing. Each of several attempts may be counted.
+// judgeReports compares the counts of all reports, which the hosts send together, with the messages. A message whose reply was lost may be counted
+// or not, and a message during a fault with the effect Unwritten may be missing. Each of several attempts may be counted.
 func (j *Judge) judgeReports() (found []Problem) {
 	sums := map[string]Report{}
-	got := map[string]map[Row]int64{} // by host
+	all := map[Row]int64{}
 	for _, r := range j.reports {
-		key := r.Host + " " + r.ID
-		if first, ok := sums[key]; ok {
+		if first, ok := sums[r.ID]; ok {
 			if first.Sum != r.Sum {
 				found = append(found, Problem{ReportChanged, r.ID, "two messages with this ID differ"})
 			}
 			continue
 		}
-		sums[key] = r
-		if got[r.Host] == nil {
-			got[r.Host] = map[Row]int64{}
-		}
+		sums[r.ID] = r
 		for row, n := range r.Rows {
-			got[r.Host][row] += n
+			all[row] += n
 		}
 	}
-	for host, rows := range got {
-		c := j.counts(host)
-		all := maps.Clone(rows)
-		for row := range c.least {
-			all[row] += 0
+	if len(j.reports) == 0 {
+		return found
+	}
+	c := j.counts()
+	for row := range c.least {
+		all[row] += 0
+	}
+	for row, n := range all {
+		if over := n - c.most[row]; over > 0 && over <= c.hidden[row.sender()] {
+			c.hidden[row.sender()] -= over
+			continue
 		}
-		for row, n := range all {
-			if over := n - c.most[row]; over > 0 && over <= c.hidden[row.sender()] {
-				c.hidden[row.sender()] -= over
-				continue
-			}
-			if n < c.least[row] || n > c.most[row] {
-				found = append(found, Problem{ReportWrong, host, fmt.Sprintf("%s: %d messages, want %d to %d", row, n, c.least[row], c.most[row])})
-			}
+		if n < c.least[row] || n > c.most[row] {
+			found = append(found, Problem{ReportWrong, row.Domain, fmt.Sprintf("%s: %d messages, want %d to %d", row, n, c.least[row], c.most[row])})
 		}
 	}
 	return found
 }
 
-// counts are the least and greatest numbers of messages of each row at a host. A fault with the effect TempError may hide a result, so that a
+// judgeRead compares what the hosts read from reports about their domains with what was sent. A report whose reply was lost may be read or not.
+func (j *Judge) judgeRead() (found []Problem) {
+	if j.read == nil {
+		return nil
+	}
+	sure, possible := map[Received]bool{}, map[Received]bool{}
+	for _, m := range j.messages {
+		for _, a := range m.Attempts {
+			if m.Want.Received == (Received{}) || a.Code != 0 && a.Code/100 != 2 {
+				continue
+			}
+			possible[m.Want.Received] = true
+			if a.Code != 0 && !j.during(Unkept|TempError, a.From, a.To, m.Host) {
+				sure[m.Want.Received] = true
+			}
+		}
+	}
+	least, most := map[string]int64{}, map[string]int64{}
+	for r := range possible {
+		most[r.Domain] += r.Messages
+		if sure[r] {
+			least[r.Domain] += r.Messages
+		}
+	}
+	for domain, n := range j.read {
+		if n < least[domain] || n > most[domain] {
+			found = append(found, Problem{ReportWrong, domain, fmt.Sprintf("%d messages in the reports that were read, want %d to %d", n, least[domain], most[domain])})
+		}
+	}
+	return found
+}
+
+// counts are the least and greatest numbers of messages of each row. A fault with the effect TempError may hide a result, so that a
 // message is in another row of the same sender: hidden is the number of such messages.
 type counts struct {
 	least, most map[Row]int64
@@ -76,10 +103,10 @@ type counts struct {
 // sender returns the row with the domain and the source only.
 func (r Row) sender() Row { return Row{Domain: r.Domain, Source: r.Source} }
 
-func (j *Judge) counts(host string) counts {
+func (j *Judge) counts() counts {
 	c := counts{map[Row]int64{}, map[Row]int64{}, map[Row]int64{}}
 	for _, m := range j.messages {
-		if m.Host != host || m.Want.Row == (Row{}) {
+		if m.Want.Row == (Row{}) {
 			continue
 		}
 		for _, a := range m.Attempts {
@@ -87,10 +114,10 @@ func (j *Judge) counts(host string) counts {
 				continue // a temporary failure has no row (RFC 9990)
 			}
 			c.most[m.Want.Row]++
-			if a.Code != 0 && !j.during(Unwritten|TempError, a.From, a.To, host) {
+			if a.Code != 0 && !j.during(Unwritten|TempError, a.From, a.To, m.Host) {
 				c.least[m.Want.Row]++
 			}
-			if j.during(TempError, a.From, a.To, host) {
+			if j.during(TempError, a.From, a.To, m.Host) {
 				c.hidden[m.Want.Row.sender()]++
 			}
 		}

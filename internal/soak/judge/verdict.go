@@ -51,6 +51,7 @@ func (j *Judge) Problems() []Problem {
 		}
 	}
 	found = append(found, j.judgeReports()...)
+	found = append(found, j.judgeRead()...)
 	found = append(found, j.growth()...)
 	order := kinds()
 	slices.SortStableFunc(found, func(a, b Problem) int { return slices.Index(order, a.Kind) - slices.Index(order, b.Kind) })
@@ -112,6 +113,11 @@ func (j *Judge) copy(m *Message, c Copy, add func(Kind, string, ...any)) {
 	if m.Want.Signer != "" && !slices.Contains(c.Signers, m.Want.Signer) {
 		add(Unsigned, "no signature of %s", m.Want.Signer)
 	}
+	for _, signer := range c.Signers {
+		if signer != m.Want.Signer && slices.Contains(j.ours, signer) {
+			add(WrongResult, "a signature of %s, want %q", signer, m.Want.Signer)
+		}
+	}
 	if c.Foreign > 0 {
 		add(WrongResult, "%d forged Authentication-Results fields arrived", c.Foreign)
 	}
@@ -124,6 +130,9 @@ func (j *Judge) copy(m *Message, c Copy, add func(Kind, string, ...any)) {
 	}
 	disturbed := j.during(TempError, begin, c.At, m.Host, c.Host)
 	for method, want := range m.Want.Results {
+		if method == "dkim" && m.Want.Signer != "" && j.during(Revoked, begin, c.At) {
+			continue
+		}
 		// A fault may hide a result, but can never create another one.
 		if got := c.Results[method]; got != want && (got != "temperror" || !disturbed) {
 			add(WrongResult, "%s=%s, want %s", method, got, want)

@@ -29,13 +29,13 @@ type aggregate struct {
 	} `xml:"record"`
 }
 
-// IsReport reports whether a message of a mailbox is a DMARC report.
+// IsReport reports whether a message of a mailbox is a DMARC report that a host sent.
 func IsReport(raw []byte) bool {
 	header, _, _ := bytes.Cut(raw, []byte("\n\n"))
-	return bytes.Contains(header, []byte("\nSubject: Report Domain: ")) || bytes.Contains(header, []byte("\nSubject: Report domain: "))
+	return !bytes.Contains(header, []byte("\n"+IDField+": ")) && bytes.Contains(bytes.ToLower(header), []byte("\nsubject: report domain: "))
 }
 
-// ReadReport returns a report from a message. It sets neither Host, Begin nor End.
+// ReadReport returns a report from a message. It sets neither Begin nor End.
 func ReadReport(raw []byte) (r Report, err error) {
 	in := bufio.NewReader(bytes.NewReader(raw))
 	header, err := textproto.NewReader(in).ReadMIMEHeader()

@@ -1,26 +1,33 @@
 package traffic
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"signpost/internal/soak/judge"
 )
 
-// user is outbound mail of a login. Its host signs it, and passes it on if another host has the recipient.
+// user is outbound mail of a login. Its host signs it, and passes it on if another host has the recipient. A domain without a key is not signed.
 func (g *Generator) user(m *Mail, to Host) {
 	m.Class = judge.User
 	from := g.site.Hosts[g.random.IntN(len(g.site.Hosts))]
 	domain := g.one(from.Domains...)
-	m.Host, m.Login, m.HELO, m.Client = from.Name, "ann", "client.example", netip.MustParseAddr("203.0.113.77")
-	m.Sender = "ann@" + domain
+	m.Host, m.Login, m.HELO, m.Client = from.Name, login, "client.example", netip.MustParseAddr("203.0.113.77")
 	m.Want.Signer = domain
-	if from.Name != to.Name {
+	if g.site.NoKey != "" && g.random.IntN(20) == 0 {
+		domain, m.Want.Signer = g.site.NoKey, ""
+	}
+	m.Sender = login + "@" + domain
+	if from.Name != to.Name && m.Want.Signer != "" {
 		// The other host verifies it. SPF depends on the address of the first host, which is loopback here.
 		m.Want.Results = map[string]string{"dkim": "pass", "dmarc": "pass"}
 	}
-	m.Text = []byte(g.letter(m, "Ann <ann@"+domain+">"))
+	m.Text = []byte(g.letter(m, "Ann <"+login+"@"+domain+">"))
 }
 
 // unauthenticated is genuine mail of other sites.
@@ -86,7 +93,13 @@ func (g *Generator) forger(m *Mail, to Host) {
 	m.Want = judge.Want{Rejected: true}
 	from := "boss@" + strict
 	var more []string
-	switch g.random.IntN(6) {
+	switch g.random.IntN(7) {
+	case 6: // a login with the address of a colleague
+		m.Client, m.HELO, m.Login = netip.MustParseAddr("203.0.113.77"), "client.example", login
+		domain := g.one(to.Domains...)
+		m.Sender = login + "@" + domain
+		m.Text = []byte(g.letter(m, colleague+"@"+domain))
+		return
 	case 0: // with a signature of its own, which is not aligned
 		m.Text = []byte(g.signed(m, g.letter(m, from), evil))
 	case 1: // with results in our name
@@ -106,6 +119,36 @@ func (g *Generator) forger(m *Mail, to Host) {
 		m.Text = []byte(g.letter(m, from, more...))
 	}
 	g.row(m, strict, "reject")
+}
+
+// reporter is a report about a domain of the host. Some reports arrive twice.
+func (g *Generator) reporter(m *Mail, to Host) {
+	domain := g.one(to.Domains...)
+	m.Client, m.HELO, m.Sender = netip.MustParseAddr(reports), Reporter, "noreply@"+Reporter
+	m.Recipients = []string{Mailbox + "@" + domain}
+	r := judge.Received{Domain: domain, ID: m.ID, Messages: int64(1 + g.random.IntN(1000))}
+	if g.last.Domain == domain && g.random.IntN(4) == 0 {
+		r = g.last
+	}
+	g.last = r
+	m.Want.Received = r
+	m.Want.Results = map[string]string{"spf": "pass", "dkim": "pass", "dmarc": "pass"}
+	day := g.site.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -1)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	fmt.Fprintf(z, `<feedback><report_metadata><org_name>Receiver</org_name><email>noreply@%s</email><report_id>%s</report_id><date_range><begin>%d</begin><end>%d</end></date_range></report_metadata>`+
+		`<policy_published><domain>%s</domain><adkim>r</adkim><aspf>r</aspf><p>reject</p></policy_published><record><row><source_ip>127.0.0.11</source_ip><count>%d</count>`+
+		`<policy_evaluated><disposition>none</disposition><dkim>pass</dkim><spf>pass</spf></policy_evaluated></row><identifiers><header_from>%[5]s</header_from></identifiers>`+
+		`<auth_results><dkim><domain>%[5]s</domain><selector>any</selector><result>pass</result></dkim></auth_results></record></feedback>`,
+		Reporter, r.ID, day.Unix(), day.Add(24*time.Hour-time.Second).Unix(), domain, r.Messages)
+	if err := z.Close(); err != nil {
+		panic(err) // never: the buffer is in memory
+	}
+	name := fmt.Sprintf("%s!%s!%d!%d.xml.gz", Reporter, domain, day.Unix(), day.Add(24*time.Hour-time.Second).Unix())
+	text := strings.Join([]string{"From: noreply@" + Reporter, "To: " + m.Recipients[0], "Subject: Report domain: " + domain + " Submitter: " + Reporter + " Report-ID: " + r.ID,
+		"Date: " + g.site.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 +0000"), fmt.Sprintf("Message-ID: <%s@%s>", m.ID, Reporter), judge.IDField + ": " + m.ID,
+		"MIME-Version: 1.0", "Content-Type: application/gzip; name=\"" + name + "\"", "Content-Transfer-Encoding: base64", "", base64.StdEncoding.EncodeToString(packed.Bytes()), ""}, "\r\n")
+	m.Text = []byte(g.signed(m, text, Reporter))
 }
 
 // row sets the row of the message in a report about its Author Domain, if that has rua.

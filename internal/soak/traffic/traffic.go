@@ -24,6 +24,7 @@ import (
 // Site is what the generator must know about the hosts under test.
 type Site struct {
 	Hosts  []Host
+	NoKey  string // a domain of all hosts that has no key; empty: none
 	Now    func() time.Time
 	Shares map[judge.Class]int // in percent; nil: Shares()
 }
@@ -37,7 +38,7 @@ type Host struct {
 
 // Shares returns the usual shares of the classes in percent.
 func Shares() map[judge.Class]int {
-	return map[judge.Class]int{judge.User: 45, judge.Unauthenticated: 22, judge.List: 8, judge.Forwarder: 7, judge.Forger: 18}
+	return map[judge.Class]int{judge.User: 44, judge.Unauthenticated: 22, judge.List: 8, judge.Forwarder: 7, judge.Forger: 18, judge.Reporter: 1}
 }
 
 // Mail is a message that a client sends.
@@ -59,10 +60,22 @@ type Generator struct {
 	rsa    *rsa.PrivateKey
 	ed     ed25519.PrivateKey
 	seed   uint64
+	last   judge.Received
 }
 
 // Reported returns the domains of other sites to which reports about them are sent.
 func Reported() []string { return []string{honest, strict} }
+
+// Reporter is the domain that sends reports about the hosts' domains, to Mailbox at each of them.
+const (
+	Reporter = "receiver.example"
+	Mailbox  = "dmarc"
+)
+
+// Users returns the address of the only user of a login for each domain: the login may use this address.
+func Users(domain string) map[string]string {
+	return map[string]string{login: login + "@" + domain, colleague: colleague + "@" + domain}
+}
 
 // The domains of other sites. Zone has their records.
 const (
@@ -79,6 +92,13 @@ const (
 	listHost = "192.0.2.20"   // of lists
 	relayed  = "192.0.2.30"   // of relay
 	attacker = "198.51.100.9" // of evil
+	reports  = "192.0.2.40"   // of Reporter
+)
+
+// The logins.
+const (
+	login     = "ann" // of all messages
+	colleague = "bob"
 )
 
 // New returns a Generator.
@@ -107,7 +127,7 @@ func (g *Generator) Zone() string {
 		}
 		fmt.Fprintf(&b, " %q\n", text)
 	}
-	for name, address := range map[string]string{honest: sender, spfOnly: sender, strict: sender, lists: listHost, relay: relayed, evil: attacker} {
+	for name, address := range map[string]string{honest: sender, spfOnly: sender, strict: sender, lists: listHost, relay: relayed, evil: attacker, Reporter: reports} {
 		txt(name, "v=spf1 ip4:"+address+" -all")
 		txt("r1._domainkey."+name, rsaRecord)
 		txt("e1._domainkey."+name, edRecord)
@@ -116,6 +136,7 @@ func (g *Generator) Zone() string {
 	txt("_dmarc."+spfOnly, "v=DMARC1; p=quarantine")
 	txt("_dmarc."+strict, "v=DMARC1; p=reject; rua=mailto:dmarc@"+strict)
 	txt("_dmarc."+evil, "v=DMARC1; p=none")
+	txt("_dmarc."+Reporter, "v=DMARC1; p=reject")
 	return b.String()
 }
 
@@ -127,7 +148,7 @@ func (g *Generator) Next() Mail {
 	m.Host, m.Want.At = to.Name, to.Name
 	m.Recipients = []string{"box@" + g.one(to.Domains...)}
 	at := g.random.IntN(100)
-	for _, class := range []judge.Class{judge.User, judge.Unauthenticated, judge.List, judge.Forwarder, judge.Forger} {
+	for _, class := range []judge.Class{judge.User, judge.Unauthenticated, judge.List, judge.Forwarder, judge.Forger, judge.Reporter} {
 		if at -= g.site.Shares[class]; at < 0 {
 			m.Class = class
 			break
@@ -142,6 +163,8 @@ func (g *Generator) Next() Mail {
 		g.forwarder(&m)
 	case judge.Forger:
 		g.forger(&m, to)
+	case judge.Reporter:
+		g.reporter(&m, to)
 	default:
 		g.user(&m, to)
 	}
