@@ -138,7 +138,8 @@ func (w *world) startHost(h *host) {
 	h.cluster = &process{name: h.Name + " cluster", args: []string{filepath.Join(w.programs, "signpost-cluster"), "run", "-c", h.config}, ready: "started", log: h.dir + "/cluster.log"}
 	h.daemon = &process{name: h.Name + " serve", args: []string{signpost, "serve", "-c", h.config}, ready: "signpost started", log: h.dir + "/serve.log"}
 	h.tables = &process{name: h.Name + " tables", ready: "started", log: h.dir + "/tables.log",
-		args: []string{signpost, "tables", "serve", "-c", h.config, "--postfix", filepath.Join(h.dir, "postfix", "etc"), "--answers", h.dir + "/answers"}}
+		args:  []string{signpost, "tables", "serve", "-c", h.config, "--postfix", filepath.Join(h.dir, "postfix", "etc"), "--answers", h.dir + "/answers"},
+		after: func() error { return os.Chmod(h.dir+"/tables.sock", 0o666) }} // Postfix is not in the group of this process
 	var err error
 	h.mta, err = testmta.Start(w.Context(), testmta.Options{Milters: socket, NonSMTPDMilters: socket, Dir: filepath.Join(h.dir, "postfix"),
 		MainCF: map[string]string{"virtual_mailbox_domains": domains, "max_use": "20" /* a process keeps failures */, "smtp_bind_address": h.source, "relay_domains": w.reporter(), "relay_recipient_maps": "static:OK",

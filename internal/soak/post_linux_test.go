@@ -44,14 +44,14 @@ type sample struct {
 }
 
 // send hands a message over to its host.
-func (w *world) send(ctx context.Context, m *traffic.Mail) {
+func (w *world) send(ctx context.Context, m *traffic.Mail, room chan struct{}) {
 	for _, h := range w.hosts {
 		if h.Name == m.Host {
 			addr := h.mta.SMTP
 			if m.Login != "" {
 				addr = h.mta.Submission
 			}
-			traffic.Send(ctx, addr, m)
+			traffic.Send(ctx, addr, m, room)
 		}
 	}
 }

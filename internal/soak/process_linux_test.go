@@ -22,6 +22,7 @@ type process struct {
 	args  []string
 	ready string // a text in the output of this start
 	log   string
+	after func() error // is called after each start; may be nil
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -59,6 +60,9 @@ func (p *process) start() error {
 			return err
 		}
 		if bytes.Contains(text[before:], []byte(p.ready)) {
+			if p.after != nil {
+				return p.after()
+			}
 			return nil
 		}
 		select {

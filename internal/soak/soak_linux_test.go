@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// clients is the number of messages that are sent at the same time.
+	// clients is the number of SMTP sessions at the same time.
 	clients = 24
 	// usualRate is the number of messages in a second: 250,000 in an hour.
 	usualRate = 70
@@ -100,8 +100,7 @@ func (w *world) sendMail(ctx context.Context, seed uint64, g *traffic.Generator,
 			}
 			room <- struct{}{}
 			sending.Go(func() {
-				defer func() { <-room }()
-				w.send(last, &m)
+				w.send(last, &m, room)
 				mu.Lock()
 				defer mu.Unlock()
 				j.Sent(m.Message)

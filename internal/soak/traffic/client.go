@@ -18,12 +18,13 @@ const (
 )
 
 // Send hands the message over to the SMTP server at addr, as a client does: it tries again after a temporary failure or a lost connection, until
-// ctx ends. It adds the attempts to the message.
-func Send(ctx context.Context, addr string, m *Mail) {
+// ctx ends. It adds the attempts to the message. The capacity of room limits the concurrent attempts of all calls. The caller has sent the first value to it.
+func Send(ctx context.Context, addr string, m *Mail, room chan struct{}) {
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
 		a := judge.Attempt{From: time.Now()}
 		a.Code = attempt(ctx, addr, m)
 		a.To = time.Now()
+		<-room
 		m.Attempts = append(m.Attempts, a)
 		if a.Code/100 == 2 || a.Code/100 == 5 {
 			return
@@ -33,6 +34,7 @@ func Send(ctx context.Context, addr string, m *Mail) {
 		case <-ctx.Done():
 			return
 		}
+		room <- struct{}{}
 	}
 }
 
