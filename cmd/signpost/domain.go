@@ -98,7 +98,7 @@ func lookAt(ctx context.Context, conf *config.Config, d setup.Doctor, name strin
 		return nil, err
 	}
 	all.Hosted, all.DNS, all.Findings = hosted, found, findings
-	all.Optional = glance.Proposed(name, found, findings)
+	all.Optional = glance.Proposed(name, found)
 	return all, nil
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/hbollon/go-edlib"
 )
 
-// Printable returns f without control characters, so that no text can control a terminal. It escapes all bytes except printable ASCII and
-// line feeds.
+// Printable returns f without control characters, so that no text can control a terminal. It escapes all bytes except printable ASCII, line
+// feeds and tabs, which become spaces.
 func (f Finding) Printable() Finding {
 	f.Others = slices.Clone(f.Others)
 	texts := []*string{&f.What, &f.Where, &f.Why, &f.Fix, &f.Domain}
@@ -24,9 +24,12 @@ func (f Finding) Printable() Finding {
 	for _, text := range texts {
 		var b strings.Builder
 		for _, c := range []byte(*text) {
-			if c >= ' ' && c <= '~' || c == '\n' {
+			switch {
+			case c >= ' ' && c <= '~' || c == '\n':
 				b.WriteByte(c)
-			} else {
+			case c == '\t': // of a record or a file; a space has the same meaning
+				b.WriteByte(' ')
+			default:
 				b.WriteString(`\x` + strconv.FormatUint(uint64(c)|0x100, 16)[1:])
 			}
 		}

@@ -3,6 +3,7 @@
 package glance
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -74,14 +75,22 @@ type Reports struct {
 	Last      time.Time      `json:"last"`
 	Alarms    []status.Alarm `json:"alarms"`
 	Cost      received.Cost  `json:"cost"` // of a stricter policy
+	// Days are those of the period that have reports. Senders are the addresses with most messages, and Failing those with most failed ones.
+	Days    []received.Day    `json:"days"`
+	Senders []received.Source `json:"most_messages"`
+	Failing []received.Source `json:"most_failed"`
 }
+
+// mostSenders limits each list of addresses.
+const mostSenders = 5
 
 // NewReports returns the part of a that matters, or nil if there are no reports.
 func NewReports(a received.About) *Reports {
 	if len(a.Reporters) == 0 {
 		return nil
 	}
-	r := &Reports{Since: a.Since, Volume: a.Volume, Reporters: len(a.Reporters), Alarms: a.Alarms, Cost: a.Cost}
+	r := &Reports{Since: a.Since, Volume: a.Volume, Reporters: len(a.Reporters), Alarms: a.Alarms, Cost: a.Cost, Days: a.Days,
+		Senders: a.Most[:min(len(a.Most), mostSenders)], Failing: a.MostFailed[:min(len(a.MostFailed), mostSenders)]}
 	for _, one := range a.Reporters {
 		if one.Last.After(r.Last) {
 			r.Last = one.Last
@@ -97,27 +106,26 @@ type Record struct {
 	Line  string `json:"line"` // of a zone file, maybe followed by comment lines
 }
 
-// Proposed returns the optional records that a domain lacks. The parameter green has the findings that are green.
-func Proposed(name string, found domain.Found, findings []doctor.Finding) []Record {
+// Proposed returns the optional records that a domain lacks.
+func Proposed(name string, found domain.Found) []Record {
 	all := []Record{}
-	lacks := func(check, record string) bool {
-		for _, f := range findings {
-			if f.Check == check && f.Level == doctor.Green && f.Where == record+"."+name+": no TXT record" {
-				return true
-			}
-		}
-		return false
-	}
+	lacks := func(check string) bool { return len(found.Exchanges) > 0 && slices.Contains(found.Absent, check) }
 	txt := func(record, text string) string { return record + "." + name + ". IN TXT " + dns.QuoteTXT(text, " ") }
-	if lacks("tlsrpt", "_smtp._tls") && len(found.Exchanges) > 0 {
+	if lacks("tlsrpt") {
 		all = append(all, Record{"tlsrpt", "other servers report failed TLS sessions with your mail exchanges (RFC 8460)", txt("_smtp._tls", "v=TLSRPTv1; rua=mailto:postmaster@"+name)})
 	}
-	if lacks("mta-sts", "_mta-sts") && len(found.Exchanges) > 0 {
+	if lacks("mta-sts") {
 		policy := "; https://mta-sts." + name + "/.well-known/mta-sts.txt:\n; version: STSv1\n; mode: testing\n"
 		for _, mx := range found.Exchanges {
 			policy += "; mx: " + strings.TrimSuffix(mx, ".") + "\n"
 		}
 		all = append(all, Record{"mta-sts", "other servers send mail to you only with TLS (RFC 8461); it needs a web server", txt("_mta-sts", "v=STSv1; id=1") + "\n" + policy + "; max_age: 86400"})
+	}
+	if lacks("dane") && len(found.TLSA) > 0 {
+		all = append(all, Record{"dane", "other servers send mail to you only with these keys (RFC 7672); publish the next record before you change a key", strings.Join(found.TLSA, "\n")})
+	}
+	if lacks("bimi") && (found.Policy == "quarantine" || found.Policy == "reject") {
+		all = append(all, Record{"bimi", "mail clients show your logo; most require a certificate (a=)", txt("default._bimi", "v=BIMI1; l=https://"+name+"/logo.svg; a=")})
 	}
 	return all
 }

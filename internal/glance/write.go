@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"signpost/internal/doctor"
+	"signpost/internal/report/received"
 	"signpost/internal/report/summary"
 	"signpost/internal/term"
 )
@@ -116,6 +117,8 @@ func (p *printer) reports(d *Domain) {
 	}
 	p.head("Reports of receivers since %s", day(r.Since))
 	p.field("messages", fmt.Sprintf("%d, passed DMARC: %s; reporters: %d, the last report is about %s", r.Messages, summary.Percent(r.Passed, r.Messages), r.Reporters, day(r.Last)))
+	p.senders("who sends", r.Senders)
+	p.senders("who fails", r.Failing)
 	for _, a := range r.Alarms {
 		p.field("alarm", string(a.Code)+": "+a.String()+"\n"+summary.Advice(a.Code))
 	}
@@ -124,6 +127,14 @@ func (p *printer) reports(d *Domain) {
 		p.field("", summary.Verdict(r.Cost))
 	}
 	p.field("more", "signpost reports received "+d.Name)
+}
+
+// senders writes a line for each address. Its owner is own, known or other: docs/reports.md, "What the reports state".
+func (p *printer) senders(label string, all []received.Source) {
+	for _, s := range all {
+		p.field(label, fmt.Sprintf("%-15s %-5s messages: %d, failed: %d, DKIM aligned: %d, SPF aligned: %d", s.Address, s.Owner, s.Messages, s.Failed, s.DKIM, s.SPF))
+		label = ""
+	}
 }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

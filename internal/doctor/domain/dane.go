@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sync"
 
 	"signpost/internal/dns"
@@ -67,8 +68,35 @@ func (l *examination) checkDANE(ctx context.Context) {
 		}
 	}
 	if len(l.all) == before {
+		l.found.Absent = append(l.found.Absent, l.check)
+		l.found.TLSA = l.possibleTLSA(ctx)
 		l.good("the mail exchanges of "+l.domain+" have no TLSA records; DANE is optional", "_25._tcp."+l.exchanges[0]+": no TLSA record")
 	}
+}
+
+// possibleTLSA returns the records of the present certificates of the mail exchanges. It returns none if DNSSEC would not validate them (RFC 7672 section
+// 2.2.1), or if a mail exchange does not show a certificate.
+func (l *examination) possibleTLSA(ctx context.Context) (all []string) {
+	if !l.Resolver.Near() || !l.signed {
+		return nil
+	}
+	found := make([]string, len(l.exchanges))
+	var asking sync.WaitGroup
+	for i, host := range l.exchanges {
+		if !l.view.Authentic(ctx, dns.A, host) && !l.view.Authentic(ctx, dns.AAAA, host) {
+			return nil
+		}
+		asking.Go(func() {
+			if chain, err := l.served(ctx, host); err == nil && len(chain) > 0 {
+				found[i] = lines((&exchange{host: host}).name(), []dns.TLSA{own(chain[0])})
+			}
+		})
+	}
+	asking.Wait()
+	if slices.Contains(found, "") {
+		return nil
+	}
+	return found
 }
 
 // checkTLSA checks the records, and compares the certificate with them.

@@ -193,7 +193,27 @@ func TestDANE(t *testing.T) {
 	}
 }
 
-// Without TLSA records, no connection is made.
+// If DNSSEC validates the MX records and the address, the record of the present certificate is proposed. When it is published, it is right.
+func TestPossibleTLSA(t *testing.T) {
+	right := newAuthority(t).issue(t, "mail.example.org", time.Time{})
+	base := strings.Replace(healthy, "A 192.0.2.1", "A 127.0.0.1", 1)
+	signed := []string{"org.", "example.org.", ".example.org."}
+	port := mailServer(t, smtpd(&right))
+	_, found := Examine(t.Context(), Facts{Domain: "example.org", Resolver: validating(t, base, signed), SMTPPort: port})
+	if want := daneAt + "3 1 1 " + digest(right.Leaf, publicKey, bySHA256); len(found.TLSA) != 1 || found.TLSA[0] != want || !slices.Contains(found.Absent, "dane") {
+		t.Fatalf("%q %q, want %q", found.TLSA, found.Absent, want)
+	}
+	_, found = Examine(t.Context(), Facts{Domain: "example.org", Resolver: validating(t, base+found.TLSA[0]+"\n", signed), SMTPPort: port})
+	if len(found.TLSA) > 0 || slices.Contains(found.Absent, "dane") {
+		t.Errorf("%q %q", found.TLSA, found.Absent)
+	}
+	silent := mailServer(t, smtpd(nil))
+	if _, found = Examine(t.Context(), Facts{Domain: "example.org", Resolver: validating(t, base, signed), SMTPPort: silent}); len(found.TLSA) > 0 {
+		t.Errorf("%q is proposed for a server without TLS", found.TLSA)
+	}
+}
+
+// Without TLSA records and DNSSEC, no connection is made.
 func TestNoDANE(t *testing.T) {
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		t.Error("connected")

@@ -60,8 +60,9 @@ type examination struct {
 	domain string
 	host   bool // the checks concern this host
 	own    *Own
+	check  string // the present one
 	all    []doctor.Finding
-	found  *Found // the numbers of SPF
+	found  *Found // the numbers of SPF, and what is absent
 	// failures are the failed lookups that a finding has already reported.
 	failures []string
 
@@ -104,6 +105,10 @@ type Found struct {
 	DMARCName  string   `json:"dmarc_name,omitempty"` // of the record that applies
 	DMARC      string   `json:"dmarc_record,omitempty"`
 	Policy     string   `json:"dmarc_policy,omitempty"` // that receivers apply: none, quarantine, reject, or testing
+	// Absent has the optional checks whose records do not exist: mta-sts, tlsrpt, bimi, dane.
+	Absent []string `json:"absent"`
+	// TLSA has the records of the present certificates of the mail exchanges, as lines of a zone file, if none has a TLSA record and DNSSEC would validate them.
+	TLSA []string `json:"tlsa,omitempty"`
 }
 
 // Run runs the checks of a domain. It stops after one minute.
@@ -129,7 +134,7 @@ func Examine(ctx context.Context, f Facts) ([]doctor.Finding, Found) {
 func Checks(f Facts) []doctor.Check { return newExamination(f).checks() }
 
 func newExamination(f Facts) *examination {
-	l := &examination{Facts: f, own: f.Own, found: &Found{}}
+	l := &examination{Facts: f, own: f.Own, found: &Found{Absent: []string{}}}
 	if f.Own != nil {
 		l.failures = slices.Clone(f.Own.failures)
 	}
@@ -143,7 +148,7 @@ func newExamination(f Facts) *examination {
 func (l *examination) checks() []doctor.Check {
 	check := func(name, doc string, run func(context.Context)) doctor.Check {
 		return doctor.Check{Name: name, Doc: doc, Run: func(ctx context.Context) []doctor.Finding {
-			l.all = nil
+			l.check, l.all = name, nil
 			if l.view != nil || name == "domain" {
 				run(ctx)
 			}
@@ -217,6 +222,7 @@ func (l *examination) optional(ctx context.Context, name, lack string) []string 
 		l.add(doctor.Finding{Level: doctor.Yellow, What: name + " is an alias without a TXT record at its target", Where: c.absent("TXT"),
 			Why: "the owner of the target can publish a record for " + l.domain, Fix: "; remove " + c.names[0] + ". IN CNAME " + c.names[1] + "."})
 	default:
+		l.found.Absent = append(l.found.Absent, l.check)
 		l.good(l.domain+" "+lack+", which is optional", name+": no TXT record")
 	}
 	return all

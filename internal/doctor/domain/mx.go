@@ -68,9 +68,28 @@ func (l *examination) noMX(ctx context.Context) {
 			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
 	default:
 		l.add(doctor.Finding{Level: doctor.Red, What: l.domain + " has no MX record and no address", Where: l.domain + ": no MX, A or AAAA record",
-			Why: "RFC 5321 section 5.1: replies to its mail cannot be delivered, and many receivers reject such mail",
-			Fix: l.domain + ". IN MX 10 " + l.hostName() + "."})
+			Why: "RFC 5321 section 5.1: replies to its mail cannot be delivered, and many receivers reject such mail. A name without mail should have MX 0 . and SPF v=spf1 -all",
+			Fix: l.firstMX(ctx)})
 	}
+}
+
+// firstMX returns an MX record, and the address of its host if that has none.
+func (l *examination) firstMX(ctx context.Context) string {
+	host := l.hostName()
+	fix := l.domain + ". IN MX 10 " + host + "."
+	if addrs, err := l.addrs(ctx, host); err != nil || len(addrs) > 0 {
+		return fix
+	}
+	addr := l.likelyAddress()
+	return fmt.Sprintf("%s\n%s. IN %s %s ; or the right address", fix, host, addrType(addr), addr)
+}
+
+// likelyAddress returns an address that this host sends from, or else one for documentation.
+func (l *examination) likelyAddress() netip.Addr {
+	if l.own != nil && len(l.own.Sends) > 0 {
+		return l.own.Sends[0]
+	}
+	return netip.AddrFrom4([4]byte{192, 0, 2, 1})
 }
 
 // hostName returns the name of the mail host. If the name is not known, it returns a likely name.
@@ -97,10 +116,7 @@ func (l *examination) checkExchange(ctx context.Context, host, line string) {
 	case err != nil:
 		l.unknown(ctx, host, err)
 	case len(addrs) == 0:
-		addr := netip.AddrFrom4([4]byte{192, 0, 2, 1})
-		if l.own != nil && len(l.own.Sends) > 0 {
-			addr = l.own.Sends[0]
-		}
+		addr := l.likelyAddress()
 		f := doctor.Finding{Level: doctor.Red, What: fmt.Sprintf("the mail exchange %s has no address", host), Where: line + host + ".",
 			Why: "RFC 5321 section 5.1: mail for the domain cannot be delivered to this host",
 			Fix: fmt.Sprintf("%s. IN %s %s ; or the right address", host, addrType(addr), addr)}
