@@ -18,6 +18,8 @@ const (
 	domainTimeout = 90 * time.Second
 	// mostLooks limits the domains whose last check is kept, and atOnce the checks at the same time.
 	mostLooks, atOnce = 200, 2
+	// lookAge is how long the result of a check is not repeated.
+	lookAge = time.Minute
 )
 
 // looks has the last check of the DNS records of each domain.
@@ -31,17 +33,20 @@ func newLooks() *looks {
 	return &looks{all: map[string]*background[glance.Domain]{}, now: make(chan struct{}, atOnce)}
 }
 
-// of returns the checks of a domain. It forgets another domain if there are too many.
+// of returns the checks of a domain. If there are too many, it forgets a domain whose records are not being checked. Those that are being checked
+// are at most as many as the hosted domains that were requested within domainTimeout.
 func (l *looks) of(name string) *background[glance.Domain] {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.all[name]
 	if b == nil {
-		for other := range l.all {
+		for other, b := range l.all {
 			if len(l.all) < mostLooks {
 				break
 			}
-			delete(l.all, other)
+			if !b.last().Running {
+				delete(l.all, other)
+			}
 		}
 		b = &background[glance.Domain]{}
 		l.all[name] = b
@@ -56,8 +61,10 @@ type aboutDomain struct {
 	lastRun[glance.Domain]
 	DNS     examined // of the last check
 	Whole   bool     // the charts have all messages
-	Look    string   // the URL that starts a check
-	Reports string   // the URL of the reports
+	Volume  *chart   // of received reports; nil: there are none
+	Senders []sourceList
+	Look    string // the URL that starts a check
+	Reports string // the URL of the reports
 	Search  string
 }
 
@@ -89,6 +96,10 @@ func (s *site) domain(r *http.Request) shown {
 		}
 		return err
 	})
+	if r := m.Known.Reports; r != nil {
+		m.Volume = latestPeriod(s.Now()).volume(r.Days)
+		m.Senders = []sourceList{{ID: "senders", Title: "Who sends as " + name, Sources: r.Senders}, {ID: "failing", Title: "Who sends as " + name + " and fails", Sources: r.Failing}}
+	}
 	m.lastRun = s.looks.of(name).last()
 	m.DNS = newExamined(m.Value.Findings)
 	if m.Running {
@@ -126,7 +137,7 @@ func (s *site) lookDomain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodGet {
-		s.looks.of(name).start(s.Now, 0, func() (glance.Domain, error) {
+		s.looks.of(name).start(s.Now, lookAge, func() (glance.Domain, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), domainTimeout)
 			defer cancel()
 			select {

@@ -45,8 +45,19 @@ func choosePeriod(r *http.Request, path string, now time.Time) (p period) {
 	for _, sp := range all {
 		p.Spans = append(p.Spans, link{Path: path + "?span=" + sp.name, Name: sp.label, Here: sp == p.span})
 	}
-	p.Since = now.UTC().Truncate(oneDay).Add(-time.Duration(p.bars) * p.step)
+	p.begin(now)
 	return p
+}
+
+// latestPeriod returns the first of the periods.
+func latestPeriod(now time.Time) (p period) {
+	p.span = receivedSpans()[0]
+	p.begin(now)
+	return p
+}
+
+func (p *period) begin(now time.Time) {
+	p.Since = now.UTC().Truncate(oneDay).Add(-time.Duration(p.bars) * p.step)
 }
 
 // filter returns the reports of the period.
@@ -151,32 +162,41 @@ func (s *site) receivedAbout(r *http.Request) shown {
 
 // draw draws the charts: messages by result, and failed messages by cause.
 func (m *receivedAbout) draw() {
-	volume := &chart{ID: "volume", Title: "Messages by DMARC result", Series: []series{{Name: "passed", Class: "r-pass"}, {Name: "failed", Class: "r-fail"}}}
 	cost := &chart{ID: "causes", Title: "Failed messages by cause, of trusted reporters"}
 	for i, name := range []string{"own addresses", "known sources", "forwarded", "addresses that also pass", "addresses that never pass"} { // as Causes
 		cost.Series = append(cost.Series, series{Name: name, Class: "c-" + string(received.Causes()[i])})
 	}
-	for _, c := range []*chart{volume, cost} {
-		for i := range m.bars {
-			c.Rows = append(c.Rows, row{Start: m.Since.Add(time.Duration(i) * m.step), N: make([]int64, len(c.Series))})
+	m.period.add(cost, func(add func(day time.Time, n ...int64)) {
+		for _, d := range m.About.Cost.PerDay {
+			add(d.Day, d.Failed...)
 		}
+	})
+	m.Charts = append(m.Charts, m.volume(m.About.Days), cost)
+}
+
+// volume returns the chart of the messages of reports by result.
+func (p period) volume(days []received.Day) *chart {
+	c := &chart{ID: "volume", Title: "Messages by DMARC result", Series: []series{{Name: "passed", Class: "r-pass"}, {Name: "failed", Class: "r-fail"}}}
+	p.add(c, func(add func(day time.Time, n ...int64)) {
+		for _, d := range days {
+			add(d.Day, d.Passed, d.Failed)
+		}
+	})
+	return c
+}
+
+// add draws a chart of the period. fill calls its argument with the numbers of each day.
+func (p period) add(c *chart, fill func(add func(day time.Time, n ...int64))) {
+	for i := range p.bars {
+		c.Rows = append(c.Rows, row{Start: p.Since.Add(time.Duration(i) * p.step), N: make([]int64, len(c.Series))})
 	}
-	add := func(c *chart, day time.Time, n ...int64) {
-		if at := int(day.Sub(m.Since) / m.step); !day.Before(m.Since) && at < m.bars {
+	fill(func(day time.Time, n ...int64) {
+		if at := int(day.Sub(p.Since) / p.step); !day.Before(p.Since) && at < p.bars {
 			for i := range n {
 				c.Rows[at].N[i] += n[i]
 			}
 		}
-	}
-	for _, d := range m.About.Days {
-		add(volume, d.Day, d.Passed, d.Failed)
-	}
-	for _, d := range m.About.Cost.PerDay {
-		add(cost, d.Day, d.Failed...)
-	}
-	for _, c := range []*chart{volume, cost} {
-		c.draw(m.step, func(t time.Time) string { return t.Format(time.DateOnly) })
-		c.Days = true
-		m.Charts = append(m.Charts, c)
-	}
+	})
+	c.draw(p.step, func(t time.Time) string { return t.Format(time.DateOnly) })
+	c.Days = true
 }
