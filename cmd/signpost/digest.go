@@ -14,6 +14,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/digest"
+	"signpost/internal/doctor"
 	"signpost/internal/journal"
 	"signpost/internal/monitor"
 	"signpost/internal/report"
@@ -66,7 +67,7 @@ const digestCheck = 10 * time.Second
 // summarize reads everything for a digest. What cannot be read is among its Errors, so that the rest of the digest still arrives.
 func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *digest.Digest {
 	name, _ := os.Hostname()
-	d := &digest.Digest{Host: name, From: from, To: now, Keys: []digest.Due{}}
+	d := &digest.Digest{Host: name, From: from, To: now, Keys: []digest.Due{}, Problems: []digest.Problem{}}
 	failed := func(what string, err error) {
 		if err != nil && ctx.Err() == nil {
 			text, _, _ := strings.Cut(cli.Text(err), "\n")
@@ -84,8 +85,10 @@ func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *d
 	d.Keys = digest.KeysDue(status, now.Add(now.Sub(from)))
 	source := monitored(conf)
 	source.Timeout, source.RotateWarning, source.RotateCritical = digestCheck, rotateWarning, rotateCritical
-	if result := monitor.Check(ctx, source); result.State != cli.OK { // from here on, root acts as the owner of the journal
-		d.Problem, _, _ = strings.Cut(result.String(), " | ")
+	for _, f := range monitor.Check(ctx, source).Findings() { // from here on, root acts as the owner of the journal
+		if f.Level != doctor.Green {
+			d.Problems = append(d.Problems, digest.Problem{Check: f.Check, Text: f.What})
+		}
 	}
 	d.Alarms, d.Omitted, err = alarmsOf(conf, "")
 	failed("alarms", err)
@@ -99,6 +102,8 @@ func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *d
 	}
 	if len(conf.Reports.Receive.Addresses) > 0 {
 		d.Seen, err = digestReceived(ctx, conf, from, now)
+		failed("received reports", err)
+		d.Earlier, err = digestReceived(ctx, conf, from.Add(-now.Sub(from)), from)
 		failed("received reports", err)
 	}
 	return d

@@ -20,14 +20,16 @@ type Digest struct {
 	Host    string         `json:"host"`
 	From    time.Time      `json:"from"`
 	To      time.Time      `json:"to"`
-	Journal *Mail          `json:"journal"`            // nil: there is no journal
-	Keys    []Due          `json:"keys"`               // that need action, or have a step in a period of the same length from now
-	Alarms  []status.Alarm `json:"alarms"`             // of received reports
-	Problem string         `json:"problem,omitempty"`  // the line of signpost check
-	Sent    *Sent          `json:"reports_sent"`       // nil: no reports are sent
-	Seen    *Received      `json:"reports_received"`   // nil: no reports are received
-	Omitted int            `json:"alarms_omitted"`     // alarms that the status file does not have
-	Errors  []string       `json:"not_read,omitempty"` // what could not be read, and why
+	Journal *Mail          `json:"journal"` // nil: there is no journal
+	Keys    []Due          `json:"keys"`    // that need action, or have a step in a period of the same length from now
+	Alarms  []status.Alarm `json:"alarms"`  // of received reports
+	// Problems are what signpost check finds, the worst first.
+	Problems []Problem `json:"problems"`
+	Sent     *Sent     `json:"reports_sent"`       // nil: no reports are sent
+	Seen     *Received `json:"reports_received"`   // nil: no reports are received
+	Earlier  *Received `json:"reports_before"`     // of the period before; nil: no reports are received
+	Omitted  int       `json:"alarms_omitted"`     // alarms that the status file does not have
+	Errors   []string  `json:"not_read,omitempty"` // what could not be read, and why
 }
 
 // Mail is what the journal has.
@@ -78,6 +80,12 @@ type Due struct {
 	Action   string    `json:"action_needed,omitempty"` // what the operator must do
 }
 
+// Problem is a finding of signpost check.
+type Problem struct {
+	Check string `json:"check"`
+	Text  string `json:"text"`
+}
+
 // Sent counts deliveries of our reports that changed in the period.
 type Sent struct {
 	Accepted   int `json:"accepted"`
@@ -96,9 +104,8 @@ type Received struct {
 	Domains   int   `json:"domains"`
 }
 
-const (
-	mostReasons, mostDomains, mostSources = 5, 3, 5
-)
+// mostDomains limits the domains of a Reason.
+const mostDomains = 3
 
 // ReadMail reads the journal. hosted reports whether a domain is hosted here.
 func ReadMail(ctx context.Context, r *journal.Reader, from, to time.Time, hosted func(domain string) bool) (*Mail, error) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"signpost/internal/decision"
 	"signpost/internal/dmarc"
@@ -140,35 +141,58 @@ func TestReadMail(t *testing.T) {
 	}
 }
 
-// A digest fits on one screen, whatever happened, and no text from mail controls a terminal.
+// A digest fits on a screen of 24 lines and 80 columns, whatever happened. It states how many entries of a list are missing, and the commands that show
+// them. No text from mail controls a terminal.
 func TestWrite(t *testing.T) {
 	now := time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC)
-	d := &Digest{Host: "mx1.example.org", From: now.AddDate(0, 0, -7), To: now, Problem: "SIGNPOST WARNING - something", Omitted: 3,
-		Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Now: Volumes{Messages: 10}, Before: &Volumes{Messages: 9}}, Sent: &Sent{Accepted: 3}, Seen: &Received{Reports: 2, Messages: 10, Passed: 9}}
+	d := &Digest{Host: "mx1.example.org", From: now.AddDate(0, 0, -7), To: now, Omitted: 3,
+		Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Now: Volumes{Messages: 900, Inbound: 400, Passed: 300, Signed: 500}, Before: &Volumes{Messages: 9, Inbound: 8, Passed: 8}},
+		Sent:    &Sent{Accepted: 3}, Seen: &Received{Reports: 2, Messages: 10, Passed: 9}, Earlier: &Received{Messages: 100, Passed: 99}}
 	for n := range 30 {
 		name := fmt.Sprintf("d%d.example", n)
-		d.Journal.Reasons = append(d.Journal.Reasons, Reason{policy.DMARCFail, policy.Reject, 5, []journal.Count{{Name: "\x1b[2J\n" + name, N: 5}}})
+		d.Problems = append(d.Problems, Problem{"keys", name + ": " + strings.Repeat("a long text ", 30)})
+		d.Journal.Reasons = append(d.Journal.Reasons, Reason{policy.DMARCFail, policy.Reject, 5, []journal.Count{{Name: "\x1b[2J\n" + name + strings.Repeat("x", 100), N: 5}}})
 		d.Journal.Sources = append(d.Journal.Sources, Source{name, netip.MustParseAddr("192.0.2.1"), 1})
 		d.Keys = append(d.Keys, Due{Domain: name, Selector: "s1", Step: "retire", At: now})
 		d.Alarms = append(d.Alarms, status.Alarm{Code: status.TLSFailure, Domain: name, Failure: "certificate-expired", Messages: 1, Total: 2, Since: now})
 	}
-	var b strings.Builder
-	if err := d.Write(&b, "7d"); err != nil {
-		t.Fatal(err)
-	}
-	if lines := strings.Count(b.String(), "\n"); lines > 45 || strings.Contains(b.String(), "\x1b") {
-		t.Errorf("%d lines\n%s", lines, b.String())
-	}
-	for _, want := range []string{"25 more: signpost log --failed --since 7d", "25 more: dkimkey status", "28 more: signpost reports received", "90.0 % passed DMARC"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("%q is missing in\n%s", want, b.String())
+	write := func(want ...string) {
+		t.Helper()
+		var b strings.Builder
+		if err := d.Write(&b, "7d"); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for line := range strings.Lines(b.String()) {
+			n++
+			if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 80 {
+				t.Errorf("a line has more than 80 columns: %s", line)
+			}
+		}
+		if n > 24 || strings.Contains(b.String(), "\x1b") {
+			t.Errorf("%d lines\n%s", n, b.String())
+		}
+		at := 0
+		for _, w := range want {
+			next := strings.Index(b.String()[at:], w)
+			if next < 0 {
+				t.Fatalf("%q is missing, or in the wrong place, in\n%s", w, b.String())
+			}
+			at += next
 		}
 	}
-	b.Reset()
-	quiet := &Digest{Host: "mx1", From: d.From, To: now, Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Before: &Volumes{}}}
-	if err := quiet.Write(&b, "7d"); err != nil || strings.Count(b.String(), "\n") > 24 {
-		t.Errorf("a quiet week has more than 24 lines: %v\n%s", err, b.String())
-	}
+	write("DMARC pass        300         8   75.0 %, before: 100.0 %\n", "\nwhy         5 dmarc_fail, reject: ", "(27 more)\n", "\nnew sources d0.example: 192.0.2.1 sends here", " (27 more)\n", "\nkeys        d0.example s1: retire at 2026", " (28 more)\n",
+		"\nalarms      keys: d0.example", "(60 more)\n", "\nsent        accepted: 3,", "\nreceived    2 reports, 10 messages, DMARC pass: 90.0 %, before: 99.0 %\n",
+		"\nmore        signpost log --failed --since 7d; signpost check\n            dkimkey status; signpost reports received\n")
+	// A source that only receivers saw is a new source, too.
+	d.Journal.Sources, d.Alarms = nil, []status.Alarm{{Code: status.UnknownSource, Domain: "example.org", Source: netip.MustParseAddr("198.51.100.7"), Messages: 12, Since: now, Reporters: []string{"r.example"}}}
+	write("\nnew sources example.org: mail from 198.51.100.7 ")
+	d = &Digest{Host: "mx1", From: d.From, To: now, Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Before: &Volumes{}}}
+	write("DMARC pass          0         0   -, before: -\n", "\nwhy         none\nnew sources none\nkeys        none\nalarms      none\nreports     off; docs/reports.md")
+	d.Sent = &Sent{}
+	write("\nsent        accepted: 0", "\nreceived    no reports (reports.receive.addresses)\n")
+	d.Journal = nil
+	write("\nmail        there is no journal (journal.enabled)\n")
 }
 
 // Keys that need action come first, then the steps by time. Steps after the period are omitted.
