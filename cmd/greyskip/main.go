@@ -184,7 +184,9 @@ func (e *env) read(args []string) ([]string, error) {
 			return nil, err
 		}
 		defer f.Close()
-		return parseDomains(e.DomainsFile, f)
+		all, lines, err := parseDomains(e.DomainsFile, f)
+		e.Lines = lines
+		return all, err
 	}
 	var all []string
 	for _, a := range args {
@@ -197,9 +199,10 @@ func (e *env) read(args []string) ([]string, error) {
 	return domain.Unique(all), nil
 }
 
-// parseDomains reads a domains file. A file without any domain is an error.
-func parseDomains(file string, r io.Reader) ([]string, error) {
-	all, err := domain.ReadList(r, file, func(text string) (string, error) {
+// parseDomains reads a domains file. It also returns the last line of each domain. A file without any domain is an error.
+func parseDomains(file string, r io.Reader) (all []string, lines map[string]int, err error) {
+	var text strings.Builder
+	all, err = domain.ReadList(io.TeeReader(r, &text), file, func(text string) (string, error) {
 		name, err := domainName(text)
 		if err != nil {
 			err = fmt.Errorf("%w; write one domain per line, and comments after #", err)
@@ -209,7 +212,13 @@ func parseDomains(file string, r io.Reader) ([]string, error) {
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%s: contains no domain", file)
 	}
-	return all, err
+	lines = map[string]int{}
+	for n, text := range domain.Lines(text.String()) {
+		if name, err := domainName(text); err == nil {
+			lines[name] = n
+		}
+	}
+	return all, lines, err
 }
 
 // domainName parses the domain of a sender. It returns an error for an IP address and for a top-level domain.

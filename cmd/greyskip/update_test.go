@@ -144,7 +144,7 @@ func TestStopsPublishing(t *testing.T) {
 	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
 	w.quiet(w.cron(0))
 	w.zone(regexp.MustCompile(`(?m)^three.example. TXT .*$`).ReplaceAllString(records, `three.example. TXT "v=spf1 -all"`))
-	w.contains(w.cron(1), "three.example has stopped publishing addresses: its SPF record permitted addresses on 2026-11-28, and permits none now; delete the domain from "+w.file+" if it no longer sends mail",
+	w.contains(w.cron(1), "three.example has stopped publishing addresses: its SPF record permitted addresses on 2026-11-28, and permits none now; delete line 3 of "+w.file+" if the domain no longer sends mail",
 		"action needed, see above")
 	if strings.Contains(w.entries(), "37.0.3.0/24") {
 		t.Error(w.entries())

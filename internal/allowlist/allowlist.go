@@ -27,6 +27,7 @@ type Options struct {
 // Maker creates a list.
 type Maker struct {
 	Options
+	Lines          map[string]int // the line of each domain in DomainsFile; nil: not known
 	Now            func() time.Time
 	Stdout, Stderr io.Writer
 	Action         bool // action is needed, and was printed to Stderr

@@ -103,7 +103,7 @@ func (m *Maker) updateState(s *state, found []finding) []listed {
 			continue
 		}
 		if f.err == nil && f.answer.Empty() && len(last.Networks) > 0 {
-			m.warn("%s has stopped publishing addresses: its SPF record permitted addresses on %s, and permits none now; %s", f.domain, last.At.Format(time.DateOnly), m.deletes())
+			m.warn("%s has stopped publishing addresses: its SPF record permitted addresses on %s, and permits none now; %s", f.domain, last.At.Format(time.DateOnly), m.deletes(f.domain))
 		}
 		m.informNew(f, last.Notes)
 		if f.err == nil {
@@ -127,10 +127,13 @@ func (m *Maker) informNew(f finding, before []string) {
 }
 
 // deletes returns what to do about a domain that no longer publishes addresses.
-func (m *Maker) deletes() string {
+func (m *Maker) deletes(domain string) string {
 	from := "the command line"
 	if m.DomainsFile != "" {
 		from = m.DomainsFile
+	}
+	if n := m.Lines[domain]; n > 0 {
+		return fmt.Sprintf("delete line %d of %s if the domain no longer sends mail", n, from)
 	}
 	return "delete the domain from " + from + " if it no longer sends mail"
 }
@@ -147,7 +150,7 @@ func (m *Maker) fallsBack(f finding, last answered, known bool, now time.Time) b
 		m.warn("%s; the last good answer (%s) is too old, so %s", f.why(), on, f.rest())
 		return false
 	case !f.err.Temporary:
-		m.warn("%s; the last good answer (%s) is used until %s; %s", f.why(), on, until, m.deletes())
+		m.warn("%s; the last good answer (%s) is used until %s; %s", f.why(), on, until, m.deletes(f.domain))
 	case age > WarnAfter:
 		m.warn("%s; the last good answer (%s) is used until %s", f.why(), on, until)
 	}
