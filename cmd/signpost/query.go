@@ -12,7 +12,7 @@ import (
 
 // queryHelp describes the flags of queryFlags.
 const queryHelp = "Filters are combined with AND. A WORD may be a list: --spf fail,softfail. A TIME is " + journal.TimeFormats + ".\n" +
-	"With --mail-from, --rcpt and --login, an ADDRESS may be a domain: all addresses of this domain. Addresses are also found if the journal\n" +
+	"With --from, --mail-from, --rcpt and --login, an ADDRESS may be a domain: all addresses of this domain. Addresses are also found if the journal\n" +
 	"has only hashes of them (journal.addresses)."
 
 // queryFlags adds the flags of a query to a command.
@@ -20,6 +20,7 @@ func queryFlags(c *cobra.Command, q *journal.Query, load func() (*config.Config,
 	f := c.Flags()
 	f.StringVar(&q.Domain, "domain", "", "messages of this Author `DOMAIN`, that of the header From")
 	f.StringVar(&q.Client, "client", "", "messages from this client, an `ADDRESS` or a network")
+	f.StringVar(&q.From, "from", "", "messages with this `ADDRESS` in the header From, or with an address of this domain")
 	f.StringVar(&q.MailFrom, "mail-from", "", "messages with this envelope sender, an `ADDRESS` or a domain; <> is the sender of bounces")
 	f.StringVar(&q.Rcpt, "rcpt", "", "messages to this envelope recipient, an `ADDRESS` or a domain")
 	f.StringVar(&q.Login, "login", "", "messages from clients with this `LOGIN`")
@@ -35,7 +36,7 @@ func queryFlags(c *cobra.Command, q *journal.Query, load func() (*config.Config,
 	f.BoolVar(&q.Failed, "failed", false, "messages with action tag, hold, discard, tempfail or reject, or that failed DMARC")
 	f.StringVar(&q.Since, "since", "", "messages from this `TIME` on")
 	f.StringVar(&q.Until, "until", "", "messages before this `TIME`")
-	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "mail-from": cli.Any(), "rcpt": cli.Any(), "login": cli.Any(),
+	cli.Complete(c, map[string]cobra.CompletionFunc{"domain": hostedDomain(load), "client": cli.Any(), "from": cli.Any(), "mail-from": cli.Any(), "rcpt": cli.Any(), "login": cli.Any(),
 		"message-id": cli.Any(), "selector": cli.Any(), "code": cli.Words(decision.Words(policy.Codes())...), "since": times(), "until": times()})
 	for _, choice := range q.Choices() {
 		cli.Complete(c, map[string]cobra.CompletionFunc{choice.Name: cli.Words(choice.Words...)})

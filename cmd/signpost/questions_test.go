@@ -20,11 +20,11 @@ import (
 
 // written is a message as the log of the daemon has it.
 type written struct {
-	queue, sender, rcpt, second, login, domain, client, mid, selector, code string
-	role                                                                    policy.Role
-	action                                                                  policy.Action
-	spf                                                                     spf.Status
-	dmarc                                                                   dmarc.Status
+	queue, sender, rcpt, second, login, domain, author, client, mid, selector, code string
+	role                                                                            policy.Role
+	action                                                                          policy.Action
+	spf                                                                             spf.Status
+	dmarc                                                                           dmarc.Status
 }
 
 // tenThousand returns ten thousand messages between a few persons, so that each question has several answers.
@@ -36,6 +36,7 @@ func tenThousand() (all []written) {
 		w.sender = one("ann", "bob", "carol", "Dave.Smith", "news+b17", "münchen") + "@" + one("sender.example", "list.example", "xn--bcher-kva.example", "example.org")
 		w.rcpt, w.second = one("ann", "bob", "eve")+"@"+one("example.org", "example.net"), one("", "", "postmaster@example.org")
 		w.domain = one("sender.example", "author.example", "example.org", "xn--bcher-kva.example")
+		w.author = one("ann", "Bob", "münchen") + "@" + w.domain
 		switch random.IntN(4) {
 		case 0:
 			w.role, w.action, w.login, w.selector, w.code = policy.RoleSign, policy.Sign, one("ann", "bob@example.org", "Carol"), one("s1", "s2"), string(policy.Authenticated)
@@ -55,7 +56,7 @@ func tenThousand() (all []written) {
 func (w written) record() *decision.Record {
 	r := &decision.Record{Version: decision.Version, Assignment: policy.Assignment{Role: w.role}, Code: policy.Code(w.code), Verdict: policy.Verdict{Action: w.action}}
 	e := &r.Evidence
-	e.QueueID, e.MessageID, e.Author.Domains = w.queue, w.mid, []string{w.domain}
+	e.QueueID, e.MessageID, e.Author.Domains, e.Author.Addresses = w.queue, w.mid, []string{w.domain}, []string{"first@other.example", w.author}
 	e.Connection = policy.Connection{Client: netip.MustParseAddr(w.client), SMTP: true}
 	e.Envelope = policy.Envelope{Sender: w.sender, Login: w.login, Addressees: 1, Recipients: []string{w.rcpt}}
 	if w.second != "" {
@@ -76,7 +77,7 @@ func (w written) record() *decision.Record {
 	return r
 }
 
-// Twenty questions about ten thousand messages: each answer has exactly the messages that a count over the list has, whether the journal keeps
+// More than twenty questions about ten thousand messages: each answer has exactly the messages that a count over the list has, whether the journal keeps
 // addresses or hashes of them.
 func TestTwentyQuestions(t *testing.T) {
 	all := tenThousand()
@@ -101,6 +102,8 @@ func TestTwentyQuestions(t *testing.T) {
 		{"What did carol send?", "--login carol", func(w written) bool { return w.login == "Carol" }},
 		{"Where is this message?", "--message-id m77@a.example", func(w written) bool { return w.mid == "<m77@a.example>" }},
 		{"Which mail has From author.example?", "--domain author.example", func(w written) bool { return w.domain == "author.example" }},
+		{"Which mail has bob of author.example as an author?", "--from bob@author.example", func(w written) bool { return w.author == "Bob@author.example" }},
+		{"Which mail has an author at a U-label domain?", "--from bücher.example", func(w written) bool { return at(w.author, "xn--bcher-kva.example") }},
 		{"What came from this network?", "--client 192.0.3.0/25", func(w written) bool { return network.Contains(netip.MustParseAddr(w.client)) }},
 		{"Which signatures of Google did we see?", "--selector google", func(w written) bool { return w.selector == "google" }},
 		{"What did we sign with s1?", "--selector s1 --role sign", func(w written) bool { return w.selector == "s1" && w.role == policy.RoleSign }},

@@ -24,11 +24,16 @@ import (
 // lookups. Honest mail has one.
 const MaxAuthorDomains = 4
 
+// MaxAddresses is the maximum number of addresses of an Author that are kept.
+const MaxAddresses = 10
+
 // Author is the author of a message according to its From fields: RFC 9989 section 5.3.1.
 type Author struct {
 	Domains []string `json:"header_from,omitempty"` // domains as lower-case A-labels, without repetitions, in the order of the field
-	Cause   Cause    `json:"from_cause,omitempty"`  // why the author is not certain: one of AuthorCauses
-	Detail  string   `json:"from_detail,omitempty"` // described at the Cause
+	// Addresses are the addresses in the order of the field, with local parts as in the field. At most MaxAddresses are kept.
+	Addresses []string `json:"from_addresses,omitempty"`
+	Cause     Cause    `json:"from_cause,omitempty"`  // why the author is not certain: one of AuthorCauses
+	Detail    string   `json:"from_detail,omitempty"` // described at the Cause
 }
 
 // ReadAuthor parses the values of all From fields of a message. If two programs could read different domains, the Author has a Cause and
@@ -46,8 +51,11 @@ func ReadAuthor(values []string) Author {
 	if err != nil {
 		return Author{Cause: causeOf(err)}
 	}
-	var domains []string
-	for _, a := range addresses {
+	var domains, kept []string
+	for i, a := range addresses {
+		if i < MaxAddresses {
+			kept = append(kept, a.Local+"@"+a.Domain)
+		}
 		if !slices.Contains(domains, a.Domain) {
 			domains = append(domains, a.Domain)
 		}
@@ -55,7 +63,7 @@ func ReadAuthor(values []string) Author {
 	if len(domains) > MaxAuthorDomains {
 		return Author{Cause: FromTooManyDomains, Detail: strconv.Itoa(len(domains))}
 	}
-	return Author{Domains: domains}
+	return Author{Domains: domains, Addresses: kept}
 }
 
 // Address is a mailbox in a From or Sender field, without its display name.

@@ -95,6 +95,7 @@ func appendEvidence(b []byte, e *policy.Evidence) []byte {
 	b = appendCount(b, "rcpt_count", e.Addressees)
 	b = appendTexts(b, "rcpts", e.Recipients)
 	b = appendTexts(b, "header_from", e.Author.Domains)
+	b = appendTexts(b, "from_addresses", e.Author.Addresses)
 	b = appendText(b, "from_cause", e.Author.Cause)
 	b = appendText(b, "from_detail", e.Author.Detail)
 	b = appendText(b, "message_id", e.MessageID)

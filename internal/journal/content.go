@@ -11,7 +11,7 @@ import (
 	"signpost/policy"
 )
 
-// Party is an envelope sender, a recipient or a login that a Filter looks for. The zero value matches everyone.
+// Party is an address of the From field, an envelope sender, a recipient or a login that a Filter looks for. The zero value matches everyone.
 type Party struct {
 	forms   []string // in lower case: the address, and the words that replace it if journal.addresses is hash
 	domains []string // all addresses of these domains
@@ -87,6 +87,7 @@ func (p Party) needles() []string {
 
 // Content selects messages by texts that only the entry has, so a search reads all entries that match the rest of a Filter.
 type Content struct {
+	Author                   Party // any address of the From field
 	Sender, Recipient, Login Party
 	MessageID                string
 	Selector                 string // in lower case: of a key that signed, or of a signature or seal of the message
@@ -94,7 +95,7 @@ type Content struct {
 }
 
 func (c Content) empty() bool {
-	return c.Sender.any() && c.Recipient.any() && c.Login.any() && c.MessageID == "" && c.Selector == "" && c.Code == ""
+	return c.Author.any() && c.Sender.any() && c.Recipient.any() && c.Login.any() && c.MessageID == "" && c.Selector == "" && c.Code == ""
 }
 
 // ReadsEntries reports whether a search with this filter reads entries, because no index has what it looks for.
@@ -107,12 +108,13 @@ func (f Filter) ReadsEntries() bool {
 // Hashed returns the filter for a journal whose addresses may be hashed with one of the secrets.
 func (f Filter) Hashed(secrets ...[]byte) Filter {
 	c := &f.Content
+	c.Author = c.Author.hashed(secrets)
 	c.Sender, c.Recipient, c.Login = c.Sender.hashed(secrets), c.Recipient.hashed(secrets), c.Login.hashed(secrets)
 	return f
 }
 
 func (c Content) matches(e *Entry) bool {
-	return c.Sender.is(e.Sender) && (c.Recipient.any() || slices.ContainsFunc(e.Recipients, c.Recipient.is)) &&
+	return (c.Author.any() || slices.ContainsFunc(e.Author.Addresses, c.Author.is)) && c.Sender.is(e.Sender) && (c.Recipient.any() || slices.ContainsFunc(e.Recipients, c.Recipient.is)) &&
 		(c.Login.any() || e.Login != "" && c.Login.is(e.Login)) && (c.MessageID == "" || e.HasMessageID(c.MessageID)) &&
 		(c.Selector == "" || hasSelector(&e.Record, c.Selector)) && (c.Code == "" || hasCode(&e.Record, c.Code))
 }
@@ -154,7 +156,7 @@ func newSieve(c Content) *sieve {
 			s.all = append(s.all, texts)
 		}
 	}
-	for _, p := range []Party{c.Sender, c.Recipient, c.Login} {
+	for _, p := range []Party{c.Author, c.Sender, c.Recipient, c.Login} {
 		add(p.needles()...)
 	}
 	if c.Selector != "" {

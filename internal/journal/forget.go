@@ -123,7 +123,7 @@ func (r *Reader) mentioning(ctx context.Context, after int64, wanted []string) (
 
 // Mentions reports whether an entry has one of the forms of an address. It deletes the DNS records of the entry.
 func (e *Entry) Mentions(wanted []string) bool {
-	for _, kept := range append([]string{e.Sender, e.Login}, e.Recipients...) {
+	for _, kept := range slices.Concat([]string{e.Sender, e.Login}, e.Recipients, e.Author.Addresses) {
 		if !strings.HasSuffix(kept, cutMark) && slices.Contains(wanted, strings.ToLower(kept)) {
 			return true
 		}

@@ -66,6 +66,9 @@ func person(n int) *decision.Record {
 		r.Login = name
 	case 2:
 		r.Recipients = []string{"someone@example.org", name}
+		if n%80 < 40 { // the author, not the recipient
+			r.Recipients, r.Author.Addresses = r.Recipients[:1], []string{name}
+		}
 	case 3:
 		r.ARC = &dkim.Chain{Sets: []dkim.Sealer{{Instance: 1, Domain: "list.example", Results: "list.example; spf=pass smtp.mailfrom=" + name}}}
 	}

@@ -16,6 +16,7 @@ import (
 // Query is a Filter as a user writes it. Empty fields are ignored; all others must match.
 type Query struct {
 	Domain, Client                      string
+	From                                string // an address of the From field, or a domain
 	MailFrom, Rcpt, Login               string // an address, or a domain; MailFrom may be "<>", and Login a name without a domain
 	MessageID, Selector, Code           string
 	Since, Until                        string // TimeFormats
@@ -31,7 +32,7 @@ type Text struct {
 
 // Texts returns the fields of a Query that a user writes, except for the times.
 func (q *Query) Texts() []Text {
-	return []Text{{"domain", &q.Domain}, {"client", &q.Client}, {"mail-from", &q.MailFrom}, {"rcpt", &q.Rcpt}, {"login", &q.Login},
+	return []Text{{"domain", &q.Domain}, {"client", &q.Client}, {"from", &q.From}, {"mail-from", &q.MailFrom}, {"rcpt", &q.Rcpt}, {"login", &q.Login},
 		{"message-id", &q.MessageID}, {"selector", &q.Selector}, {"code", &q.Code}}
 }
 
@@ -105,7 +106,7 @@ func (q *Query) content() (c Content, err error) {
 	for _, p := range []struct {
 		name, text string
 		into       *Party
-	}{{"mail-from", q.MailFrom, &c.Sender}, {"rcpt", q.Rcpt, &c.Recipient}, {"login", q.Login, &c.Login}} {
+	}{{"from", q.From, &c.Author}, {"mail-from", q.MailFrom, &c.Sender}, {"rcpt", q.Rcpt, &c.Recipient}, {"login", q.Login, &c.Login}} {
 		if *p.into, err = parseParty(p.text, p.name == "login"); err != nil {
 			return c, fmt.Errorf("%s %q %w", p.name, p.text, err)
 		}

@@ -38,9 +38,10 @@ func redact(r decision.Record, keep Addresses, secret []byte) decision.Record {
 	local, _, _ := cutAddress(r.Sender)
 	r.Sender, r.Login = hide.address(r.Sender), hide.address(r.Login)
 	if keep == Omit {
-		r.Recipients = nil
+		r.Recipients, r.Author.Addresses = nil, nil // header_from has the domains
 	}
 	r.Recipients = hideEach(r.Recipients, hide.address, func(to *string) *string { return to })
+	r.Author.Addresses = hideEach(r.Author.Addresses, hide.address, func(a *string) *string { return a })
 	r.Lookups, hide.pieces = hideNames(r.Lookups, local)
 	e := &r.Evidence
 	var failed []string

@@ -119,6 +119,7 @@ func shorten(e *Entry, level int) Entry {
 	s.words(&c.Name, &c.PTR, &c.HELO, &c.Daemon, &env.Sender, &env.Login, &short.Assignment.Domain, &ev.ListedIn)
 	env.Recipients = s.names(env.Recipients, maxNames, maxWord)
 	ev.Author.Domains = s.names(ev.Author.Domains, maxResults, maxWord)
+	ev.Author.Addresses = s.names(ev.Author.Addresses, maxResults, maxWord)
 	ev.Relayed = s.names(ev.Relayed, maxResults, maxWord)
 	short.Selectors = s.names(short.Selectors, maxResults, maxWord)
 	v := &short.Verdict

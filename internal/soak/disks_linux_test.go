@@ -45,7 +45,13 @@ func diskFaults() []disturbance {
 					}
 					return nil
 				}
-				return func() error { return remount(0) }, remount(unix.MS_RDONLY)
+				var err error
+				for limit := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // a job may be writing
+					if err = remount(unix.MS_RDONLY); err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(limit) {
+						break
+					}
+				}
+				return func() error { return remount(0) }, err
 			})
 		}},
 	}

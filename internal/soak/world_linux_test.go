@@ -22,6 +22,7 @@ type world struct {
 	dir      string
 	programs string // the directory of the installed programs
 	upgrades string // the programs of another build
+	sender   string // the program that sends reports at the end
 	dns      nameServers
 	db       databases
 	hosts    []*host
@@ -56,6 +57,7 @@ func newWorld(t *testing.T, zone string) *world {
 	w := &world{T: t, dir: dir, programs: filepath.Join(dir, "bin"), upgrades: filepath.Join(dir, "bin2")}
 	w.build(w.programs)
 	w.build(w.upgrades, "-ldflags=-s -w") // other files, the same program
+	w.sender = w.buildSender()
 	for i, name := range hostNames() {
 		w.hosts = append(w.hosts, w.newHost(name, fmt.Sprintf("127.0.0.%d", 11+i)))
 	}

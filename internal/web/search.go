@@ -48,7 +48,7 @@ type field struct{ Name, Label, Value string }
 
 // fields returns the fields of a search that a user writes.
 func (a *asked) fields() (all []field) {
-	labels := map[string]string{"domain": "Author domain", "client": "Client: address or network", "mail-from": "Envelope sender: address or domain",
+	labels := map[string]string{"domain": "Author domain", "client": "Client: address or network", "from": "From field: address or domain", "mail-from": "Envelope sender: address or domain",
 		"rcpt": "Recipient: address or domain", "login": "Login", "message-id": "Message-ID", "selector": "DKIM selector", "code": "Reason code"}
 	all = append(all, field{"id", "Queue ID or Message-ID", a.ID})
 	for _, t := range a.Texts() {
