@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"signpost/internal/dkim"
 )
@@ -66,6 +68,41 @@ func FuzzForeignKey(f *testing.F) {
 		}
 		if _, err := dkim.ParseKeyRecord(record); err != nil {
 			t.Errorf("%q: %v", record, err)
+		}
+	})
+}
+
+// FuzzNewFiles checks that files of another host are an error, or the files of the key whose name they have. The name cannot lead out of the
+// keys directory, and the hash and the state are those of the same files when they are read here.
+func FuzzNewFiles(f *testing.F) {
+	text := pemOf(f, "PRIVATE KEY")
+	f.Add("example.org", "s1", []byte(`{"domain":"example.org","selector":"s1","algorithm":"rsa", "record":"v=DKIM1; p=x"}`), true, false)
+	f.Add("example.org", "s1", []byte(`{"domain":"example.org","selector":"s1","revoked":"2026-11-01T00:00:00Z"}`), false, false)
+	f.Add("../x", "a/b", []byte(nil), true, false)
+	f.Add("example.org", ".", []byte("null"), false, true)
+	f.Fuzz(func(t *testing.T, name, selector string, metadata []byte, private, deleted bool) {
+		var pem []byte
+		if private {
+			pem = []byte(text)
+		}
+		files, err := NewFiles(name, selector, metadata, pem, deleted)
+		if err != nil {
+			return
+		}
+		for _, s := range []string{name, selector} {
+			if filepath.Base(s) != s || s == "." || s == ".." || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%q is a name", s)
+			}
+		}
+		if private == files.Gone() || deleted && !files.Stopped() || files.Active() && files.Stopped() {
+			t.Errorf("%+v: gone %t, stopped %t", files, files.Gone(), files.Stopped())
+		}
+		again, err := NewFiles(name, selector, files.Metadata, files.PEM, files.Deleted)
+		if err != nil || again.Hash() != files.Hash() || again.Fingerprint() != files.Fingerprint() || again.state() != files.state() {
+			t.Errorf("%+v: %v", again, err)
+		}
+		if m, err := files.Parsed(); err != nil || m != nil && (m.Domain != name || m.Selector != selector) {
+			t.Errorf("%+v: %v", m, err)
 		}
 	})
 }
