@@ -10,7 +10,7 @@ import (
 // Each test that docs/reliability.md names exists in its directory.
 func TestReliabilityNamesTests(t *testing.T) {
 	page := read(t, "docs/reliability.md")
-	named := regexp.MustCompile("`([a-z0-9/]+)\\.((?:[Tt]est|Fuzz)[A-Z]\\w+)`").FindAllStringSubmatch(page, -1)
+	named := regexp.MustCompile("`([a-z0-9/-]+)\\.((?:[Tt]est|Fuzz)[A-Z]\\w+)`").FindAllStringSubmatch(page, -1)
 	if len(named) < 100 {
 		t.Errorf("only %d tests are named", len(named))
 	}
