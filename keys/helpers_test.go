@@ -34,7 +34,7 @@ func owner(t *testing.T, path string) (uid, gid uint32) {
 }
 
 // pemOf returns a new key as a PEM file of a block type. Type "small" is a PKCS#1 key that RFC 8301 forbids.
-func pemOf(t *testing.T, kind string) string {
+func pemOf(t testing.TB, kind string) string {
 	t.Helper()
 	if kind == "small" {
 		p, q := big.NewInt(4294967291), big.NewInt(4294967279)

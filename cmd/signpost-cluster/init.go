@@ -18,6 +18,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/cluster"
 	"signpost/internal/config"
+	"signpost/internal/durable"
 	"signpost/internal/owner"
 )
 
@@ -129,24 +130,34 @@ func prepare(ctx context.Context, conf *config.Config, h *cluster.Host, db *clus
 	return created, err
 }
 
-// createSiteKey creates the file of the site key for the owner of state_dir, unless it exists.
+// createSiteKey creates the file of the site key for the owner of state_dir, unless it exists. The rows of the database cannot be read without
+// the key, so it is on the disk before the first of them.
 func createSiteKey(conf *config.Config) (created bool, err error) {
 	path := conf.Cluster.KeyFile
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	dir, err := durable.OpenDir(filepath.Dir(path))
+	if err != nil {
+		return false, fmt.Errorf("cluster.key_file: %w", err)
+	}
+	defer dir.Close()
+	if _, err := dir.Lstat(filepath.Base(path)); err == nil {
+		return false, nil
+	}
+	d, err := durable.NewDraft(dir, filepath.Base(path), []byte(cluster.NewSiteKey()), 0o600, func(f *os.File) error {
+		fi, noState := os.Stat(conf.StateDir)
+		if os.Geteuid() != 0 || noState != nil {
+			return nil
+		}
+		owner := fi.Sys().(*syscall.Stat_t)
+		return f.Chown(int(owner.Uid), int(owner.Gid))
+	})
+	if err == nil {
+		err = d.CommitNew()
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("cluster.key_file: %w", err)
-	}
-	_, err = f.WriteString(cluster.NewSiteKey())
-	if fi, noState := os.Stat(conf.StateDir); os.Geteuid() == 0 && noState == nil {
-		owner := fi.Sys().(*syscall.Stat_t)
-		err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		os.Remove(path)
-		return false, fmt.Errorf("cluster.key_file: %w", err)
+		return false, fmt.Errorf("cluster.key_file: %w", durable.PathError(path, err))
 	}
 	return true, nil
 }

@@ -157,6 +157,9 @@ func addSiteKey(conf *config.Config) (err error) {
 		return fmt.Errorf("cluster.key_file: %w", err)
 	}
 	_, err = f.WriteString(line)
+	if err != nil { // on a full disk, a part of the line may be written
+		err = errors.Join(err, f.Truncate(int64(len(data))))
+	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("cluster.key_file: %w", err)
 	}

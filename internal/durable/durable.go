@@ -62,6 +62,15 @@ func (d Draft) Commit() error {
 	return Sync(d.dir)
 }
 
+// CommitNew is like Commit, but its error is fs.ErrExist if there is a file with this name.
+func (d Draft) CommitNew() error {
+	defer d.Discard()
+	if err := d.dir.Link(d.tmp, d.name); err != nil {
+		return err
+	}
+	return Sync(d.dir)
+}
+
 // Write calls NewDraft and Commit.
 func Write(dir *os.Root, name string, data []byte, mode fs.FileMode, prepare func(*os.File) error) error {
 	d, err := NewDraft(dir, name, data, mode, prepare)

@@ -2,6 +2,7 @@ package durable
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,6 +57,26 @@ func TestDraft(t *testing.T) {
 	}
 	expect("new")
 	if left, err := os.ReadDir(path); err != nil || len(left) != 1 {
+		t.Errorf("%v %v", left, err)
+	}
+}
+
+// CommitNew creates a file, and replaces none.
+func TestCommitNew(t *testing.T) {
+	dir, path := open(t)
+	for name, want := range map[string]string{"f": "old", "g": "new"} {
+		d, err := NewDraft(dir, name, []byte("new"), 0o600, Keep(dir, name, 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.CommitNew(); errors.Is(err, fs.ErrExist) != (want == "old") || err != nil && want == "new" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if text, err := os.ReadFile(filepath.Join(path, name)); err != nil || string(text) != want {
+			t.Errorf("%s: %q %v", name, text, err)
+		}
+	}
+	if left, err := os.ReadDir(path); err != nil || len(left) != 2 {
 		t.Errorf("%v %v", left, err)
 	}
 }

@@ -23,7 +23,11 @@ func Own(host string, names []string) bool {
 		host = name
 	}
 	host = domain.Fold(host)
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+	address := host
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		address = host[1 : len(host)-1]
+	}
+	if _, err := netip.ParseAddr(address); err == nil {
 		return true
 	}
 	return host == "localhost" || slices.Contains(names, host)

@@ -62,9 +62,13 @@ func Shorten(s string, columns int) string {
 	return head + "..."
 }
 
+// leastColumns is the minimum width of the lines of Break: its indents and the widest character.
+const leastColumns = 7
+
 // Break breaks a printable text into lines, between words. It breaks within a word only if the word is longer than a line. All lines but
-// the first are indented by two.
+// the first are indented by two. In a terminal with fewer than leastColumns, the lines have leastColumns.
 func Break(text string, columns int) []string {
+	columns = max(columns, leastColumns)
 	bare := strings.TrimLeft(text, " ")
 	in := text[:len(text)-len(bare)]
 	if len(in) > columns/2 {

@@ -39,7 +39,7 @@ func (f *failure) Error() string { return f.text() }
 // text returns the reply or, without a reply, the cause.
 func (f *failure) text() string {
 	if f.reply != nil {
-		return fmt.Sprintf("%d %s", f.reply.Code, strings.ReplaceAll(f.reply.Msg, "\n", " "))
+		return fmt.Sprintf("%d %s", f.reply.Code, strings.Join(strings.Fields(f.reply.Msg), " "))
 	}
 	var timeout net.Error
 	var socket *net.OpError

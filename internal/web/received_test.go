@@ -18,7 +18,7 @@ import (
 )
 
 // someStore returns a database with the reports of testreports.
-func someStore(t *testing.T, now time.Time, evil string) *received.Store {
+func someStore(t testing.TB, now time.Time, evil string) *received.Store {
 	s, err := received.Open(context.Background(), filepath.Join(t.TempDir(), "reports", "received.db"), true, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func someStore(t *testing.T, now time.Time, evil string) *received.Store {
 	return s
 }
 
-func someOverview(t *testing.T, now time.Time, f received.Filter) (o summary.Overview, err error) {
+func someOverview(t testing.TB, now time.Time, f received.Filter) (o summary.Overview, err error) {
 	s := someStore(t, now, "")
 	defer s.Close()
 	all, err := s.Domains(t.Context(), f)
@@ -36,7 +36,7 @@ func someOverview(t *testing.T, now time.Time, f received.Filter) (o summary.Ove
 	return o, err
 }
 
-func someAbout(t *testing.T, now time.Time, evil string, f received.Filter) (a received.About, err error) {
+func someAbout(t testing.TB, now time.Time, evil string, f received.Filter) (a received.About, err error) {
 	if f.Domain != "example.org" {
 		return a, ErrNotHosted
 	}

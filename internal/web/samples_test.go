@@ -23,7 +23,7 @@ func someReports(now time.Time) (all Reports) {
 }
 
 // someDomain returns everything about a domain, with hostile texts.
-func someDomain(t *testing.T, now time.Time, name string) glance.Domain {
+func someDomain(t testing.TB, now time.Time, name string) glance.Domain {
 	about, err := someAbout(t, now, "", received.Filter{Domain: name, Since: now.AddDate(0, 0, -30), Until: now})
 	if err != nil {
 		t.Fatal(err)

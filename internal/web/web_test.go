@@ -57,7 +57,7 @@ func record(n int) *decision.Record {
 }
 
 // newSite returns a Site with some messages, keys and findings.
-func newSite(t *testing.T, records ...*decision.Record) Site {
+func newSite(t testing.TB, records ...*decision.Record) Site {
 	t.Helper()
 	now := time.Now().UTC()
 	path := filepath.Join(t.TempDir(), "journal", "journal.db")

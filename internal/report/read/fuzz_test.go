@@ -3,10 +3,13 @@ package read
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode"
 	"unicode/utf8"
 
@@ -86,4 +89,41 @@ func check(t *testing.T, r *Report, err error) {
 	if r.ID == "" || r.Begin.Unix() <= 0 || r.End.Before(r.Begin) || !slices.Contains([]Kind{Aggregate, TLS}, r.Kind) || r.Kind == TLS == (len(r.Policies) == 0) {
 		t.Fatalf("%+v", r)
 	}
+}
+
+// FuzzEach checks that each message of a mailbox has the promised form, whatever the others contain, and that the result does not depend on how
+// the bytes arrive. A message that is quoted as mbox(5) requires is found after any other.
+func FuzzEach(f *testing.F) {
+	message := "Subject: x\nContent-Type: text/xml\n\n" + start + "\n" + end + "\n"
+	f.Add([]byte("From a b\n" + message + "\nFrom a b\nSubject: broken\n\n" + start + "\n\nFrom a b\n" + message))
+	f.Add([]byte("From a b\r\n\r\nFrom \n\n>From \n\x1f\x8b"))
+	f.Add([]byte("PK\x03\x04From "))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		read := func(r io.Reader) (found []string) {
+			err := Each(r, func(n int, report *Report, err error) error {
+				check(t, report, err)
+				if n != 0 && n != len(found)+1 {
+					t.Errorf("%d after %d messages", n, len(found))
+				}
+				domain := ""
+				if report != nil {
+					domain = report.Domain
+				}
+				found = append(found, fmt.Sprint(n, CauseOf(err), domain))
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		whole := read(bytes.NewReader(text))
+		if pieces := read(iotest.HalfReader(iotest.OneByteReader(bytes.NewReader(text)))); !slices.Equal(whole, pieces) {
+			t.Errorf("at once %q, byte by byte %q", whole, pieces)
+		}
+		mbox := "From a b\nSubject: x\n\n" + strings.ReplaceAll("\n"+string(text), "\nFrom ", "\n>From ") + "\n\nFrom a b\n" + message
+		if all := read(strings.NewReader(mbox)); len(all) != 2 || all[1] != "2example.com" {
+			t.Errorf("%q", all)
+		}
+	})
 }
