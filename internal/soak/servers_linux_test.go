@@ -63,6 +63,16 @@ func serverFaults() []disturbance {
 			w.db.cluster.Start()
 			return nil
 		}},
+		{"fail over to the standby of PostgreSQL", 0, 0, true, func(w *world, _ *host, random *rand.Rand) error {
+			standby := w.db.cluster.Standby()
+			short(random, 3)
+			w.db.cluster.Stop()
+			short(random, 5)
+			standby.Promote()
+			w.db.proxy.Switch(standby)
+			w.db.cluster = standby
+			return nil
+		}},
 		{"PostgreSQL does not answer", 0, 0, true, func(w *world, _ *host, random *rand.Rand) error {
 			w.db.proxy.BlackHole(true)
 			short(random, 20)

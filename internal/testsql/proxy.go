@@ -3,7 +3,6 @@ package testsql
 import (
 	"io"
 	"net"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -79,7 +78,10 @@ func (p *Proxy) serve() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(p.server.port)))
+		p.mu.Lock()
+		to := p.server.Addr()
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", to)
 		if err != nil {
 			client.Close()
 			continue

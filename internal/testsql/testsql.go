@@ -27,6 +27,7 @@ type Server struct {
 
 	t       testing.TB
 	dir     string
+	bin     string // the directory of the programs of PostgreSQL
 	port    int
 	argv    []string
 	client  func(database, sql string) *exec.Cmd // as the administrator
@@ -62,36 +63,43 @@ func MariaDB(t testing.TB, args ...string) *Server {
 // PostgreSQL starts PostgreSQL, with additional arguments. It skips the test if PostgreSQL is not installed, or with -short.
 func PostgreSQL(t testing.TB, args ...string) *Server {
 	t.Helper()
+	s := postgreSQL(t, args...)
+	data := filepath.Join(s.dir, "data")
+	s.run([]string{filepath.Join(s.bin, "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"})
+	hba := "local all,replication postgres trust\nlocal all all scram-sha-256\nhost all all " + host + "/32 scram-sha-256\n" // the administrator needs no password
+	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	s.Run("", "CREATE ROLE signpost LOGIN SUPERUSER PASSWORD 'secret'")
+	return s
+}
+
+// postgreSQL returns a server that has no data yet.
+func postgreSQL(t testing.TB, args ...string) *Server {
+	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	s := prepare(t, "PostgreSQL", "postgres", find("postgres", append(found, "/usr/local/bin/postgres")...))
 	bin, err := filepath.EvalSymlinks(s.argv[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin = filepath.Dir(bin)
+	s.bin = filepath.Dir(bin)
 	if os.Geteuid() == 0 { // PostgreSQL refuses to run as root
 		s.account = unprivileged(t)
 		if err := os.Chown(s.dir, int(s.account.Uid), int(s.account.Gid)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	data := filepath.Join(s.dir, "data")
 	s.Socket = s.dir
-	s.argv = append(s.argv, "-D", data, "-c", "listen_addresses="+host, "-p", strconv.Itoa(s.port), "-k", s.dir, "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "log_min_messages=warning")
+	s.argv = append(s.argv, "-D", filepath.Join(s.dir, "data"), "-c", "listen_addresses="+host, "-p", strconv.Itoa(s.port), "-k", s.dir, "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "log_min_messages=warning")
 	s.argv = append(s.argv, args...)
 	s.client = func(database, sql string) *exec.Cmd {
 		if database == "" {
 			database = "postgres"
 		}
-		return exec.Command(filepath.Join(bin, "psql"), "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", strconv.Itoa(s.port), "-U", "postgres", "-d", database, "-c", sql)
+		return exec.Command(filepath.Join(s.bin, "psql"), "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", strconv.Itoa(s.port), "-U", "postgres", "-d", database, "-c", sql)
 	}
-	s.run([]string{filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"})
-	hba := "local all postgres trust\nlocal all all scram-sha-256\nhost all all " + host + "/32 scram-sha-256\n" // the administrator needs no password
-	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	s.Run("", "CREATE ROLE signpost LOGIN SUPERUSER PASSWORD 'secret'")
 	return s
 }
 
