@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -51,6 +52,10 @@ func programFaults() []disturbance {
 			return nil
 		}},
 		{"use up the descriptors of the daemon", judge.Tempfail | judge.TempError | judge.Delay | judge.Unwritten | judge.Unkept, 10 * time.Second, false, exhaust},
+		{"kill dkimkey rotate", 0, 0, false, func(w *world, h *host, random *rand.Rand) error { return w.killed(h, random, "dkimkey", "rotate") }},
+		{"kill signpost reports read", 0, 0, false, func(w *world, h *host, random *rand.Rand) error {
+			return w.killed(h, random, "signpost", "reports", "read")
+		}},
 		{"upgrade all programs", judge.Tempfail | judge.Delay, afterTables, true, (*world).upgrade},
 	}
 }
@@ -62,6 +67,18 @@ func restart(random *rand.Rand, p *process, signal syscall.Signal) error {
 	}
 	short(random, 3)
 	return p.start()
+}
+
+// killed starts a job and kills it within a short time. The next run continues.
+func (w *world) killed(h *host, random *rand.Rand, program string, args ...string) error {
+	cmd := exec.Command(filepath.Join(w.programs, program), append(args, "-c", h.config)...)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
+	_ = cmd.Process.Kill() // it may have ended
+	_ = cmd.Wait()
+	return nil
 }
 
 func pause(random *rand.Rand, p *process, seconds int) error {

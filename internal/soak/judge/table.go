@@ -17,11 +17,16 @@ func (j *Judge) WriteTable(w io.Writer) (problems int, err error) {
 	var b strings.Builder
 	line := func(name string, n int) { fmt.Fprintf(&b, "%-36s %9d\n", name, n) }
 	classes := map[Class]int{}
-	attempts, copies, retried := 0, 0, 0
+	attempts, copies, retried, late := 0, 0, 0, 0
 	for _, m := range j.messages {
 		classes[m.Class]++
 		attempts += len(m.Attempts)
 		copies += len(j.copies[m.ID])
+		for _, c := range j.copies[m.ID] {
+			if c.At.Sub(m.Attempts[0].From) > MaxDelay {
+				late++
+			}
+		}
 		if len(m.Attempts) > 1 {
 			retried++
 		}
@@ -34,6 +39,7 @@ func (j *Judge) WriteTable(w io.Writer) (problems int, err error) {
 	line("messages with several attempts", retried)
 	line("copies", copies)
 	line("signatures verified with dkimpy", j.verified)
+	line("arrived after more than ten minutes", late)
 	line("reports", len(j.reports))
 	line("faults", len(j.faults))
 	count := map[Kind]int{}

@@ -16,7 +16,7 @@ const (
 	BadSignature    Kind = "signatures that do not verify"
 	Lost            Kind = "lost"
 	Doubled         Kind = "doubled without a reason"
-	Delayed         Kind = "delayed over ten minutes"
+	Delayed         Kind = "delayed without a fault"
 	ForgeryAccepted Kind = "forgeries accepted"
 	WrongReply      Kind = "wrong replies"
 	ReportWrong     Kind = "reports wrong"
