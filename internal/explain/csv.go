@@ -21,7 +21,7 @@ type CSV struct {
 // NewCSV returns a CSV, and writes the line of column names. If hosts is true, the first column is the host.
 func NewCSV(w io.Writer, hosts bool) *CSV {
 	c := &CSV{csv.NewWriter(w), hosts}
-	c.write("host", []string{"time", "queue_id", "client", "action", "code", "role", "header_from", "mail_from", "login", "rcpts", "rcpt_count",
+	c.write("host", []string{"time", "queue_id", "client", "action", "code", "role", "header_from", "from_addresses", "mail_from", "login", "rcpts", "rcpt_count",
 		"spf", "dkim", "dmarc", "arc", "selectors", "message_id", "reason"})
 	return c
 }
@@ -49,7 +49,7 @@ func (c *CSV) Write(all []messages.Message) error {
 			count = strconv.Itoa(e.Addressees)
 		}
 		c.write(all[i].Host, []string{e.Time.Local().Format(time.RFC3339), e.QueueID, e.Addr(), action, string(e.Code), string(e.Role),
-			strings.Join(e.Author.Domains, " "), e.Sender, e.Login, strings.Join(e.Recipients, " "), count, o.SPF, o.DKIM, o.DMARC, o.ARC,
+			strings.Join(e.Author.Domains, " "), strings.Join(e.Author.Addresses, " "), e.Sender, e.Login, strings.Join(e.Recipients, " "), count, o.SPF, o.DKIM, o.DMARC, o.ARC,
 			strings.Join(e.Selectors, " "), e.MessageID, reason})
 	}
 	c.w.Flush()

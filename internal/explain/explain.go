@@ -102,7 +102,7 @@ func (x *explainer) head() []Row {
 		l.row("MAIL FROM", "<%s>", markOmitted(x.e.Envelope.Sender))
 	}
 	l = append(l, x.recipients()...)
-	if author := cmp.Or(strings.Join(x.e.Author.Domains, ", "), policy.AuthorText(x.e.Author)); author != "" {
+	if author := cmp.Or(strings.Join(x.e.Author.Addresses, ", "), strings.Join(x.e.Author.Domains, ", "), policy.AuthorText(x.e.Author)); author != "" {
 		l.row("Author", "%s", author)
 	}
 	switch x.Role {
