@@ -37,10 +37,9 @@ type post struct {
 
 // sample is a copy whose signatures of ours are verified with the DNS of the moment at which it was read.
 type sample struct {
-	id      string
-	at      time.Time
-	raw     []byte
-	records map[string]string
+	id  string
+	at  time.Time
+	raw []byte
 }
 
 // send hands a message over to its host.
