@@ -69,6 +69,8 @@ type milterClient struct{ address, helo, login, sender string }
 
 // play passes a message to the daemon. It returns the reply that Postfix would send to the client, and sets Edits.
 func (s *Site) play(ctx context.Context, m *Message, network, address string, c milterClient, text string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
 	d := &dialer{ctx: ctx}
 	session, err := milter.NewClientWithOptions(network, address, milter.ClientOptions{Dialer: d, ActionMask: allActions, ProtocolMask: allEvents, ReadTimeout: s.Timeout, WriteTimeout: s.Timeout}).Session()
 	if d.err != nil {
@@ -153,7 +155,7 @@ func fields(header string) func(func(string) bool) {
 func replyOf(a *milter.Action) string {
 	switch a.Code {
 	case milter.ActReplyCode:
-		return fmt.Sprintf("%d %s", a.SMTPCode, a.SMTPText)
+		return fmt.Sprintf("%d %s", a.SMTPCode, oneLine(a.SMTPText))
 	case milter.ActReject:
 		return "550 5.7.1 Command rejected"
 	case milter.ActTempFail:
@@ -166,10 +168,10 @@ func replyOf(a *milter.Action) string {
 
 // edit describes a change that the daemon requested.
 func edit(e milter.ModifyAction) string {
-	value := strings.Join(strings.Fields(e.HeaderValue), " ")
+	value := oneLine(e.HeaderValue)
 	switch e.Code {
 	case milter.ActInsertHeader, milter.ActAddHeader:
-		return fmt.Sprintf("insert at %d: %s: %s", e.HeaderIndex, e.HeaderName, value)
+		return fmt.Sprintf("insert at %d: %s: %s", e.HeaderIndex, oneLine(e.HeaderName), value)
 	case milter.ActChangeHeader:
 		if value == "" {
 			return fmt.Sprintf("delete %s number %d", e.HeaderName, e.HeaderIndex)
@@ -190,14 +192,11 @@ type dialer struct {
 
 // Dial implements milter.Dialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
-	c, err := (&net.Dialer{}).DialContext(d.ctx, network, address)
+	c, err := dial(d.ctx, network, address)
 	if err != nil {
 		d.err = err
 		return nil, err
 	}
 	d.Conn = c
-	if limit, ok := d.ctx.Deadline(); ok {
-		_ = c.SetDeadline(limit)
-	}
 	return c, nil
 }

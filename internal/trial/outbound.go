@@ -65,7 +65,7 @@ func (m *Message) handOver(err error) bool {
 
 // submitted sends a message to the submission service, and reports whether Postfix may have accepted it.
 func (s *Site) submitted(ctx context.Context, m *Message, o Options, hello, text string) bool {
-	to := at(o.Server)
+	to := s.at(ctx, o.Server)
 	if o.Server == "" {
 		all, err := s.services(ctx, "587", "465")
 		if err != nil || len(all) == 0 {

@@ -1,12 +1,13 @@
 package trial
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,9 +21,10 @@ import (
 
 // service is an smtpd(8) service to which this host can connect.
 type service struct {
-	id      string // as in postconf -M: NAME/inet
-	address string // HOST:PORT
-	tls     bool   // TLS begins with the connection
+	id      string   // as in postconf -M: NAME/inet
+	address string   // HOST:PORT
+	tls     bool     // TLS begins with the connection
+	listens []string // as inet_interfaces
 }
 
 // services returns the smtpd(8) services of master.cf that listen on one of the ports, in the order of the ports.
@@ -35,8 +37,9 @@ func (s *Site) services(ctx context.Context, ports ...string) (all []service, er
 	if err != nil {
 		return nil, err
 	}
+	overridden, _ := s.Postconf(ctx, "-P", "-x") // an older Postfix does not have -P
 	usual := "127.0.0.1"
-	interfaces := strings.FieldsFunc(main["inet_interfaces"], func(r rune) bool { return r == ',' || r == ' ' })
+	interfaces := list(main["inet_interfaces"])
 	if len(interfaces) > 0 && !slices.ContainsFunc(interfaces, func(name string) bool {
 		return slices.Contains([]string{"all", "loopback-only", "localhost", "127.0.0.1"}, name)
 	}) {
@@ -45,34 +48,50 @@ func (s *Site) services(ctx context.Context, ports ...string) (all []service, er
 	for _, port := range ports {
 		for line := range strings.Lines(out) {
 			w := strings.Fields(line)
-			if len(w) < 8 || w[1] != "inet" || w[7] != "smtpd" && (w[7] != "postscreen" || port != "25") {
+			if len(w) < 8 || w[1] != "inet" || w[7] != "smtpd" && w[7] != "postscreen" || w[7] == "postscreen" && (port == "587" || port == "465") || portOf(w[0]) != port {
 				continue
 			}
-			host, name, err := net.SplitHostPort(w[0])
-			if err != nil {
-				host, name = "", w[0]
-			}
-			number, err := net.LookupPort("tcp", name)
-			if err != nil || strconv.Itoa(number) != port {
-				continue
+			host, _, err := net.SplitHostPort(w[0])
+			listens := interfaces
+			if err == nil {
+				listens = []string{host}
 			}
 			switch host {
 			case "":
 				host = usual
 			case "0.0.0.0", "::":
-				host = "127.0.0.1"
+				host, listens = "127.0.0.1", []string{"all"}
 			}
-			wrapped := slices.Contains(w, "smtpd_tls_wrappermode=yes")
-			all = append(all, service{w[0] + "/inet", net.JoinHostPort(host, port), wrapped})
+			wrapped := slices.Contains(w, "smtpd_tls_wrappermode=yes") || strings.Contains(overridden, w[0]+"/inet/smtpd_tls_wrappermode = yes\n")
+			all = append(all, service{w[0] + "/inet", net.JoinHostPort(host, port), wrapped, listens})
 		}
 	}
 	return all, nil
 }
 
-// at returns the service at HOST:PORT. TLS begins with the connection on port 465 only.
-func at(server string) service {
-	_, port, _ := net.SplitHostPort(server)
-	return service{"the submission service", server, port == "465" || port == "submissions" || port == "smtps"}
+// on reports whether a service listens on an address. It does not look up names.
+func (s service) on(host string) bool {
+	ip, err := netip.ParseAddr(strings.Replace(host, "localhost", "127.0.0.1", 1))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(s.listens, func(name string) bool {
+		own, err := netip.ParseAddr(strings.Trim(name, "[]"))
+		return name == "all" || (name == "loopback-only" || name == "localhost") && ip.IsLoopback() || err == nil && own.Unmap() == ip.Unmap()
+	})
+}
+
+// at returns the service at HOST:PORT. If it is none of master.cf, TLS begins with the connection on port 465 only.
+func (s *Site) at(ctx context.Context, server string) service {
+	host, port, _ := net.SplitHostPort(server)
+	all, _ := s.services(ctx, port)
+	found := service{id: "the submission service", address: server, tls: portOf(port) == "465"}
+	for _, own := range all {
+		if own.on(host) {
+			found.tls = own.tls
+		}
+	}
+	return found
 }
 
 // sendmail passes a message to sendmail(1). Postfix sends no bounce (-N never).
@@ -92,14 +111,32 @@ func (s *Site) sendmail(ctx context.Context, from, to, text string) error {
 	return err
 }
 
-// run returns what a program writes.
+// run returns what a program writes, up to maxLog bytes. It does not wait for children of the program that outlive it.
 func run(ctx context.Context, stdin, program string, args ...string) (string, error) {
 	c := exec.CommandContext(ctx, program, args...)
 	c.Stdin = strings.NewReader(stdin)
-	var out bytes.Buffer
+	c.WaitDelay = time.Second
+	var out output
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
 	return out.String(), err
+}
+
+// output keeps the first maxLog bytes.
+type output struct{ strings.Builder }
+
+func (o *output) Write(p []byte) (int, error) {
+	_, err := o.Builder.Write(p[:min(len(p), maxLog-o.Len())])
+	return len(p), err
+}
+
+// exitCode returns the exit code of a program that failed, or -1.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
 }
 
 // mailLog is the log of Postfix since a point in time. It is empty if this process cannot read it.
@@ -138,9 +175,11 @@ func (l mailLog) read(ctx context.Context) string {
 		return ""
 	}
 	defer f.Close()
-	b := make([]byte, maxLog)
-	n, _ := f.ReadAt(b, l.start) // at the end of the file, the error is io.EOF
-	return string(b[:n])
+	b, err := io.ReadAll(io.NewSectionReader(f, l.start, maxLog))
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 // queueIDs returns the queue IDs of a message in the log, oldest first. A content filter returns the message under another ID.

@@ -116,18 +116,18 @@ func (m *Message) good(step, format string, args ...any) {
 	m.add(step, doctor.Finding{Level: doctor.Green, What: fmt.Sprintf(format, args...)})
 }
 
-// CheckAddress returns an error unless a text is an address LOCAL@DOMAIN that needs no quotes.
-func CheckAddress(address string) error {
+// Address returns an address LOCAL@DOMAIN that needs no quotes, with its domain as A-labels. It returns an error for any other text.
+func Address(address string) (string, error) {
 	local, name, _ := cut(address)
-	_, err := domain.Parse(name)
+	ascii, err := domain.Parse(name)
 	const others = "!#$%&'*+-/=?^_`{|}~." // RFC 5322 section 3.2.3
 	odd := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(others, r)
 	}
 	if err != nil || local == "" || len(local) > 64 || strings.ContainsFunc(local, odd) {
-		return fmt.Errorf("%q is not an address such as ann@example.org", address)
+		return "", fmt.Errorf("%q is not an address such as ann@example.org", address)
 	}
-	return nil
+	return local + "@" + ascii, nil
 }
 
 // cut splits an address at its last @.
