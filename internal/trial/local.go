@@ -137,10 +137,10 @@ func (l *localOnly) check(ctx context.Context, address string, forwarded bool) e
 func (l *localOnly) plain(address string) error {
 	local, name, _ := cut(address)
 	if ascii, err := Address(address); err != nil || !strings.EqualFold(ascii, address) || strings.ContainsAny(local, "%!/") || strings.HasPrefix(local, "-") {
-		return fmt.Errorf("Postfix may rewrite the address %s, or treat it in a special way", address)
+		return fmt.Errorf("the address %s is one that Postfix may rewrite or treat in a special way", address)
 	}
 	if !strings.Contains(name, ".") && l.main["append_dot_mydomain"] != "no" {
-		return fmt.Errorf("Postfix adds a domain to the address %s, because append_dot_mydomain is not no", address)
+		return fmt.Errorf("the address %s is one to which Postfix adds a domain: append_dot_mydomain is not no", address)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func TestLocal(t *testing.T) {
 		{"ann@example.org", "smtp:[192.0.2.1]", map[string]string{"transport_maps": "hash:t"}},
 		{"ann@example.org", "neither in mydestination", map[string]string{"virtual_mailbox_domains": "!example.org, static:all"}}, {"ann@example.org", "does not read it", map[string]string{"mydestination": "/etc/domains"}},
 		{"far@example.net", "neither in mydestination", map[string]string{"receive_override_options": "no_address_mappings"}}, {"far@example.net", "neither in mydestination", map[string]string{"canonical_maps": "hash:virtual", "virtual_alias_maps": ""}},
-		{"root@localhost", "adds a domain", map[string]string{"append_dot_mydomain": "yes"}}, {"root@localhost", "", nil}, {"ann@example.org", "masquerade_classes", map[string]string{"masquerade_classes": "envelope_recipient"}},
+		{"root@localhost", "append_dot_mydomain", map[string]string{"append_dot_mydomain": "yes"}}, {"root@localhost", "", nil}, {"ann@example.org", "masquerade_classes", map[string]string{"masquerade_classes": "envelope_recipient"}},
 		{"ann@example.org", "always_bcc", map[string]string{"always_bcc": "x@gmail.example"}}, {"ann@example.org", "recipient_bcc_maps", map[string]string{"recipient_bcc_maps": "hash:bcc"}},
 		{"ann@example.org", "smtp:mail.example.net", map[string]string{"virtual_transport": "smtp:mail.example.net"}}, {"ann@example.org", "content_filter", map[string]string{"content_filter": "smtp:[192.0.2.9]:10024"}},
 		{"ann@example.org", "", map[string]string{"content_filter": "smtp:[127.0.0.1]:10024"}}, {"ann@mx.example.org", "mailbox_command", map[string]string{"mailbox_command": "procmail"}},

@@ -182,7 +182,7 @@ func (l mailLog) read(ctx context.Context) string {
 	return string(b)
 }
 
-// queueIDs returns the queue IDs of a message in the log, oldest first. A content filter returns the message under another ID.
+// queueIDs returns the queue IDs of a message in the log, oldest first. A content filter or local(8) returns the message under another ID.
 func queueIDs(log, messageID string) (all []string) {
 	for _, m := range regexp.MustCompile(`(?m)\b([0-9A-Za-z]+): message-id=`+regexp.QuoteMeta(messageID)).FindAllStringSubmatch(log, -1) {
 		if !slices.Contains(all, m[1]) {
@@ -192,13 +192,13 @@ func queueIDs(log, messageID string) (all []string) {
 	return all
 }
 
-// queued returns the last queue ID of a message in the log, or "" if the log does not have it.
+// queued returns the first queue ID of a message in the log, or "" if the log does not have it.
 func queued(log, messageID string) string {
 	all := queueIDs(log, messageID)
 	if len(all) == 0 {
 		return ""
 	}
-	return all[len(all)-1]
+	return all[0]
 }
 
 // running returns an error if Postfix is not running.
@@ -225,15 +225,48 @@ func (s *Site) filters(ctx context.Context) bool {
 	return err == nil && (main["content_filter"] != "" || regexp.MustCompile(`/content_filter = \S`).MatchString(services))
 }
 
-// delivery is the result of the delivery of a message to a recipient.
-type delivery struct{ status, text string }
+// delivery is the result of the last attempt to deliver a message to a recipient.
+type delivery struct{ to, status, text string }
 
-// delivered returns the result of the last attempt to deliver a message. The status is empty if there was none.
-func delivered(log, queueID string) (d delivery) {
-	for _, m := range regexp.MustCompile(`(?m)\b`+regexp.QuoteMeta(queueID)+`: to=<.*status=(\w+) \((.*)\)$`).FindAllStringSubmatch(log, -1) {
-		d = delivery{m[1], m[2]}
+// deliveries returns the results for the recipients of a message, and whether the message has left the queue. The text may be that of
+// another server, so it does not count as a status.
+func deliveries(log, queueID string) (all []delivery, removed bool) {
+	id := `(?m)\b` + regexp.QuoteMeta(queueID)
+	for _, m := range regexp.MustCompile(id+`: to=<([^>\n]*)>(?:, \w+=[^ \n]*)*, status=(\w+) \((.*)\)$`).FindAllStringSubmatch(log, -1) {
+		d := delivery{m[1], m[2], m[3]}
+		if i := slices.IndexFunc(all, func(old delivery) bool { return old.to == d.to }); i >= 0 {
+			all[i] = d
+		} else {
+			all = append(all, d)
+		}
 	}
-	return d
+	return all, regexp.MustCompile(id + `: removed$`).MatchString(log)
+}
+
+// trace follows a message through the queue: a content filter returns it under another queue ID, or local(8) forwards it. It returns the
+// IDs, those of them that local(8) created, the results of the deliveries to other places, and whether Postfix has tried all of them.
+func trace(log, queueID, messageID string) (path, forwarded []string, all []delivery, tried bool) {
+	known := queueIDs(log, messageID)
+	path, tried = []string{queueID}, true
+	for i := 0; i < len(path); i++ {
+		found, removed := deliveries(log, path[i])
+		deferred := false
+		for _, d := range found {
+			deferred = deferred || d.status == "deferred"
+			if m := regexp.MustCompile(`(queued|forwarded) as ([0-9A-Za-z]+)\b`).FindStringSubmatch(d.text); m != nil && slices.Contains(known, m[2]) {
+				if !slices.Contains(path, m[2]) {
+					path = append(path, m[2])
+					if m[1] == "forwarded" {
+						forwarded = append(forwarded, m[2])
+					}
+				}
+				continue
+			}
+			all = append(all, d)
+		}
+		tried = tried && len(found) > 0 && (removed || deferred)
+	}
+	return path, forwarded, all, tried
 }
 
 // rejectedByMilter returns the queue ID and the text of the line in Postfix's log about a message that a milter rejected. If a milter is

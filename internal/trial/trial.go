@@ -28,8 +28,9 @@ type Site struct {
 	Postconf func(ctx context.Context, args ...string) (string, error)
 	// Ask looks up a key in a table of Postfix.
 	Ask func(ctx context.Context, table, key string) (value string, found bool, err error)
-	// Find returns the record of a message in the journal. It returns nil if there is none yet.
-	Find    func(ctx context.Context, messageID string) (*decision.Record, error)
+	// Find returns the records of a message in the journal, the oldest first. There are several if a content filter, an alias or another
+	// server returns the message to Postfix. There are none yet before the daemon has processed it.
+	Find    func(ctx context.Context, messageID string) ([]decision.Record, error)
 	Journal bool // the daemon writes a journal
 	Observe bool // the mode is observe
 	File    string
