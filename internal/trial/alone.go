@@ -43,7 +43,10 @@ func (s *Site) Alone(ctx context.Context, o Options, network, address string) (R
 		m := newMessage(f.name, o)
 		reply, err := s.play(ctx, m, network, address, milterClient{outside, outsideHELO, "", ""}, m.text(time.Now(), f.fields...))
 		if err != nil {
-			return r, err
+			m.add(stepAlone, doctor.Finding{Level: doctor.Red, What: "the daemon at " + address + " did not answer to the message: " + f.name, Where: failed(stageConnect, err).Error(), Why: "Postfix applies milter_default_action to such a message",
+				Fix: "signpost ping # then read the log of the daemon"})
+			r.Messages = append(r.Messages, *m)
+			break
 		}
 		s.record(ctx, m)
 		s.verdict(m, f, reply, "trusted_networks = [...] # without a network that contains "+outside)

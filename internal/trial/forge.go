@@ -65,7 +65,7 @@ func (s *Site) Forge(ctx context.Context, o Options) (Report, error) {
 		received, err = hops(r.main["hopcount_limit"])
 	}
 	if err != nil {
-		return Report{}, fmt.Errorf("no forged message was sent to %s: %w\nhint: pass a local ADDRESS, or use --socket, which sends no mail", o.To, err)
+		return Report{}, fmt.Errorf("no forged message was sent to %s: %s\nhint: pass a local ADDRESS, or use --socket, which sends no mail", o.To, oneLine(err.Error()))
 	}
 	var report Report
 	for _, f := range s.forgeries(ctx, o.From) {
@@ -104,7 +104,7 @@ func (s *Site) inbound(ctx context.Context, server string) (service, error) {
 			return found, onHost(found.address)
 		}
 		if found.on(host) {
-			found.address = server
+			found.address = net.JoinHostPort(strings.Replace(host, "localhost", "127.0.0.1", 1), portOf(port))
 			return found, nil
 		}
 	}
@@ -255,6 +255,9 @@ func (s *Site) verdict(m *Message, f forgery, reply, trusted string) {
 		found.What = "the message was not rejected, and it is not in the journal of Signpost"
 		if !s.Journal {
 			found.Why += "; journal.enabled is false"
+		}
+		if m.unread != nil {
+			found.What, found.Why = "the message was not rejected, and the journal of Signpost cannot be read", found.Why+"; "+oneLine(m.unread.Error())
 		}
 	case r.Role != policy.RoleVerify && r.Client.String() == outside:
 		found.What, found.Why = fmt.Sprintf("Signpost trusts a client of another host, %s: role=%s code=%s", r.Client, r.Role, r.Code), "Signpost signs or accepts forged mail of any such client"

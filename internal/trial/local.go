@@ -238,6 +238,11 @@ func (l *localOnly) noForward(ctx context.Context, name, address string) error {
 	if err != nil || home == "" {
 		return err
 	}
+	return noForwardIn(home, address)
+}
+
+// noForwardIn returns an error if a home directory has a .forward file, also one for an extension.
+func noForwardIn(home, address string) error {
 	files, err := os.ReadDir(home)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -2,11 +2,15 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"signpost/internal/decision"
+	"signpost/internal/doctor"
 )
 
 const masterCF = "smtp inet n - y - - smtpd\n10025 inet n - y - - smtpd\npickup unix n - y 60 1 pickup\ncleanup unix n - y - 0 cleanup\nlocal unix - n n - - local\nvirtual unix - n n - - virtual\n" +
@@ -99,5 +103,38 @@ func TestLocal(t *testing.T) {
 		if err := here(t.Context(), main, tables, c.to); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %v: %v, want %q", c.to, c.set, err, c.want)
 		}
+	}
+}
+
+// A .forward file can send mail to any address, also one for an extension. Users are those that getent(1) knows, by their names.
+func TestForwardFiles(t *testing.T) {
+	for name, good := range map[string]bool{"forward": true, ".forward": false, ".forward+x": false} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := noForwardIn(dir, "ann@example.org"); (err == nil) != good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, exists := range map[string]bool{"root": true, "0": false, "no-such-user": false} {
+		if dir, err := home(t.Context(), name); err != nil || (dir != "") != exists {
+			t.Errorf("%s: %q %v", name, dir, err)
+		}
+	}
+}
+
+// A message that the journal cannot confirm is not reported as missing, and a text of several lines is one finding.
+func TestUnreadableJournal(t *testing.T) {
+	s := site(map[string]string{}, nil)
+	s.Find = func(context.Context, string) ([]decision.Record, error) {
+		return nil, errors.New("permission denied")
+	}
+	m := newMessage(bySubmission, Options{From: "a@example.org", To: "b@example.org"})
+	s.await(t.Context(), m, mailLog{file: "/dev/null"})
+	s.processed(m)
+	m.add(stepQueue, doctor.Finding{What: "one\ngreen  two"})
+	if m.Findings[0].Level != doctor.Yellow || !strings.Contains(m.Findings[0].What, "the journal cannot be read") || m.Findings[1].What != "one green  two" {
+		t.Errorf("%+v", m.Findings)
 	}
 }

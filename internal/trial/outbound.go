@@ -104,9 +104,9 @@ func (f *failure) finding(to service, o Options) doctor.Finding {
 		found.Fix = "postconf -M | grep inet # shows the services; then: postfix reload"
 	case f.at == stageTLS:
 		found.What, found.Why = "TLS fails at "+to.address, "users cannot submit mail"
-		found.Fix = "openssl s_client -starttls smtp -connect " + to.address + " # shows the cause"
+		found.Fix = "openssl s_client -starttls smtp -connect " + doctor.Quote(to.address) + " # shows the cause"
 		if port == "465" {
-			found.Fix = "openssl s_client -connect " + to.address + " # shows the cause"
+			found.Fix = "openssl s_client -connect " + doctor.Quote(to.address) + " # shows the cause"
 		}
 	case f.at == stageAuth && f.reply == nil:
 		found.What, found.Why = "users cannot log in at "+to.address, "their mail is neither accepted for other domains nor signed"
@@ -159,7 +159,8 @@ func (s *Site) await(ctx context.Context, m *Message, log mailLog) {
 	}
 	for {
 		if s.Journal {
-			if all, err := s.Find(ctx, m.MessageID); err == nil && len(all) > 0 {
+			all, err := s.Find(ctx, m.MessageID)
+			if m.unread = err; err == nil && len(all) > 0 {
 				m.record, m.QueueID = &all[0], all[0].QueueID
 				return
 			}
@@ -204,6 +205,9 @@ func (s *Site) processed(m *Message) {
 	case !s.Journal:
 		m.add(stepMilter, doctor.Finding{Level: doctor.Yellow, What: "it is not known what Signpost did with the message: there is no journal", Where: s.File + ": journal.enabled = false",
 			Why: "the log of the daemon has a line for " + m.MessageID, Fix: "enabled = true # in [journal], then restart the daemon"})
+	case m.unread != nil:
+		m.add(stepMilter, doctor.Finding{Level: doctor.Yellow, What: "it is not known what Signpost did with the message: the journal cannot be read", Where: m.unread.Error(),
+			Why: "the log of the daemon has a line for " + m.MessageID, Fix: "signpost doctor # check state-dir"})
 	default:
 		m.add(stepMilter, doctor.Finding{Level: doctor.Red, What: "Signpost did not process the message: it is not in the journal", Where: fmt.Sprintf("no record with Message-ID %s after %s", m.MessageID, s.waited(m)),
 			Why: "such mail is sent unsigned, or it waits in a queue", Fix: "signpost ping && signpost doctor # the findings below have the cause"})

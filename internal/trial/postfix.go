@@ -159,11 +159,16 @@ func (s *Site) openLog(ctx context.Context) mailLog {
 	return l
 }
 
-// maxLog limits how much of the log is read.
-const maxLog = 8 << 20
+// maxLog limits how much of the log is read, in bytes, and maxJournalctl the time of journalctl(1).
+const (
+	maxLog        = 8 << 20
+	maxJournalctl = 10 * time.Second
+)
 
 func (l mailLog) read(ctx context.Context) string {
 	if l.file == "" {
+		ctx, cancel := context.WithTimeout(ctx, maxJournalctl)
+		defer cancel()
 		out, err := run(ctx, "", "journalctl", "-q", "--no-pager", "-o", "cat", "--since", "@"+strconv.FormatInt(l.since.Unix(), 10), "SYSLOG_FACILITY=2")
 		if err != nil {
 			return ""

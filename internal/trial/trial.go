@@ -65,6 +65,7 @@ type Message struct {
 	Edits     []string         `json:"edits,omitempty"`    // Alone: the changes that the daemon requested
 
 	record *decision.Record // nil: not found
+	unread error            // the journal could not be read
 	id     string           // the random part of MessageID
 }
 
@@ -108,8 +109,9 @@ func (m *Message) text(now time.Time, more ...string) string {
 	return strings.Join(fields, "\n") + "\n\nThis is a test of the mail server, sent with the command signpost test.\nPlease ignore it.\n"
 }
 
+// add adds a finding. Its first line may have the text of another server, which must not look like a finding.
 func (m *Message) add(step string, f doctor.Finding) {
-	f.Check = step
+	f.Check, f.What = step, strings.ReplaceAll(f.What, "\n", " ")
 	m.Findings = append(m.Findings, f.Printable())
 }
 
@@ -125,7 +127,7 @@ func Address(address string) (string, error) {
 	odd := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(others, r)
 	}
-	if err != nil || local == "" || len(local) > 64 || strings.ContainsFunc(local, odd) {
+	if err != nil || local == "" || len(local) > 64 || strings.ContainsFunc(local, odd) || slices.Contains(strings.Split(local, "."), "") {
 		return "", fmt.Errorf("%q is not an address such as ann@example.org", address)
 	}
 	return local + "@" + ascii, nil
