@@ -39,7 +39,8 @@ func (s *Site) Alone(ctx context.Context, o Options, network, address string) (R
 		s.published(ctx, m)
 	}
 	r.Messages = append(r.Messages, *m)
-	for _, f := range s.forgeries(ctx, o.From) {
+	all, p := s.forgeries(ctx, o.From)
+	for _, f := range all {
 		m := newMessage(f.name, o)
 		reply, err := s.play(ctx, m, network, address, milterClient{outside, outsideHELO, "", ""}, m.text(time.Now(), f.fields...))
 		if err != nil {
@@ -53,7 +54,7 @@ func (s *Site) Alone(ctx context.Context, o Options, network, address string) (R
 		r.Messages = append(r.Messages, *m)
 	}
 	s.explain(ctx, &r, o.From, stepAlone, stepRecord, stepReceivers)
-	r.noPolicy(o.From)
+	r.noPolicy(o.From, p)
 	return r, ctx.Err()
 }
 

@@ -40,12 +40,12 @@ type forgery struct {
 
 // forgeries returns the messages that claim to be from an address. Their envelope sender is empty, so that there are no bounces. Without a
 // policy of its domain, mail that only claims to be from it is accepted, so these messages are omitted.
-func (s *Site) forgeries(ctx context.Context, from string) (all []forgery) {
-	if p := s.DMARC(ctx, domainOf(from), nil); p.Policy == dmarc.PolicyReject || p.Policy == dmarc.PolicyQuarantine {
+func (s *Site) forgeries(ctx context.Context, from string) (all []forgery, p dmarc.Result) {
+	if p = s.DMARC(ctx, domainOf(from), nil); p.Policy == dmarc.PolicyReject || p.Policy == dmarc.PolicyQuarantine {
 		all = []forgery{{forgedFrom, []string{"From: " + from}, p.Policy}, {forgedSignature, []string{"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=" + domainOf(from) + "; s=signpost-test; h=From:To:Subject;\n" +
 			"\tbh=Zm9yZ2Vk; b=Zm9yZ2VkIGJ5IHNpZ25wb3N0IHRlc3Q=", "From: " + from}, p.Policy}}
 	}
-	return append(all, forgery{twoFrom, []string{"From: " + from, "From: forged@" + outsideHELO}, ""})
+	return append(all, forgery{twoFrom, []string{"From: " + from, "From: forged@" + outsideHELO}, ""}), p
 }
 
 // Forge sends messages by SMTP that have to be rejected. It returns an error and sends nothing unless Postfix delivers mail for the
@@ -54,7 +54,7 @@ func (s *Site) forgeries(ctx context.Context, from string) (all []forgery) {
 func (s *Site) Forge(ctx context.Context, o Options) (Report, error) {
 	to, err := s.inbound(ctx, o.Server)
 	if err != nil {
-		return Report{}, err
+		return Report{}, fmt.Errorf("no forged message was sent to %s: %w", o.To, err)
 	}
 	r, err := s.routes(ctx, to)
 	if err == nil {
@@ -68,7 +68,8 @@ func (s *Site) Forge(ctx context.Context, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("no forged message was sent to %s: %s\nhint: pass a local ADDRESS, or use --socket, which sends no mail", o.To, oneLine(err.Error()))
 	}
 	var report Report
-	for _, f := range s.forgeries(ctx, o.From) {
+	all, p := s.forgeries(ctx, o.From)
+	for _, f := range all {
 		m := newMessage(f.name, o)
 		s.Progress("sending a forged message: %s", f.name)
 		within, cancel := context.WithTimeout(ctx, s.Timeout)
@@ -81,7 +82,7 @@ func (s *Site) Forge(ctx context.Context, o Options) (Report, error) {
 		report.Messages = append(report.Messages, *m)
 	}
 	s.explain(ctx, &report, o.From, stepForgery)
-	report.noPolicy(o.From)
+	report.noPolicy(o.From, p)
 	return report, ctx.Err()
 }
 
@@ -111,7 +112,7 @@ func (s *Site) inbound(ctx context.Context, server string) (service, error) {
 	if server == "" {
 		return service{}, errors.New("no service of master.cf listens on port 25\nhint: signpost test --forge --server HOST:PORT")
 	}
-	return service{}, fmt.Errorf("no smtpd(8) service of master.cf listens at %s, so no forged message is sent there", server)
+	return service{}, fmt.Errorf("no smtpd(8) service of master.cf listens at %s", server)
 }
 
 // maxHops limits the Received fields of a forged message.
@@ -127,8 +128,13 @@ func hops(limit string) ([]string, error) {
 	return slices.Repeat([]string{"Received: by " + outsideHELO + "; " + time.Now().Format(time.RFC1123Z)}, n-2), nil
 }
 
-// noPolicy adds a finding if mail that claims to be from an address is rejected nowhere.
-func (r *Report) noPolicy(from string) {
+// noPolicy adds a finding if mail that claims to be from an address is rejected nowhere, or if this is not known.
+func (r *Report) noPolicy(from string, p dmarc.Result) {
+	if p.Status == dmarc.TempError {
+		r.Other = append(r.Other, doctor.Finding{Check: "dmarc", Level: doctor.Yellow, What: "the DMARC policy of " + domainOf(from) + " is not known, because a DNS lookup failed", Where: oneLine(p.Failed),
+			Why: "only the message with two From fields was sent", Fix: "signpost dmarc " + domainOf(from)}.Printable())
+		return
+	}
 	if !slices.ContainsFunc(r.Messages, func(m Message) bool { return m.Name == forgedFrom }) {
 		r.Other = append(r.Other, doctor.Finding{Check: "dmarc", Level: doctor.Yellow, What: domainOf(from) + " has no policy quarantine or reject, so no server rejects forged mail of this domain", Where: "_dmarc." + domainOf(from),
 			Why: "only the message with two From fields was sent", Fix: "signpost doctor " + domainOf(from) + " # or use --from with an address whose domain has p=reject"}.Printable())
@@ -202,7 +208,7 @@ func onHost(server string) error {
 	if err == nil && (host == "localhost" || notIP == nil && (ip.IsLoopback() || slices.Contains(ownAddresses(), ip.Unmap()))) {
 		return nil
 	}
-	return fmt.Errorf("%s is not an address of this host, so no forged message is sent there", server)
+	return fmt.Errorf("%s is not an address of this host", server)
 }
 
 // ownAddresses returns the addresses of this host that other hosts on the network can use.

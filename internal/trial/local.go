@@ -188,6 +188,9 @@ func (l *localOnly) final(ctx context.Context, address string) error {
 			return fmt.Errorf("mail for %s: %w", address, err)
 		}
 		transport, _, _ := strings.Cut(to, ":")
+		if l.agents[transport] == "lmtp" && to != l.main["virtual_transport"] && to != l.main["mailbox_transport"] && to != agent {
+			return fmt.Errorf("transport_maps sends mail for %s to %s: it may be a mailing list", address, to)
+		}
 		here = here || l.agents[transport] == "local"
 	}
 	if !here {

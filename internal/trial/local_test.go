@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"signpost/internal/decision"
+	"signpost/internal/dmarc"
 	"signpost/internal/doctor"
 )
 
@@ -53,14 +54,14 @@ func TestLocal(t *testing.T) {
 		"hash:transport alias@example.org": "local:", "hash:aliases alias": "ann@gmail.example", "hash:transport sub@example.org": ":[192.0.2.1]", "hash:transport two@example.org": "lmtp:unix:x, [192.0.2.1]",
 		"hash:transport pipe@example.org": "dovecot:127.0.0.1:24", "hash:transport mta@example.org": "smtp:[127.0.0.1]:2525",
 		"hash:bare ann": "keep@example.org", "hash:bare keep@example.org": "keep@example.org", "hash:bare @example.org": "ann@gmail.example", "pcre:case OUT@example.org": "ann@gmail.example",
-		"pcre:t example.org": "lmtp:unix:x", "hash:t *": "smtp:[192.0.2.1]", "hash:star *": "smtp:[192.0.2.1]", "hash:star example.org": "lmtp:unix:x", "hash:canonical ann@example.org": "safe@example.org", "hash:local ann@mx.example.org": "x",
+		"pcre:t example.org": "virtual:", "hash:t *": "smtp:[192.0.2.1]", "hash:star *": "smtp:[192.0.2.1]", "hash:star example.org": "lmtp:unix:private/dovecot-lmtp", "hash:canonical ann@example.org": "safe@example.org", "hash:local ann@mx.example.org": "x",
 	}
 	for _, c := range []struct {
 		to, want string // want is empty if the mail stays here
 		set      map[string]string
 	}{
 		{"ann@example.org", "", nil}, {"ANN@EXAMPLE.ORG", "", nil}, {"far@example.net", "", nil}, {"keep@example.org", "", nil}, {"a@example.org", "", nil},
-		{"postmaster@mx.example.org", "", nil}, {"file@mx.example.org", "", nil}, {"self@mx.example.org", "", nil}, {"lmtp@example.org", "", nil},
+		{"postmaster@mx.example.org", "", nil}, {"file@mx.example.org", "", nil}, {"self@mx.example.org", "", nil}, {"lmtp@example.org", "mailing list", nil},
 		{"ann@example.net", "neither in mydestination", nil}, {"same@example.net", "neither in mydestination", nil}, {"ann@sub.example.org", "neither in mydestination", nil},
 		{"out@example.org", "ann@gmail.example", nil}, {"out+x@example.org", "ann@gmail.example", nil}, {"copy@example.org", "ann@gmail.example", nil}, {"any@example.com", "ann@gmail.example", nil},
 		{"list@mx.example.org", "|/usr/lib/mailman", nil}, {"many@mx.example.org", ":include:", nil}, {"gone@mx.example.org", "ann@gmail.example", nil}, {"gone+x@mx.example.org", "ann@gmail.example", nil},
@@ -86,7 +87,7 @@ func TestLocal(t *testing.T) {
 		{"ann@example.org", "leads to another host", map[string]string{"content_filter": "smtp:localhost:10024"}}, {"ann@example.org", "a program", map[string]string{"content_filter": "dovecot:[127.0.0.1]"}},
 		{"ann@example.org", "smtp_fallback_relay", map[string]string{"content_filter": "scan:[127.0.0.1]:10024", "smtp_fallback_relay": "[192.0.2.1]"}},
 		{"ann@example.org", "", map[string]string{"content_filter": "scan:[127.0.0.1]:10024", "smtp_fallback_relay": "[192.0.2.1]", "overrides": "scan/unix/smtp_fallback_relay =\n"}},
-		{"lmtp@example.org", "lmtp_fallback_relay", map[string]string{"lmtp_fallback_relay": "[192.0.2.1]"}},
+		{"ann@example.org", "lmtp_fallback_relay", map[string]string{"virtual_transport": "lmtp:inet:127.0.0.1:24", "lmtp_fallback_relay": "[192.0.2.1]"}}, {"ann@example.org", "", map[string]string{"virtual_transport": "lmtp:inet:127.0.0.1:24"}},
 		{"ann@example.org", "smtpd_proxy_filter", map[string]string{"smtpd_proxy_filter": "127.0.0.1:10024"}}, {"ann@example.org", "notify_classes", map[string]string{"notify_classes": "resource, 2bounce"}},
 		{"ann@mx.example.org", "forward_path", map[string]string{"forward_path": "/var/forward/$user"}},
 		// master.cf
@@ -136,5 +137,19 @@ func TestUnreadableJournal(t *testing.T) {
 	m.add(stepQueue, doctor.Finding{What: "one\ngreen  two"})
 	if m.Findings[0].Level != doctor.Yellow || !strings.Contains(m.Findings[0].What, "the journal cannot be read") || m.Findings[1].What != "one green  two" {
 		t.Errorf("%+v", m.Findings)
+	}
+}
+
+// A policy that is not known is not reported as no policy.
+func TestUnknownPolicy(t *testing.T) {
+	for status, want := range map[dmarc.Status]string{dmarc.TempError: "is not known", dmarc.None: "has no policy"} {
+		s := site(nil, nil)
+		s.DMARC = func(context.Context, string, []string) dmarc.Result { return dmarc.Result{Status: status} }
+		all, p := s.forgeries(t.Context(), "a@example.org")
+		var r Report
+		r.noPolicy("a@example.org", p)
+		if len(all) != 1 || len(r.Other) != 1 || !strings.Contains(r.Other[0].What, want) {
+			t.Errorf("%s: %+v %+v", status, all, r.Other)
+		}
 	}
 }
