@@ -295,7 +295,7 @@ func (l *localOnly) each(ctx context.Context, address, targets string, forwarded
 			target = local + target
 		}
 		all := []string{target}
-		if to, name, ok := cut(target); extension != "" && !strings.HasSuffix(to, extension) {
+		if to, name, ok := cut(target); extension != "" { // also if the target has an extension
 			if all = append(all, to+extension); ok {
 				all[1] += "@" + name
 			}
