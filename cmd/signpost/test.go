@@ -209,7 +209,7 @@ func readPassword(name string) (string, error) {
 		case err != nil:
 			return "", err
 		case place.Foreign:
-			return "", fmt.Errorf("%s: another user owns the directory %s, and can replace the file", name, place.Dir)
+			return "", fmt.Errorf("%s: another user owns the directory %s, and can replace the file\nhint: move it to a directory of root", name, place.Dir)
 		case p.UID != 0 && int(p.UID) != os.Geteuid():
 			return "", fmt.Errorf("%s: belongs to another user, who can change the password\nhint: chown %d %s", name, os.Geteuid(), doctor.Quote(name))
 		case p.Mode.Perm()&0o077 != 0:

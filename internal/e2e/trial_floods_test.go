@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ten runs signpost test ten times at once, and returns the outputs.
+// ten calls signpost test ten times at once, and returns the outputs.
 func (w *trialWorld) ten(args ...string) []string {
 	w.t.Helper()
 	var runs sync.WaitGroup
@@ -38,6 +38,9 @@ func (w *trialWorld) ids() int {
 // Ten runs at once against a Postfix that cannot deliver, a full queue, or a daemon that is stopped: each run ends, names the fault, and has
 // sent each message once at most.
 func TestTrialFloods(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	w := newTrialWorld(t)
 	w.timeout = "6s"
 	w.setting([]string{"transport_maps = inline:{ *=retry:4.3.0 later }"}, nil, func() {
@@ -62,9 +65,12 @@ func TestTrialFloods(t *testing.T) {
 	if err := w.daemon.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	outs := w.ten(w.login("bob@example.org")...)
-	alone := w.ten("--socket")
-	forged := w.ten("--forge", "--server", w.SMTP)
+	var outs, alone, forged []string
+	var groups sync.WaitGroup
+	groups.Go(func() { outs = w.ten(w.login("bob@example.org")...) })
+	groups.Go(func() { alone = w.ten("--socket") })
+	groups.Go(func() { forged = w.ten("--forge", "--server", w.SMTP) })
+	groups.Wait()
 	w.must(w.daemon.cmd.Process.Signal(syscall.SIGCONT))
 	for _, out := range outs {
 		if !strings.Contains(out, "red    milter: ") && strings.Count(out, "red    queue: ") != 2 {

@@ -270,6 +270,9 @@ func (s *Site) verdict(m *Message, f forgery, reply, trusted string) {
 		found.Fix = "signpost doctor # checks originating and mynetworks"
 	case r.Role != policy.RoleVerify:
 		found.Level, found.What, found.Why, found.Fix = doctor.Yellow, fmt.Sprintf("Signpost did not treat the message as inbound mail: role=%s code=%s: the client %s is trusted", r.Role, r.Code, r.Client), "so the message was no forgery", trusted
+	case rejected && r.Action != policy.Reject:
+		found.Level, found.What = doctor.Yellow, fmt.Sprintf("another program rejected the message; Signpost did not: action=%s code=%s: %s", r.Action, r.Code, explain.Why(r))
+		found.Why, found.Fix = "Signpost accepts such mail if the other program does not reject it", "signpost explain "+m.QueueID
 	case r.Observe && r.Would == policy.Reject, r.Observe && r.Would == policy.Tag:
 		found.Level, found.What, found.Why = doctor.Yellow, "the message was accepted, because the mode is observe; in enforce mode the action is "+string(r.Would)+": "+explain.Why(r), "recipients on this host get forged mail"
 		found.Fix = `mode = "enforce" # docs/observe.md`

@@ -84,7 +84,7 @@ func (s service) on(host string) bool {
 // at returns the service at HOST:PORT. If it is none of master.cf, TLS begins with the connection on port 465 only.
 func (s *Site) at(ctx context.Context, server string) service {
 	host, port, _ := net.SplitHostPort(server)
-	all, _ := s.services(ctx, port)
+	all, _ := s.services(ctx, portOf(port))
 	found := service{id: "the submission service", address: server, tls: portOf(port) == "465"}
 	for _, own := range all {
 		if own.on(host) {

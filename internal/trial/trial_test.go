@@ -152,7 +152,7 @@ func TestVerdict(t *testing.T) {
 		{record(policy.RoleVerify, policy.Accept), forgery{policy: dmarc.PolicyReject}, "250 ok", doctor.Red},
 		{record(policy.RoleVerify, policy.Tempfail), forgery{policy: dmarc.PolicyReject}, "451 later", doctor.Yellow},
 		{record(policy.RoleBypass, policy.Accept), forgery{policy: dmarc.PolicyReject}, "250 ok", doctor.Yellow},
-		{observed, forgery{policy: dmarc.PolicyReject}, "250 ok", doctor.Yellow},
+		{observed, forgery{policy: dmarc.PolicyReject}, "250 ok", doctor.Yellow}, {record(policy.RoleVerify, policy.Accept), forgery{policy: dmarc.PolicyReject}, "550 another milter", doctor.Yellow},
 		{nil, forgery{policy: dmarc.PolicyReject}, "250 ok", doctor.Red}, {nil, forgery{policy: dmarc.PolicyReject}, "554 no", doctor.Yellow},
 	} {
 		m := &Message{record: c.r}
