@@ -163,7 +163,7 @@ func (o *testOptions) run(ctx context.Context, conf *config.Config, site *trial.
 	}
 	if o.Login != "" {
 		var err error
-		if o.Password, err = o.password(stdin, stderr); err != nil {
+		if o.Password, err = o.password(ctx, stdin, stderr); err != nil {
 			return trial.Report{}, err
 		}
 	}
@@ -171,9 +171,9 @@ func (o *testOptions) run(ctx context.Context, conf *config.Config, site *trial.
 }
 
 // password reads the password from the file or from the terminal.
-func (o *testOptions) password(stdin io.Reader, stderr io.Writer) (string, error) {
+func (o *testOptions) password(ctx context.Context, stdin io.Reader, stderr io.Writer) (string, error) {
 	if o.passwordFile == "" {
-		p, err := term.Password(stdin, stderr, "Password of "+term.Printable(o.Login)+": ")
+		p, err := term.Password(ctx, stdin, stderr, "Password of "+term.Printable(o.Login)+": ")
 		if errors.Is(err, term.ErrNoTerminal) {
 			return "", cli.Usage(errors.New("--login needs a password: " + err.Error() + "\nhint: --password-file FILE"))
 		}

@@ -30,6 +30,24 @@ func TestTrialTLSAndPrompt(t *testing.T) {
 		c, err := tls.Dial("tcp", server, &tls.Config{InsecureSkipVerify: true})
 		return err == nil && c.Close() == nil
 	})
+	code, out := w.typed(server, "secret of ann\n")
+	for _, want := range []string{"Password of ann@example.org: ", "the TLS certificate of the submission service has expired", "Postfix accepted the message at " + server + ": 250 2.0.0 Ok: queued as ", "code=authenticated"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if strings.Contains(out, "secret of ann") || code != 1 {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	before := strings.Count(w.Log(), "message-id=")
+	if code, out := w.typed(server, "\x03"); code < 1 || strings.Contains(out, "green") || strings.Count(w.Log(), "message-id=") != before { // Ctrl-C
+		t.Errorf("Ctrl-C: exit code %d\n%s", code, out)
+	}
+}
+
+// typed runs signpost test on a terminal and types a text when it asks for the password.
+func (w *trialWorld) typed(server, text string) (code int, out string) {
+	w.t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	w.must(err)
 	defer master.Close()
@@ -43,32 +61,27 @@ func TestTrialTLSAndPrompt(t *testing.T) {
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	w.must(c.Start())
 	w.must(terminal.Close())
+	shown := func() bool {
+		state, err := unix.IoctlGetTermios(int(master.Fd()), unix.TCGETS)
+		return err != nil || state.Lflag&unix.ECHO != 0
+	}
 	var seen strings.Builder
 	b := make([]byte, 4096)
-	for typed := false; ; {
+	for asked := false; ; {
 		n, err := master.Read(b)
-		seen.Write(b[:n])
-		if !typed && strings.Contains(seen.String(), "Password of ann@example.org: ") {
-			typed = true
-			w.until("the terminal shows no input", func() bool {
-				state, err := unix.IoctlGetTermios(int(master.Fd()), unix.TCGETS)
-				return err == nil && state.Lflag&unix.ECHO == 0
-			})
-			_, err := io.WriteString(master, "secret of ann\n")
+		if seen.Write(b[:n]); !asked && strings.Contains(seen.String(), "Password of ann@example.org: ") {
+			asked = true
+			w.until("the terminal shows no input", func() bool { return !shown() })
+			_, err := io.WriteString(master, text)
 			w.must(err)
 		}
 		if err != nil { // EIO when the program has ended
 			break
 		}
 	}
-	err = c.Wait()
-	out := seen.String()
-	for _, want := range []string{"Password of ann@example.org: ", "the TLS certificate of the submission service has expired", "Postfix accepted the message at " + server + ": 250 2.0.0 Ok: queued as ", "code=authenticated"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("no %q", want)
-		}
+	if !shown() {
+		w.t.Error("the terminal shows no input after the program")
 	}
-	if strings.Contains(out, "secret of ann") || c.ProcessState.ExitCode() != 1 {
-		t.Errorf("%v\n%s", err, out)
-	}
+	_ = c.Wait()
+	return c.ProcessState.ExitCode(), seen.String()
 }
