@@ -34,7 +34,7 @@ export PATH := $(shell scripts/setup path):$(PATH):/usr/local/sbin:/usr/sbin:/sb
 # make test runs the race detector for the packages that start goroutines (layout_test.go): for all tests of CONCURRENT, and for the tests of
 # PARTLY that do things at the same time.
 # The packages that take longest are first, so that the others run beside them.
-CONCURRENT = $(addprefix ./,internal/e2e internal/cluster internal/lookup cmd/signpost-cluster milter keys internal/allowlist internal/daemon internal/dns internal/doctor/domain internal/filter internal/metrics internal/monitor internal/report/send internal/top internal/web)
+CONCURRENT = $(addprefix ./,internal/e2e internal/cluster internal/lookup cmd/signpost-cluster milter keys internal/allowlist internal/daemon internal/dns internal/doctor/domain internal/filter internal/metrics internal/monitor internal/report/send internal/term internal/top internal/web)
 PARTLY = $(addprefix ./,cmd/dkimkey cmd/signpost internal/journal)
 AT_ONCE = YearAtOnce|Beside|KeptConcurrently|WhileServing|WaitsForMail|TestTwice|WithoutDNS|ContextEnds|Follow|HostileConnections|TestMetrics|TestHealth|TestKept$$|TestHeld|TestBroken|DiskFull|CausesOfLoss
 # SQLite, which is C translated to Go, is several times slower with the race detector, and is not what the detector is to check.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -10,7 +11,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,11 +109,12 @@ Exit code 0: no finding is red; 1: at least one is; 2: usage or configuration er
 
 // check checks the flags.
 func (o *testOptions) check(timeout bool) error {
-	for _, address := range []string{o.From, o.To} {
-		if address == "" {
+	for _, address := range []*string{&o.From, &o.To} {
+		if *address == "" {
 			continue
 		}
-		if err := trial.CheckAddress(address); err != nil {
+		var err error
+		if *address, err = trial.Address(*address); err != nil {
 			return err
 		}
 	}
@@ -154,14 +159,11 @@ func (o *testOptions) run(ctx context.Context, conf *config.Config, site *trial.
 		}
 		return site.Alone(ctx, o.Options, ln.Network, ln.Address)
 	case o.forge:
-		if err := site.Local(ctx, o.To); err != nil {
-			return trial.Report{}, fmt.Errorf("no forged message was sent to %s: %w\nhint: pass a local ADDRESS, or use --socket, which sends no mail", o.To, err)
-		}
 		return site.Forge(ctx, o.Options)
 	}
 	if o.Login != "" {
 		var err error
-		if o.Password, err = o.password(stdin, stderr); err != nil {
+		if o.Password, err = o.password(ctx, stdin, stderr); err != nil {
 			return trial.Report{}, err
 		}
 	}
@@ -169,24 +171,63 @@ func (o *testOptions) run(ctx context.Context, conf *config.Config, site *trial.
 }
 
 // password reads the password from the file or from the terminal.
-func (o *testOptions) password(stdin io.Reader, stderr io.Writer) (string, error) {
+func (o *testOptions) password(ctx context.Context, stdin io.Reader, stderr io.Writer) (string, error) {
 	if o.passwordFile == "" {
-		p, err := term.Password(stdin, stderr, "Password of "+term.Printable(o.Login)+": ")
+		p, err := term.Password(ctx, stdin, stderr, "Password of "+term.Printable(o.Login)+": ")
 		if errors.Is(err, term.ErrNoTerminal) {
 			return "", cli.Usage(errors.New("--login needs a password: " + err.Error() + "\nhint: --password-file FILE"))
 		}
 		return p, err
 	}
-	fi, err := os.Stat(o.passwordFile)
+	return readPassword(o.passwordFile)
+}
+
+// maxPassword limits the first line of a password file, in bytes. waitForPassword limits the wait for another process that writes it.
+const (
+	maxPassword     = 1000
+	waitForPassword = time.Minute
+)
+
+// readPassword returns the first line of a file that only this user, or root, can read and replace. The file may also be a pipe.
+func readPassword(name string) (string, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // without waiting for a process that writes to a pipe
 	if err != nil {
 		return "", err
 	}
-	if fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s: other users can read the password\nhint: chmod 600 %s", o.passwordFile, doctor.Quote(o.passwordFile))
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return "", err
 	}
-	text, err := os.ReadFile(o.passwordFile)
-	line, _, _ := strings.Cut(string(text), "\n")
-	return strings.TrimSuffix(line, "\r"), err
+	if p := doctor.PermissionsOf(fi); fi.Mode().IsRegular() {
+		path, err := filepath.Abs(name)
+		var place owner.Place
+		if err == nil {
+			place, err = owner.Find(path)
+		}
+		switch {
+		case err != nil:
+			return "", err
+		case place.Foreign:
+			return "", fmt.Errorf("%s: another user owns the directory %s, and can replace the file\nhint: move it to a directory of root", name, place.Dir)
+		case p.UID != 0 && int(p.UID) != os.Geteuid():
+			return "", fmt.Errorf("%s: belongs to another user, who can change the password\nhint: chown %d %s", name, os.Geteuid(), doctor.Quote(name))
+		case p.Mode.Perm()&0o077 != 0:
+			return "", fmt.Errorf("%s: other users can read the password\nhint: chmod 600 %s", name, doctor.Quote(name))
+		}
+	}
+	_ = f.SetReadDeadline(time.Now().Add(waitForPassword)) // not for a regular file
+	line, err := bufio.NewReader(io.LimitReader(f, maxPassword)).ReadString('\n')
+	line = strings.TrimRight(line, "\r\n")
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "", fmt.Errorf("%s: timeout after %v", name, waitForPassword)
+	case err != nil && err != io.EOF:
+		return "", err
+	case line == "" || len(line) >= maxPassword || strings.ContainsRune(line, 0):
+		return "", fmt.Errorf("%s: the first line is no password: it is empty, has more than %d bytes, or contains a NUL", name, maxPassword)
+	}
+	return line, nil
 }
 
 // newTrial returns the site under test, and completes From and To.
@@ -201,7 +242,7 @@ func newTrial(conf *config.Config, o *testOptions, progress func(string, ...any)
 		}
 	}
 	if o.From == "" {
-		if o.From = o.Login; trial.CheckAddress(o.From) != nil {
+		if o.From, err = trial.Address(o.Login); err != nil {
 			domain := firstHosted(set)
 			if domain == "" {
 				return nil, errors.New("no domain has a key, so there is no sender\nhint: dkimkey add DOMAIN, or pass --from ADDRESS")
@@ -225,7 +266,7 @@ func newTrial(conf *config.Config, o *testOptions, progress func(string, ...any)
 	return &trial.Site{
 		Postfix: o.postfix, Postconf: postfix.Postconf(o.postfix), Ask: d.Table, Journal: conf.Journal.Enabled, Observe: conf.Observe, File: o.file,
 		Timeout: o.timeout, Grace: o.timeout / 4, Progress: progress,
-		Find: func(ctx context.Context, id string) (*decision.Record, error) { return findRecord(ctx, conf, id) },
+		Find: func(ctx context.Context, id string) ([]decision.Record, error) { return findRecords(ctx, conf, id) },
 		Look: func(ctx context.Context, domain, selector string) (string, keys.Outcome) {
 			if noResolver != nil {
 				return "", keys.Outcome{Silent: true, Words: noResolver.Error()}
@@ -280,8 +321,8 @@ func look(ctx context.Context, checker *keys.Checker, set *keys.Set, domain, sel
 	return "", keys.Outcome{Silent: true, Words: "the key is not in the keys directory"}
 }
 
-// findRecord returns the newest record of a message, or nil if the journal does not have it yet.
-func findRecord(ctx context.Context, conf *config.Config, id string) (*decision.Record, error) {
+// findRecords returns the records of a message, the oldest first.
+func findRecords(ctx context.Context, conf *config.Config, id string) ([]decision.Record, error) {
 	back, err := owner.Act(conf.JournalFile())
 	if err != nil {
 		return nil, err
@@ -296,10 +337,11 @@ func findRecord(ctx context.Context, conf *config.Config, id string) (*decision.
 	}
 	defer r.Close()
 	found, err := r.Find(ctx, id)
-	if err != nil || len(found) == 0 {
-		return nil, err
+	var all []decision.Record
+	for _, e := range slices.Backward(found) {
+		all = append(all, e.Record)
 	}
-	return &found[0].Record, nil
+	return all, err
 }
 
 // printReport prints the messages and their findings. It returns an error if a finding is red.
@@ -313,7 +355,7 @@ func printReport(w io.Writer, r trial.Report, asJSON bool) error {
 		}
 	} else {
 		for _, m := range r.Messages {
-			fmt.Fprintf(w, "%s: from %s to %s, Message-ID %s\n", m.Name, m.From, m.To, m.MessageID)
+			fmt.Fprintln(w, term.Printable(fmt.Sprintf("%s: from %s to %s, Message-ID %s", m.Name, m.From, m.To, m.MessageID)))
 			for _, edit := range m.Edits {
 				fmt.Fprintf(w, "       %-5s  %s\n", "edit", term.Printable(term.Shorten(edit, 120)))
 			}

@@ -39,18 +39,22 @@ func (s *Site) Alone(ctx context.Context, o Options, network, address string) (R
 		s.published(ctx, m)
 	}
 	r.Messages = append(r.Messages, *m)
-	for _, f := range s.forgeries(ctx, o.From) {
+	all, p := s.forgeries(ctx, o.From)
+	for _, f := range all {
 		m := newMessage(f.name, o)
 		reply, err := s.play(ctx, m, network, address, milterClient{outside, outsideHELO, "", ""}, m.text(time.Now(), f.fields...))
 		if err != nil {
-			return r, err
+			m.add(stepAlone, doctor.Finding{Level: doctor.Red, What: "the daemon at " + address + " did not answer to the message: " + f.name, Where: failed(stageConnect, err).Error(), Why: "Postfix applies milter_default_action to such a message",
+				Fix: "signpost ping # then read the log of the daemon"})
+			r.Messages = append(r.Messages, *m)
+			break
 		}
 		s.record(ctx, m)
 		s.verdict(m, f, reply, "trusted_networks = [...] # without a network that contains "+outside)
 		r.Messages = append(r.Messages, *m)
 	}
 	s.explain(ctx, &r, o.From, stepAlone, stepRecord, stepReceivers)
-	r.noPolicy(o.From)
+	r.noPolicy(o.From, p)
 	return r, ctx.Err()
 }
 
@@ -69,6 +73,8 @@ type milterClient struct{ address, helo, login, sender string }
 
 // play passes a message to the daemon. It returns the reply that Postfix would send to the client, and sets Edits.
 func (s *Site) play(ctx context.Context, m *Message, network, address string, c milterClient, text string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
 	d := &dialer{ctx: ctx}
 	session, err := milter.NewClientWithOptions(network, address, milter.ClientOptions{Dialer: d, ActionMask: allActions, ProtocolMask: allEvents, ReadTimeout: s.Timeout, WriteTimeout: s.Timeout}).Session()
 	if d.err != nil {
@@ -153,7 +159,7 @@ func fields(header string) func(func(string) bool) {
 func replyOf(a *milter.Action) string {
 	switch a.Code {
 	case milter.ActReplyCode:
-		return fmt.Sprintf("%d %s", a.SMTPCode, a.SMTPText)
+		return fmt.Sprintf("%d %s", a.SMTPCode, oneLine(a.SMTPText))
 	case milter.ActReject:
 		return "550 5.7.1 Command rejected"
 	case milter.ActTempFail:
@@ -166,10 +172,10 @@ func replyOf(a *milter.Action) string {
 
 // edit describes a change that the daemon requested.
 func edit(e milter.ModifyAction) string {
-	value := strings.Join(strings.Fields(e.HeaderValue), " ")
+	value := oneLine(e.HeaderValue)
 	switch e.Code {
 	case milter.ActInsertHeader, milter.ActAddHeader:
-		return fmt.Sprintf("insert at %d: %s: %s", e.HeaderIndex, e.HeaderName, value)
+		return fmt.Sprintf("insert at %d: %s: %s", e.HeaderIndex, oneLine(e.HeaderName), value)
 	case milter.ActChangeHeader:
 		if value == "" {
 			return fmt.Sprintf("delete %s number %d", e.HeaderName, e.HeaderIndex)
@@ -190,14 +196,11 @@ type dialer struct {
 
 // Dial implements milter.Dialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
-	c, err := (&net.Dialer{}).DialContext(d.ctx, network, address)
+	c, err := dial(d.ctx, network, address)
 	if err != nil {
 		d.err = err
 		return nil, err
 	}
 	d.Conn = c
-	if limit, ok := d.ctx.Deadline(); ok {
-		_ = c.SetDeadline(limit)
-	}
 	return c, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,113 +40,165 @@ type forgery struct {
 
 // forgeries returns the messages that claim to be from an address. Their envelope sender is empty, so that there are no bounces. Without a
 // policy of its domain, mail that only claims to be from it is accepted, so these messages are omitted.
-func (s *Site) forgeries(ctx context.Context, from string) (all []forgery) {
-	if p := s.DMARC(ctx, domainOf(from), nil); p.Policy == dmarc.PolicyReject || p.Policy == dmarc.PolicyQuarantine {
+func (s *Site) forgeries(ctx context.Context, from string) (all []forgery, p dmarc.Result) {
+	if p = s.DMARC(ctx, domainOf(from), nil); p.Policy == dmarc.PolicyReject || p.Policy == dmarc.PolicyQuarantine {
 		all = []forgery{{forgedFrom, []string{"From: " + from}, p.Policy}, {forgedSignature, []string{"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=" + domainOf(from) + "; s=signpost-test; h=From:To:Subject;\n" +
 			"\tbh=Zm9yZ2Vk; b=Zm9yZ2VkIGJ5IHNpZ25wb3N0IHRlc3Q=", "From: " + from}, p.Policy}}
 	}
-	return append(all, forgery{twoFrom, []string{"From: " + from, "From: forged@" + outsideHELO}, ""})
+	return append(all, forgery{twoFrom, []string{"From: " + from, "From: forged@" + outsideHELO}, ""}), p
 }
 
-// Forge sends messages by SMTP that have to be rejected. The caller has checked with Local that mail for the recipient stays on this host.
-// Postfix must not trust the client. So the client is another host by XCLIENT, if Postfix allows this, and otherwise an address of this
-// host that is not a loopback address.
+// Forge sends messages by SMTP that have to be rejected. It returns an error and sends nothing unless Postfix delivers mail for the
+// recipient on this host. Postfix must not trust the client. So the client is another host by XCLIENT, if Postfix allows this, and
+// otherwise an address of this host that is not a loopback address.
 func (s *Site) Forge(ctx context.Context, o Options) (Report, error) {
-	to := service{"smtp/inet", o.Server, false}
-	if o.Server == "" {
-		all, err := s.services(ctx, "25")
-		if err != nil {
-			return Report{}, err
-		}
-		if len(all) == 0 {
-			return Report{}, errors.New("no service of master.cf listens on port 25\nhint: signpost test --forge --server HOST:PORT")
-		}
-		to = all[0]
+	to, err := s.inbound(ctx, o.Server)
+	if err != nil {
+		return Report{}, fmt.Errorf("no forged message was sent to %s: %w", o.To, err)
 	}
-	if err := onHost(to.address); err != nil {
-		return Report{}, err
+	r, err := s.routes(ctx, to)
+	if err == nil {
+		err = s.local(ctx, r, o.To)
 	}
-	var r Report
-	for _, f := range s.forgeries(ctx, o.From) {
+	var received []string
+	if err == nil {
+		received, err = hops(r.main["hopcount_limit"])
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("no forged message was sent to %s: %s\nhint: pass a local ADDRESS, or use --socket, which sends no mail", o.To, oneLine(err.Error()))
+	}
+	var report Report
+	all, p := s.forgeries(ctx, o.From)
+	for _, f := range all {
 		m := newMessage(f.name, o)
 		s.Progress("sending a forged message: %s", f.name)
 		within, cancel := context.WithTimeout(ctx, s.Timeout)
-		reply, err := forged(within, to.address, o.To, m.text(time.Now(), f.fields...))
+		reply, err := forged(within, to.address, r.greeting, o.To, m.text(time.Now(), slices.Concat(received, f.fields)...))
 		s.judge(within, m, f, to, reply, err)
 		cancel()
 		if err := ctx.Err(); err != nil {
-			return r, err
+			return report, err
 		}
-		r.Messages = append(r.Messages, *m)
+		report.Messages = append(report.Messages, *m)
 	}
-	s.explain(ctx, &r, o.From, stepForgery)
-	r.noPolicy(o.From)
-	return r, ctx.Err()
+	s.explain(ctx, &report, o.From, stepForgery)
+	report.noPolicy(o.From, p)
+	return report, ctx.Err()
 }
 
-// noPolicy adds a finding if mail that claims to be from an address is rejected nowhere.
-func (r *Report) noPolicy(from string) {
+// inbound returns the service for forged mail: that of master.cf on port 25, or at HOST:PORT. Another program could pass the messages to
+// other hosts.
+func (s *Site) inbound(ctx context.Context, server string) (service, error) {
+	host, port := "", "25"
+	if server != "" {
+		if err := onHost(server); err != nil {
+			return service{}, err
+		}
+		host, port, _ = net.SplitHostPort(server)
+	}
+	all, err := s.services(ctx, portOf(port))
+	if err != nil {
+		return service{}, err
+	}
+	for _, found := range all {
+		if server == "" {
+			return found, onHost(found.address)
+		}
+		if found.on(host) {
+			found.address = net.JoinHostPort(strings.Replace(host, "localhost", "127.0.0.1", 1), portOf(port))
+			return found, nil
+		}
+	}
+	if server == "" {
+		return service{}, errors.New("no service of master.cf listens on port 25\nhint: signpost test --forge --server HOST:PORT")
+	}
+	return service{}, fmt.Errorf("no smtpd(8) service of master.cf listens at %s", server)
+}
+
+// maxHops limits the Received fields of a forged message.
+const maxHops = 100
+
+// hops returns so many Received fields that Postfix accepts a message once. If an alias of local(8), a content filter or a Sieve script
+// sends it again, Postfix rejects it.
+func hops(limit string) ([]string, error) {
+	n, err := strconv.Atoi(limit)
+	if err != nil || n < 3 || n > maxHops {
+		return nil, fmt.Errorf("hopcount_limit = %s: not between 3 and %d", limit, maxHops)
+	}
+	return slices.Repeat([]string{"Received: by " + outsideHELO + "; " + time.Now().Format(time.RFC1123Z)}, n-2), nil
+}
+
+// noPolicy adds a finding if mail that claims to be from an address is rejected nowhere, or if this is not known.
+func (r *Report) noPolicy(from string, p dmarc.Result) {
+	if p.Status == dmarc.TempError {
+		r.Other = append(r.Other, doctor.Finding{Check: "dmarc", Level: doctor.Yellow, What: "the DMARC policy of " + domainOf(from) + " is not known, because a DNS lookup failed", Where: oneLine(p.Failed),
+			Why: "only the message with two From fields was sent", Fix: "signpost dmarc " + domainOf(from)}.Printable())
+		return
+	}
 	if !slices.ContainsFunc(r.Messages, func(m Message) bool { return m.Name == forgedFrom }) {
 		r.Other = append(r.Other, doctor.Finding{Check: "dmarc", Level: doctor.Yellow, What: domainOf(from) + " has no policy quarantine or reject, so no server rejects forged mail of this domain", Where: "_dmarc." + domainOf(from),
 			Why: "only the message with two From fields was sent", Fix: "signpost doctor " + domainOf(from) + " # or use --from with an address whose domain has p=reject"}.Printable())
 	}
 }
 
-// forged sends a message as an unauthenticated client of another host, and returns the reply.
-func forged(ctx context.Context, server, to, text string) (string, error) {
-	reply, xclient, err := forgedFromHere(ctx, server, to, text)
-	if xclient || err != nil {
-		return reply, err
+// forged sends a message as an unauthenticated client of another host, and returns the reply. names are those of Postfix.
+func forged(ctx context.Context, server string, names []string, to, text string) (string, error) {
+	c, offer, err := greet(ctx, server, names)
+	if err != nil {
+		return "", err
 	}
+	defer c.Close()
+	if offers(offer, "XCLIENT") {
+		if _, err := command(c, 220, "XCLIENT ADDR=%s NAME=[UNAVAILABLE]", outside); err != nil {
+			return "", failed(stageXClient, err)
+		}
+		if offer, err = command(c, 250, "EHLO %s", outsideHELO); err != nil {
+			return "", failed(stageConnect, err)
+		}
+		return transaction(c, "", to, text, offers(offer, "DSN"))
+	}
+	_, _ = command(c, 221, "QUIT")
 	_, port, _ := net.SplitHostPort(server)
 	err = errors.New("this host has only loopback addresses, and Postfix does not allow XCLIENT")
-	var c net.Conn
 	for _, own := range ownAddresses() { // the service may listen on some of them
-		if c, err = connect(ctx, net.JoinHostPort(own.String(), port)); err == nil {
-			break
+		var again *textproto.Conn
+		if again, offer, err = greet(ctx, net.JoinHostPort(own.String(), port), names); err == nil {
+			defer again.Close()
+			return transaction(again, "", to, text, offers(offer, "DSN"))
 		}
 	}
-	if err != nil {
-		return "", failed(stageXClient, err)
-	}
-	defer c.Close()
-	t := textproto.NewConn(c)
-	if _, _, err := t.ReadResponse(220); err != nil {
-		return "", failed(stageConnect, err)
-	}
-	if _, err := command(t, 250, "EHLO %s", outsideHELO); err != nil {
-		return "", failed(stageConnect, err)
-	}
-	return transaction(t, "", to, text, false)
+	return "", failed(stageXClient, err)
 }
 
-// forgedFromHere sends a message with XCLIENT. xclient is false if Postfix does not offer it; then no message was sent.
-func forgedFromHere(ctx context.Context, server, to, text string) (reply string, xclient bool, err error) {
+// greet begins an SMTP session. It returns the reply to EHLO, and an error if the server does not have one of Postfix's names: another
+// program at this address could pass the message to another host.
+func greet(ctx context.Context, server string, names []string) (*textproto.Conn, string, error) {
 	c, err := connect(ctx, server)
 	if err != nil {
-		return "", false, err
+		return nil, "", err
 	}
-	defer c.Close()
 	t := textproto.NewConn(c)
-	if _, _, err := t.ReadResponse(220); err != nil {
-		return "", false, failed(stageConnect, err)
+	_, _, err = t.ReadResponse(220)
+	offer := ""
+	if err == nil {
+		offer, err = command(t, 250, "EHLO %s", outsideHELO)
 	}
-	offer, err := command(t, 250, "EHLO %s", outsideHELO)
+	if first, _, _ := strings.Cut(offer, "\n"); err == nil && !slices.Contains(names, strings.TrimSpace(first)) {
+		err = fmt.Errorf("the server calls itself %s, but myhostname is %s", oneLine(first), strings.Join(names, " or "))
+	}
 	if err != nil {
-		return "", false, failed(stageConnect, err)
+		_ = t.Close()
+		return nil, "", failed(stageConnect, err)
 	}
-	if !strings.Contains(offer, "XCLIENT") {
-		_, _ = command(t, 221, "QUIT")
-		return "", false, nil
-	}
-	if _, err := command(t, 220, "XCLIENT ADDR=%s NAME=[UNAVAILABLE]", outside); err != nil {
-		return "", true, failed(stageXClient, err)
-	}
-	if _, err := command(t, 250, "EHLO %s", outsideHELO); err != nil {
-		return "", true, failed(stageConnect, err)
-	}
-	reply, err = transaction(t, "", to, text, false)
-	return reply, true, err
+	return t, offer, nil
+}
+
+// offers reports whether a reply to EHLO has a keyword.
+func offers(offer, keyword string) bool {
+	return slices.ContainsFunc(strings.Split(offer, "\n"), func(line string) bool {
+		first, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		return strings.EqualFold(first, keyword)
+	})
 }
 
 // onHost returns an error unless HOST:PORT is an address of this host. Forged mail is not sent to other hosts.
@@ -155,7 +208,7 @@ func onHost(server string) error {
 	if err == nil && (host == "localhost" || notIP == nil && (ip.IsLoopback() || slices.Contains(ownAddresses(), ip.Unmap()))) {
 		return nil
 	}
-	return fmt.Errorf("%s is not an address of this host, so no forged message is sent there", server)
+	return fmt.Errorf("%s is not an address of this host", server)
 }
 
 // ownAddresses returns the addresses of this host that other hosts on the network can use.
@@ -180,7 +233,7 @@ func (s *Site) judge(ctx context.Context, m *Message, f forgery, to service, rep
 			Why: "Postfix and Signpost trust clients on loopback addresses", Fix: trusted})
 		return
 	case failure != nil && failure.at == stageConnect:
-		m.add(stepForgery, doctor.Finding{Level: doctor.Red, What: "no SMTP service answers at " + to.address, Where: failure.text(), Why: "this host receives no mail", Fix: "postfix status; postconf -M | grep inet"})
+		m.add(stepForgery, doctor.Finding{Level: doctor.Red, What: "Postfix does not answer at " + to.address, Where: failure.text(), Why: "this host receives no mail there", Fix: "postfix status; postconf -M | grep inet"})
 		return
 	case failure != nil && failure.at != stageData:
 		m.add(stepForgery, doctor.Finding{Level: doctor.Yellow, What: "Postfix rejected the client or the address before it received the message, so it is not known what Signpost would do", Where: string(failure.at) + ": " + failure.text(),
@@ -209,11 +262,17 @@ func (s *Site) verdict(m *Message, f forgery, reply, trusted string) {
 		if !s.Journal {
 			found.Why += "; journal.enabled is false"
 		}
+		if m.unread != nil {
+			found.What, found.Why = "the message was not rejected, and the journal of Signpost cannot be read", found.Why+"; "+oneLine(m.unread.Error())
+		}
 	case r.Role != policy.RoleVerify && r.Client.String() == outside:
 		found.What, found.Why = fmt.Sprintf("Signpost trusts a client of another host, %s: role=%s code=%s", r.Client, r.Role, r.Code), "Signpost signs or accepts forged mail of any such client"
 		found.Fix = "signpost doctor # checks originating and mynetworks"
 	case r.Role != policy.RoleVerify:
 		found.Level, found.What, found.Why, found.Fix = doctor.Yellow, fmt.Sprintf("Signpost did not treat the message as inbound mail: role=%s code=%s: the client %s is trusted", r.Role, r.Code, r.Client), "so the message was no forgery", trusted
+	case rejected && r.Action != policy.Reject:
+		found.Level, found.What = doctor.Yellow, fmt.Sprintf("another program rejected the message; Signpost did not: action=%s code=%s: %s", r.Action, r.Code, explain.Why(r))
+		found.Why, found.Fix = "Signpost accepts such mail if the other program does not reject it", "signpost explain "+m.QueueID
 	case r.Observe && r.Would == policy.Reject, r.Observe && r.Would == policy.Tag:
 		found.Level, found.What, found.Why = doctor.Yellow, "the message was accepted, because the mode is observe; in enforce mode the action is "+string(r.Would)+": "+explain.Why(r), "recipients on this host get forged mail"
 		found.Fix = `mode = "enforce" # docs/observe.md`

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +66,7 @@ func (m *Message) handOver(err error) bool {
 
 // submitted sends a message to the submission service, and reports whether Postfix may have accepted it.
 func (s *Site) submitted(ctx context.Context, m *Message, o Options, hello, text string) bool {
-	to := at(o.Server)
+	to := s.at(ctx, o.Server)
 	if o.Server == "" {
 		all, err := s.services(ctx, "587", "465")
 		if err != nil || len(all) == 0 {
@@ -103,9 +104,9 @@ func (f *failure) finding(to service, o Options) doctor.Finding {
 		found.Fix = "postconf -M | grep inet # shows the services; then: postfix reload"
 	case f.at == stageTLS:
 		found.What, found.Why = "TLS fails at "+to.address, "users cannot submit mail"
-		found.Fix = "openssl s_client -starttls smtp -connect " + to.address + " # shows the cause"
+		found.Fix = "openssl s_client -starttls smtp -connect " + doctor.Quote(to.address) + " # shows the cause"
 		if port == "465" {
-			found.Fix = "openssl s_client -connect " + to.address + " # shows the cause"
+			found.Fix = "openssl s_client -connect " + doctor.Quote(to.address) + " # shows the cause"
 		}
 	case f.at == stageAuth && f.reply == nil:
 		found.What, found.Why = "users cannot log in at "+to.address, "their mail is neither accepted for other domains nor signed"
@@ -158,8 +159,9 @@ func (s *Site) await(ctx context.Context, m *Message, log mailLog) {
 	}
 	for {
 		if s.Journal {
-			if r, err := s.Find(ctx, m.MessageID); err == nil && r != nil {
-				m.record, m.QueueID = r, r.QueueID
+			all, err := s.Find(ctx, m.MessageID)
+			if m.unread = err; err == nil && len(all) > 0 {
+				m.record, m.QueueID = &all[0], all[0].QueueID
 				return
 			}
 		}
@@ -203,6 +205,9 @@ func (s *Site) processed(m *Message) {
 	case !s.Journal:
 		m.add(stepMilter, doctor.Finding{Level: doctor.Yellow, What: "it is not known what Signpost did with the message: there is no journal", Where: s.File + ": journal.enabled = false",
 			Why: "the log of the daemon has a line for " + m.MessageID, Fix: "enabled = true # in [journal], then restart the daemon"})
+	case m.unread != nil:
+		m.add(stepMilter, doctor.Finding{Level: doctor.Yellow, What: "it is not known what Signpost did with the message: the journal cannot be read", Where: m.unread.Error(),
+			Why: "the log of the daemon has a line for " + m.MessageID, Fix: "signpost doctor # check state-dir"})
 	default:
 		m.add(stepMilter, doctor.Finding{Level: doctor.Red, What: "Signpost did not process the message: it is not in the journal", Where: fmt.Sprintf("no record with Message-ID %s after %s", m.MessageID, s.waited(m)),
 			Why: "such mail is sent unsigned, or it waits in a queue", Fix: "signpost ping && signpost doctor # the findings below have the cause"})
@@ -221,34 +226,68 @@ func (s *Site) waited(m *Message) time.Duration {
 func (s *Site) deliveredTo(ctx context.Context, m *Message, log mailLog) {
 	limit := time.Now().Add(s.Timeout)
 	filters := s.filters(ctx)
-	var d delivery
-	var ids []string
+	var path, forwarded []string
+	var all []delivery
 	for {
 		text := log.read(ctx)
-		if ids = queueIDs(text, m.MessageID); len(ids) > 0 {
-			d = delivered(text, ids[len(ids)-1])
-		}
+		var tried bool
+		path, forwarded, all, tried = trace(text, m.QueueID, m.MessageID)
 		// A content filter that has the message may return it under another queue ID.
-		ended := d.status != "" && (len(ids) > 1 || !filters || !strings.Contains(d.text, "queued as "))
-		if ended || text == "" || time.Now().After(limit) || pause(ctx) != nil {
+		returns := filters && len(path) == 1 && slices.ContainsFunc(all, func(d delivery) bool { return strings.Contains(d.text, "queued as ") })
+		if tried && !returns || text == "" || time.Now().After(limit) || pause(ctx) != nil {
 			break
 		}
 	}
-	if len(ids) > 1 {
-		m.add(stepDelivery, doctor.Finding{Level: doctor.Yellow, What: "a content filter received the message after Signpost had signed it, and returned it as " + ids[len(ids)-1], Where: strings.Join(ids, ", then "),
+	if len(forwarded) > 0 {
+		m.good(stepDelivery, "an alias or a .forward file sent the message again, as %s", strings.Join(forwarded, ", "))
+	}
+	if len(path) > 1+len(forwarded) {
+		m.add(stepDelivery, doctor.Finding{Level: doctor.Yellow, What: "a content filter received the message after Signpost had signed it, and returned it as " + path[len(path)-1], Where: strings.Join(path, ", then "),
 			Why: "if the filter changes the header or the body, for example with a disclaimer, the signature fails at receivers", Fix: "signpost verify FILE # with the delivered message; a filter that changes mail must be a milter before Signpost"})
 	}
-	switch d.status {
-	case "sent":
-		m.good(stepDelivery, "Postfix delivered the message to %s: %s", m.To, d.text)
-	case "bounced", "expired":
-		m.add(stepDelivery, doctor.Finding{Level: doctor.Red, What: "Postfix could not deliver the message to " + m.To, Where: m.QueueID + ": " + d.text, Why: "the recipient did not get the message; no bounce was sent",
-			Fix: "signpost test ADDRESS # an address that exists"})
-	case "deferred":
-		m.add(stepDelivery, doctor.Finding{Level: doctor.Yellow, What: "Postfix could not deliver the message to " + m.To + " yet", Where: m.QueueID + ": " + d.text, Why: "Postfix tries again later",
-			Fix: "postqueue -i " + m.QueueID + " # tries again now"})
-	default:
+	s.again(ctx, m)
+	if len(all) == 0 {
 		m.add(stepDelivery, doctor.Finding{Level: doctor.Yellow, What: "it is not known whether Postfix delivered the message to " + m.To, Where: m.QueueID + ": no status in Postfix's log", Why: "the delivery may still take place",
 			Fix: "mailq # lists undelivered mail"})
+	}
+	for i, d := range all {
+		if i == maxShown {
+			m.add(stepDelivery, doctor.Finding{Level: doctor.Yellow, What: fmt.Sprintf("the message has %d more recipients", len(all)-i), Where: "the address is an alias", Why: "their results are in Postfix's log", Fix: "signpost log " + m.QueueID})
+			break
+		}
+		m.add(stepDelivery, d.finding(path[len(path)-1]))
+	}
+}
+
+// maxShown limits the recipients and the records of a message that are shown.
+const maxShown = 5
+
+// finding returns the finding for the delivery to one recipient.
+func (d delivery) finding(queueID string) doctor.Finding {
+	text := oneLine(d.text)
+	switch d.status {
+	case "sent":
+		return doctor.Finding{Level: doctor.Green, What: "Postfix delivered the message to " + d.to + ": " + text}
+	case "bounced", "expired":
+		return doctor.Finding{Level: doctor.Red, What: "Postfix could not deliver the message to " + d.to, Where: queueID + ": " + text, Why: "the recipient did not get the message; no bounce was sent",
+			Fix: "signpost test ADDRESS # an address that exists"}
+	case "deferred":
+		return doctor.Finding{Level: doctor.Yellow, What: "Postfix could not deliver the message to " + d.to + " yet", Where: queueID + ": " + text, Why: "Postfix tries again later",
+			Fix: "postqueue -i " + queueID + " # tries again now"}
+	}
+	return doctor.Finding{Level: doctor.Yellow, What: "the delivery of the message to " + d.to + " has the status " + d.status, Where: queueID + ": " + text, Why: "the delivery may still take place", Fix: "mailq # lists undelivered mail"}
+}
+
+// again reports the other records of a message. The first one is that of the message as it was sent.
+func (s *Site) again(ctx context.Context, m *Message) {
+	if !s.Journal {
+		return
+	}
+	all, err := s.Find(ctx, m.MessageID)
+	if err != nil {
+		return
+	}
+	for i := 1; i < len(all) && i <= maxShown; i++ {
+		m.good(stepDelivery, "Signpost processed the message again, as %s: role=%s action=%s code=%s", all[i].QueueID, all[i].Role, all[i].Action, all[i].Code)
 	}
 }

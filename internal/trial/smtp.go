@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"os"
 	"strings"
+	"time"
 )
 
 // stage is the part of an SMTP session in which an error occurred.
@@ -39,7 +40,7 @@ func (f *failure) Error() string { return f.text() }
 // text returns the reply or, without a reply, the cause.
 func (f *failure) text() string {
 	if f.reply != nil {
-		return fmt.Sprintf("%d %s", f.reply.Code, strings.Join(strings.Fields(f.reply.Msg), " "))
+		return fmt.Sprintf("%d %s", f.reply.Code, oneLine(f.reply.Msg))
 	}
 	var timeout net.Error
 	var socket *net.OpError
@@ -54,7 +55,19 @@ func (f *failure) text() string {
 	case errors.As(f.err, &socket):
 		return socket.Err.Error()
 	}
-	return f.err.Error()
+	return oneLine(f.err.Error())
+}
+
+// maxReply limits the text of a reply that is shown, in bytes.
+const maxReply = 500
+
+// oneLine returns the text of another server as one line, which cannot look like another finding.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > maxReply {
+		text = text[:maxReply] + "..."
+	}
+	return text
 }
 
 func failed(at stage, err error) error {
@@ -66,14 +79,53 @@ func failed(at stage, err error) error {
 	return f
 }
 
+// maxReceived limits the bytes that are read from a connection.
+const maxReceived = 1 << 20
+
+// limited is a connection that ends at a point in time, whatever deadlines are set, and after maxReceived bytes.
+type limited struct {
+	net.Conn
+	end  time.Time // zero: does not end
+	left int
+}
+
+func (c *limited) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, errors.New("the server sent more than a megabyte")
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+func (c *limited) until(t time.Time) time.Time {
+	if !c.end.IsZero() && (t.IsZero() || t.After(c.end)) {
+		return c.end
+	}
+	return t
+}
+
+func (c *limited) SetDeadline(t time.Time) error      { return c.Conn.SetDeadline(c.until(t)) }
+func (c *limited) SetReadDeadline(t time.Time) error  { return c.Conn.SetReadDeadline(c.until(t)) }
+func (c *limited) SetWriteDeadline(t time.Time) error { return c.Conn.SetWriteDeadline(c.until(t)) }
+
+// dial connects to a server. The connection has the deadline of ctx.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	end, _ := ctx.Deadline()
+	l := &limited{c, end, maxReceived}
+	_ = l.SetDeadline(time.Time{}) // the error would be that the connection is closed
+	return l, nil
+}
+
 // connect dials HOST:PORT. The connection has the deadline of ctx.
 func connect(ctx context.Context, server string) (net.Conn, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", server)
+	c, err := dial(ctx, "tcp", server)
 	if err != nil {
 		return nil, failed(stageConnect, err)
-	}
-	if limit, ok := ctx.Deadline(); ok {
-		_ = c.SetDeadline(limit) // the error would be that the connection is closed
 	}
 	return c, nil
 }
@@ -152,7 +204,7 @@ func transaction(t *textproto.Conn, from, to, text string, dsn bool) (string, er
 		return "", failed(stageData, err)
 	}
 	_, reply, err := t.ReadResponse(250)
-	return reply, failed(stageData, err)
+	return oneLine(reply), failed(stageData, err)
 }
 
 // command sends one command and reads the reply.

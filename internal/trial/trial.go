@@ -28,8 +28,9 @@ type Site struct {
 	Postconf func(ctx context.Context, args ...string) (string, error)
 	// Ask looks up a key in a table of Postfix.
 	Ask func(ctx context.Context, table, key string) (value string, found bool, err error)
-	// Find returns the record of a message in the journal. It returns nil if there is none yet.
-	Find    func(ctx context.Context, messageID string) (*decision.Record, error)
+	// Find returns the records of a message in the journal, the oldest first. There are several if a content filter, an alias or another
+	// server returns the message to Postfix. There are none yet before the daemon has processed it.
+	Find    func(ctx context.Context, messageID string) ([]decision.Record, error)
 	Journal bool // the daemon writes a journal
 	Observe bool // the mode is observe
 	File    string
@@ -64,6 +65,7 @@ type Message struct {
 	Edits     []string         `json:"edits,omitempty"`    // Alone: the changes that the daemon requested
 
 	record *decision.Record // nil: not found
+	unread error            // the journal could not be read
 	id     string           // the random part of MessageID
 }
 
@@ -107,8 +109,9 @@ func (m *Message) text(now time.Time, more ...string) string {
 	return strings.Join(fields, "\n") + "\n\nThis is a test of the mail server, sent with the command signpost test.\nPlease ignore it.\n"
 }
 
+// add adds a finding. Its first line may have the text of another server, which must not look like a finding.
 func (m *Message) add(step string, f doctor.Finding) {
-	f.Check = step
+	f.Check, f.What = step, strings.ReplaceAll(f.What, "\n", " ")
 	m.Findings = append(m.Findings, f.Printable())
 }
 
@@ -116,18 +119,18 @@ func (m *Message) good(step, format string, args ...any) {
 	m.add(step, doctor.Finding{Level: doctor.Green, What: fmt.Sprintf(format, args...)})
 }
 
-// CheckAddress returns an error unless a text is an address LOCAL@DOMAIN that needs no quotes.
-func CheckAddress(address string) error {
+// Address returns an address LOCAL@DOMAIN that needs no quotes, with its domain as A-labels. It returns an error for any other text.
+func Address(address string) (string, error) {
 	local, name, _ := cut(address)
-	_, err := domain.Parse(name)
+	ascii, err := domain.Parse(name)
 	const others = "!#$%&'*+-/=?^_`{|}~." // RFC 5322 section 3.2.3
 	odd := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(others, r)
 	}
-	if err != nil || local == "" || len(local) > 64 || strings.ContainsFunc(local, odd) {
-		return fmt.Errorf("%q is not an address such as ann@example.org", address)
+	if err != nil || local == "" || len(local) > 64 || strings.ContainsFunc(local, odd) || slices.Contains(strings.Split(local, "."), "") {
+		return "", fmt.Errorf("%q is not an address such as ann@example.org", address)
 	}
-	return nil
+	return local + "@" + ascii, nil
 }
 
 // cut splits an address at its last @.
