@@ -240,7 +240,8 @@ func KeysDue(all []keys.Status, until time.Time) []Due {
 			due = append(due, Due{Domain: k.Domain, Selector: k.Selector, Action: k.Action})
 		}
 		for _, s := range k.Steps {
-			if !s.Due.After(until) {
+			if !s.Due.After(until) && s.Do != keys.DoCheck && s.Do != keys.DoConfirm { // each run checks
+
 				due = append(due, Due{Domain: k.Domain, Selector: k.Selector, Step: string(s.Do), At: s.Due})
 			}
 		}

@@ -199,7 +199,7 @@ func TestWrite(t *testing.T) {
 func TestKeysDue(t *testing.T) {
 	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	key := func(name, action string, days ...int) keys.Status {
-		s := keys.Status{Key: &keys.Key{Domain: "example.org", Selector: name}, Action: action}
+		s := keys.Status{Key: &keys.Key{Domain: "example.org", Selector: name}, Action: action, Steps: []keys.Step{{Do: keys.DoCheck, Due: now}}}
 		for _, n := range days {
 			s.Steps = append(s.Steps, keys.Step{Do: keys.DoRetire, Due: now.AddDate(0, 0, n)})
 		}

@@ -85,6 +85,9 @@ func (h Host) find(ctx context.Context) (Sender, []doctor.Finding) {
 		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Yellow, What: "cannot determine the HELO name and the addresses of this host: postconf(1) failed", Where: err.Error(),
 			Why: "doctor does not check the HELO name", Fix: fix}}
 	}
+	if s.sendsNothing() {
+		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Green, What: "this host sends no mail to other hosts", Where: "main.cf: default_transport = " + s.main["default_transport"]}}
+	}
 	if relay := s.relay(); relay != "" {
 		return Sender{Sends: h.Given, Partial: len(h.Given) == 0}, []doctor.Finding{{Level: doctor.Green, What: "mail is sent through " + relay + ", whose name and address other servers see; check its address with --address ADDR"}}
 	}
@@ -153,6 +156,12 @@ func (h Host) settings(ctx context.Context) (*clientSettings, error) {
 		}
 	}
 	return s, nil
+}
+
+// sendsNothing reports whether Postfix passes mail for other hosts to a transport that sends nothing.
+func (s *clientSettings) sendsNothing() bool {
+	agent, _, _ := strings.Cut(s.main["default_transport"], ":")
+	return slices.Contains([]string{"error", "retry", "discard", "local", "virtual"}, agent)
 }
 
 // relay returns the host that receives all mail for the Internet, or "" if there is none.

@@ -39,6 +39,7 @@ func TestHost(t *testing.T) {
 		{name: "bound in master.cf", master: "smtp/unix/smtp_bind_address = 5.9.0.4\nsmtp/unix/smtp_helo_name = four.example.org\nother/unix/smtp_bind_address = 5.9.0.5\nfilter/unix/smtp_bind_address = 127.0.0.1\n",
 			four: "5.9.0.1", helo: "four.example.org", sends: []string{"5.9.0.5", "5.9.0.4"}, level: doctor.Green, what: "this host uses HELO four.example.org and sends from 5.9.0.5 and 5.9.0.4"},
 		{name: "a relay", main: "relayhost = [relay.example.net]:587\n", four: "5.9.0.1", level: doctor.Green, what: "mail is sent through [relay.example.net]:587, whose name and address other servers see; check its address with --address ADDR"},
+		{name: "no mail to other hosts", main: "default_transport = error:this host sends no mail\n", four: "5.9.0.1", level: doctor.Green, what: "this host sends no mail to other hosts"},
 		{name: "a relay as transport", main: "default_transport = smtp:[relay.example.net]\n", four: "5.9.0.1", level: doctor.Green, what: "mail is sent through [relay.example.net], whose name and address other servers see; check its address with --address ADDR"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
