@@ -148,20 +148,20 @@ func TestStates(t *testing.T) {
 		fault func(s *site)
 		want  string
 	}{
-		{"good", cli.OK, func(*site) {}, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago"},
-		{"observe mode", cli.OK, func(s *site) { s.Observe = true }, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago; observe mode"},
+		{"good", cli.OK, func(*site) {}, "the daemon answers; signing keys: 1, hosted domains: 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago"},
+		{"observe mode", cli.OK, func(s *site) { s.Observe = true }, "the daemon answers; signing keys: 1, hosted domains: 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago; observe mode"},
 		{"without keys", cli.OK, func(s *site) {
 			s.must(os.RemoveAll(s.file("keys/example.org")))
 			s.must(os.RemoveAll(s.file("hosted")))
 		},
 			"the daemon answers; no domain is hosted; journal 0 MiB, last message 0 s ago"},
-		{"cluster", cli.OK, func(s *site) { s.cluster(control.Status{At: s.now}) }, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago; 2 hosts in the cluster"},
+		{"cluster", cli.OK, func(s *site) { s.cluster(control.Status{At: s.now}) }, "the daemon answers; signing keys: 1, hosted domains: 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago; 2 hosts in the cluster"},
 		{"cluster stopped", cli.Warning, func(s *site) {
 			s.cluster(control.Status{At: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC).AddDate(-1, 0, 0)})
 		},
 			"signpost-cluster is not running: it last wrote its state at 2025-12-01T00:00:00Z"},
 		{"cluster never ran", cli.Warning, func(s *site) { s.Source.Cluster = s.file("none") }, "signpost-cluster has never run on this host"},
-		{"journal disabled", cli.OK, func(s *site) { s.Journal = nil }, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal disabled"},
+		{"journal disabled", cli.OK, func(s *site) { s.Journal = nil }, "the daemon answers; signing keys: 1, hosted domains: 1; dkimkey rotate succeeded 0 s ago; journal disabled"},
 		{"no daemon", cli.Critical, func(s *site) {
 			s.closed()
 			s.serve()
@@ -180,7 +180,7 @@ func TestStates(t *testing.T) {
 		{"misplaced", cli.Warning, func(s *site) { s.must(os.WriteFile(s.file("keys/a|b.pem"), []byte("x"), 0o600)) },
 			"DIR/keys/a/b.pem: key file is outside of a domain's directory and is not used"},
 		{"rotate is late", cli.Warning, func(s *site) { s.later(27 * hour) }, "dkimkey rotate succeeded 27 h ago: check dkimkey-rotate.timer, or run dkimkey rotate to see the cause"},
-		{"rotate is late, as configured", cli.OK, func(s *site) { s.later(27 * hour); s.RotateWarning = 0 }, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 27 h ago; journal 0 MiB, last message 27 h ago"},
+		{"rotate is late, as configured", cli.OK, func(s *site) { s.later(27 * hour); s.RotateWarning = 0 }, "the daemon answers; signing keys: 1, hosted domains: 1; dkimkey rotate succeeded 27 h ago; journal 0 MiB, last message 27 h ago"},
 		{"rotate is very late", cli.Critical, func(s *site) { s.later(80 * hour) }, "dkimkey rotate succeeded 3 days ago: check dkimkey-rotate.timer, or run dkimkey rotate to see the cause"},
 		{"rotate fails", cli.Critical, func(s *site) {
 			s.later(80 * hour)
@@ -196,7 +196,7 @@ func TestStates(t *testing.T) {
 			"journal: it was damaged and a new one was created; delete DIR/journal.db.broken when you do not need it"},
 		{"messages lost", cli.Warning, func(s *site) { s.metrics(fmt.Sprintf(lostMetrics, s.now.Unix()-600)) }, "journal: 3 messages lost since the daemon started, the last one 10 min ago"},
 		{"messages lost before", cli.OK, func(s *site) { s.metrics(fmt.Sprintf(lostMetrics, s.now.Unix()-7200)) },
-			"the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago"},
+			"the daemon answers; signing keys: 1, hosted domains: 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago"},
 		{"no metrics", cli.Warning, func(s *site) { s.Metrics = "127.0.0.1:1" }, "no metrics at 127.0.0.1:1 (metrics.listen), so it is not known whether the journal lost messages"},
 		{"two faults", cli.Critical, func(s *site) { s.later(27 * hour); s.must(os.RemoveAll(s.file("keys/example.org/s1.pem"))) },
 			"example.org: no active key for a hosted domain: correct the key above; example.org s1: cannot be used: cannot open DIR/keys/example.org/s1.pem: no such file or directory; " +
