@@ -3,10 +3,12 @@ package trial
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -64,12 +66,39 @@ func randomTables(r *rand.Rand) map[string]map[string]string {
 	for range r.IntN(4) {
 		all["transport"][pick(r, someAddress(r, here...), "example.org", "mx.example.org", ".example.org", "*")] = pick(r, "local:", "virtual:", "remote:gone", ":", "discard:")
 	}
+	all["aliasPatterns"], all["routePatterns"] = map[string]string{}, map[string]string{}
+	for range r.IntN(3) {
+		all["aliasPatterns"]["/"+somePattern(r)+"/"] = target()
+		all["routePatterns"]["/"+somePattern(r)+"/"] = pick(r, "local:", "virtual:", "remote:gone", ":")
+	}
 	return all
 }
 
-// randomSetting returns a line for main.cf, or nothing.
-func randomSetting(r *rand.Rand) string {
-	return pick(r, "", "", "canonical_classes = envelope_sender\n", "receive_override_options = no_address_mappings\n", "recipient_delimiter = +-\n", "propagate_unmatched_extensions = canonical, virtual, alias, forward, include\n",
+// somePattern returns a pattern for addresses, or for the other keys of Postfix's lookups.
+func somePattern(r *rand.Rand) string {
+	return pick(r, "^a@", "^[bc]", `^c\+x@example`, "@alias", `^mx\.example\.org$`, `^example\.org$`, "^d$", "^@mx", `^\.`, `\+y@`, `^\*$`)
+}
+
+// ask returns what Postfix finds in one of these tables.
+func ask(tables map[string]map[string]string, name, key string) (string, bool) {
+	entries := tables[filepath.Base(name)]
+	if !strings.HasPrefix(name, "regexp:") {
+		value, ok := entries[strings.ToLower(key)]
+		return value, ok
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(entries)) {
+		if regexp.MustCompile("(?i)" + strings.Trim(pattern, "/")).MatchString(key) {
+			return entries[pattern], true
+		}
+	}
+	return "", false
+}
+
+// randomSetting returns a line for main.cf, or nothing. table returns the name of a table with its type.
+func randomSetting(r *rand.Rand, table func(kind, name string) string) string {
+	return pick(r, "", "virtual_alias_maps = "+table("regexp", "aliasPatterns")+", "+table("texthash", "virtual")+"\n", "transport_maps = "+table("regexp", "routePatterns")+", "+table("texthash", "transport")+"\n",
+		"virtual_alias_maps = "+table("texthash", "virtual")+", "+table("regexp", "aliasPatterns")+"\n", "transport_maps = "+table("texthash", "transport")+", "+table("regexp", "routePatterns")+"\n",
+		"canonical_maps = "+table("regexp", "aliasPatterns")+"\n", "alias_maps = "+table("texthash", "aliases")+", "+table("regexp", "aliasPatterns")+"\n", "canonical_classes = envelope_sender\n", "receive_override_options = no_address_mappings\n", "recipient_delimiter = +-\n", "propagate_unmatched_extensions = canonical, virtual, alias, forward, include\n",
 		"propagate_unmatched_extensions =\n", "virtual_transport = local\n", "mydestination = mx.example.org, example.org\n", "mydestination = !example.org, mx.example.org\n", "append_dot_mydomain = yes\n", "myorigin = example.org\n",
 		"virtual_alias_domains =\nvirtual_mailbox_domains = example.org, alias.example\n", "recipient_delimiter =\n", "swap_bangpath = no\nallow_percent_hack = no\n", "parent_domain_matches_subdomains = transport_maps\n")
 }
@@ -89,12 +118,12 @@ func TestLocalAgainstPostfix(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	table := func(name string) string { return "texthash:" + filepath.Join(dir, name) }
+	table := func(kind, name string) string { return kind + ":" + filepath.Join(dir, name) }
 	write := func(tables map[string]map[string]string) {
 		for name, entries := range tables {
 			var b strings.Builder
-			for k, v := range entries {
-				fmt.Fprintf(&b, "%s %s\n", k, v)
+			for _, k := range slices.Sorted(maps.Keys(entries)) {
+				fmt.Fprintf(&b, "%s %s\n", k, entries[k])
 			}
 			file := filepath.Join(dir, name)
 			if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
@@ -108,7 +137,7 @@ func TestLocalAgainstPostfix(t *testing.T) {
 	write(map[string]map[string]string{"virtual": {}, "canonical": {}, "aliases": {}, "transport": {}})
 	mta, err := testmta.Start(t.Context(), testmta.Options{Domains: []string{"example.org"}, MasterCF: "remote unix - - n - - discard\n", MainCF: map[string]string{
 		"mydestination": "mx.example.org", "virtual_alias_domains": "alias.example", "default_transport": "remote:gone", "recipient_delimiter": "+", "append_dot_mydomain": "no", "myorigin": "mx.example.org",
-		"virtual_alias_maps": table("virtual"), "canonical_maps": table("canonical"), "alias_maps": table("aliases"), "transport_maps": table("transport"), "smtpd_relay_restrictions": "permit_mynetworks, reject"}})
+		"virtual_alias_maps": table("texthash", "virtual"), "canonical_maps": table("texthash", "canonical"), "alias_maps": table("texthash", "aliases"), "transport_maps": table("texthash", "transport"), "smtpd_relay_restrictions": "permit_mynetworks, reject"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +157,7 @@ func TestLocalAgainstPostfix(t *testing.T) {
 		seed++
 		tables := randomTables(r)
 		write(tables)
-		setting := randomSetting(r)
+		setting := randomSetting(r, table)
 		file := filepath.Join(mta.Dir, "etc", "main.cf")
 		if err := os.WriteFile(file, append(main, setting...), 0o644); err != nil {
 			t.Fatal(err)
@@ -147,7 +176,7 @@ func TestLocalAgainstPostfix(t *testing.T) {
 			out, err := postconf(ctx, args...)
 			return regexp.MustCompile(`(?m)^(remote .*)discard$`).ReplaceAllString(out, "${1}smtp"), err // another host
 		}, Ask: func(_ context.Context, name, key string) (string, bool, error) {
-			value, ok := tables[filepath.Base(name)][strings.ToLower(key)]
+			value, ok := ask(tables, name, key)
 			return value, ok, nil
 		}}
 		routes, err := s.routes(t.Context(), service{address: mta.SMTP})

@@ -49,7 +49,7 @@ func TestLocal(t *testing.T) {
 		"hash:virtual same@example.net": "same@example.net", "hash:aliases postmaster": "root", "hash:aliases list": "|/usr/lib/mailman post", "hash:aliases file": "/var/mail/file", "hash:aliases many": ":include:/etc/many",
 		"hash:aliases gone": "ann@gmail.example", "hash:aliases self": `\self`, "hash:transport moved@example.org": "smtp:[192.0.2.1]", "hash:transport lmtp@example.org": "lmtp:inet:127.0.0.1:24",
 		"hash:aliases ext+x": "ann@gmail.example", "hash:aliases percent": "ann%gmail.example", "hash:aliases bang": "gmail.example!ann", "hash:aliases twice": "ann@gmail.example@mx.example.org",
-		"hash:virtual prop@example.org": "b@mx.example.org", "hash:virtual b+y@mx.example.org": "ann@gmail.example", "hash:virtual @alias.example": "@example.org",
+		"hash:virtual prop@example.org": "b@mx.example.org", "hash:virtual b+y@mx.example.org": "ann@gmail.example", "hash:virtual @alias.example": "@example.org", "hash:virtual dup@example.org": "e+x@mx.example.org", "hash:virtual e+x+x@mx.example.org": "ann@gmail.example",
 		"hash:aliases chain": "mapped", "hash:aliases mapped": "ann@gmail.example", "hash:virtual mapped@mx.example.org": "ann@example.org",
 		"hash:transport alias@example.org": "local:", "hash:aliases alias": "ann@gmail.example", "hash:transport sub@example.org": ":[192.0.2.1]", "hash:transport two@example.org": "lmtp:unix:x, [192.0.2.1]",
 		"hash:transport pipe@example.org": "dovecot:127.0.0.1:24", "hash:transport mta@example.org": "smtp:[127.0.0.1]:2525",
@@ -67,7 +67,7 @@ func TestLocal(t *testing.T) {
 		{"list@mx.example.org", "|/usr/lib/mailman", nil}, {"many@mx.example.org", ":include:", nil}, {"gone@mx.example.org", "ann@gmail.example", nil}, {"gone+x@mx.example.org", "ann@gmail.example", nil},
 		{"moved@example.org", "smtp:[192.0.2.1]", nil},
 		// Extensions: an alias may be for an address with one, and Postfix propagates it.
-		{"ext+x@mx.example.org", "ann@gmail.example", nil}, {"prop+y@example.org", "ann@gmail.example", nil},
+		{"ext+x@mx.example.org", "ann@gmail.example", nil}, {"prop+y@example.org", "ann@gmail.example", nil}, {"dup+x@example.org", "ann@gmail.example", nil}, {"dup+y@example.org", "", nil},
 		// Postfix keeps the local part, or rewrites % and !, or removes its own domain.
 		{"out@alias.example", "ann@gmail.example", nil}, {"percent@mx.example.org", "may rewrite", nil}, {"bang@mx.example.org", "may rewrite", nil}, {"twice@mx.example.org", "may rewrite", nil}, {"ann%gmail.example@mx.example.org", "may rewrite", nil},
 		// local(8) does not look up its own addresses in virtual_alias_maps, and runs for any address with its transport.
