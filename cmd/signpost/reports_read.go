@@ -40,7 +40,7 @@ func reportsReadCommand(load func() (*config.Config, error)) *cobra.Command {
 		Example: "  sudo -u signpost signpost reports read\n  sudo signpost reports read --json",
 		Args:    cobra.NoArgs,
 		RunE: loaded(load, func(c *cobra.Command, _ []string, conf *config.Config) error {
-			return readReceived(c.Context(), conf, asJSON, c.OutOrStdout(), c.ErrOrStderr())
+			return readReceived(c.Context(), conf, time.Now, asJSON, c.OutOrStdout(), c.ErrOrStderr())
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the numbers of this run, and the alarms, as JSON")
@@ -53,7 +53,7 @@ type readRun struct {
 	status.Received
 }
 
-func readReceived(ctx context.Context, conf *config.Config, asJSON bool, stdout, stderr io.Writer) error {
+func readReceived(ctx context.Context, conf *config.Config, now func() time.Time, asJSON bool, stdout, stderr io.Writer) error {
 	c := conf.Reports.Receive
 	if len(c.Addresses) == 0 {
 		return nil
@@ -81,7 +81,7 @@ func readReceived(ctx context.Context, conf *config.Config, asJSON bool, stdout,
 		log.Warn("the result of the last run cannot be read, it is computed again", "error", err)
 	}
 	run := readRun{Received: previous}
-	run.Received, run.Run, err = readAll(ctx, conf, previous, log)
+	run.Received, run.Run, err = readAll(ctx, conf, now, previous, log)
 	err = errors.Join(err, run.Received.Write(tree, conf.ReceivedStatus(), conf.ReportsDir()))
 	switch {
 	case asJSON:
@@ -99,9 +99,9 @@ func readReceived(ctx context.Context, conf *config.Config, asJSON bool, stdout,
 }
 
 // readAll does the work of one run. It returns the content of received.json in any case.
-func readAll(ctx context.Context, conf *config.Config, previous status.Received, log *slog.Logger) (status.Received, worker.Summary, error) {
+func readAll(ctx context.Context, conf *config.Config, now func() time.Time, previous status.Received, log *slog.Logger) (status.Received, worker.Summary, error) {
 	failed := func(err error) (status.Received, worker.Summary, error) {
-		previous.LastRun, previous.OK, previous.Error = time.Now().UTC(), false, err.Error()
+		previous.LastRun, previous.OK, previous.Error = now().UTC(), false, err.Error()
 		return previous, worker.Summary{}, err
 	}
 	c := conf.Reports.Receive
@@ -109,18 +109,18 @@ func readAll(ctx context.Context, conf *config.Config, previous status.Received,
 	if err != nil {
 		return failed(err)
 	}
-	resolver, err := setup.Resolver(conf, time.Now, log)
+	resolver, err := setup.Resolver(conf, now, log)
 	if err != nil {
 		return failed(err)
 	}
-	store, err := received.Open(ctx, conf.ReceivedFile(), true, time.Now)
+	store, err := received.Open(ctx, conf.ReceivedFile(), true, now)
 	if err != nil {
 		return failed(err)
 	}
 	defer store.Close()
 	store.MaxSize = c.MaxSize
 	w := worker.Worker{Store: store, Spool: daemon.ReceivedSpool(conf).Path, Unread: conf.ReceivedUnread(), Parse: read.Message, Retention: c.Retention, Site: site,
-		Resolver: resolver.View(netip.Addr{}), Trusted: c.TrustedReporters, Now: time.Now, Log: log}
+		Resolver: resolver.View(netip.Addr{}), Trusted: c.TrustedReporters, Now: now, Log: log}
 	w.Selectors = func(ctx context.Context, trusted []string) ([]status.Alarm, error) {
 		return selectorAlarms(ctx, conf, store, site.Networks, trusted, w.Now())
 	}
