@@ -138,14 +138,23 @@ func TestRecordGone(t *testing.T) {
 	})
 }
 
-// A domain whose record no longer permits any address is reported once, as action needed. Its networks are no longer listed.
+// A domain whose record no longer permits any address is reported at each run, with its line in the domains file. Its networks are kept for the
+// same time as after a failed lookup. Then they are dropped with a last warning.
 func TestStopsPublishing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
+	w := newWorld(t, records, "# senders\none.example\ntwo.example\n\nThree.example # the third\n")
 	w.quiet(w.cron(0))
 	w.zone(regexp.MustCompile(`(?m)^three.example. TXT .*$`).ReplaceAllString(records, `three.example. TXT "v=spf1 -all"`))
-	w.contains(w.cron(1), "three.example has stopped publishing addresses: its SPF record permitted addresses on 2026-11-28, and permits none now; delete the domain from "+w.file+" if it no longer sends mail",
-		"action needed, see above")
+	const stopped = "three.example has stopped publishing addresses: its SPF record permitted addresses on 2026-11-28, and permits none now; "
+	remove := "; delete line " + w.file + ":5 if the domain no longer sends mail"
+	for _, after := range []time.Duration{0, day, 29 * day} {
+		w.now = w.now.Add(after)
+		w.same(func() {
+			w.contains(w.cron(1), stopped+"its last networks are listed until 2026-12-28"+remove, "action needed, see above")
+		})
+	}
+	w.now = w.now.Add(day)
+	w.contains(w.cron(1), stopped+"its last networks are no longer listed"+remove)
 	if strings.Contains(w.entries(), "37.0.3.0/24") {
 		t.Error(w.entries())
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"signpost/internal/cli"
 	"signpost/internal/config"
 	"signpost/internal/digest"
+	"signpost/internal/doctor"
 	"signpost/internal/journal"
 	"signpost/internal/monitor"
 	"signpost/internal/report"
@@ -86,6 +88,7 @@ func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *d
 	source.Timeout, source.RotateWarning, source.RotateCritical = digestCheck, rotateWarning, rotateCritical
 	if result := monitor.Check(ctx, source); result.State != cli.OK { // from here on, root acts as the owner of the journal
 		d.Problem, _, _ = strings.Cut(result.String(), " | ")
+		d.Problems = problemsOf(result)
 	}
 	d.Alarms, d.Omitted, err = alarmsOf(conf, "")
 	failed("alarms", err)
@@ -102,6 +105,21 @@ func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *d
 		failed("received reports", err)
 	}
 	return d
+}
+
+// problemsOf counts the problems of each check, the worst first.
+func problemsOf(result monitor.Report) (all []digest.Problem) {
+	for _, f := range result.Findings() {
+		if f.Level == doctor.Green {
+			continue
+		}
+		i := slices.IndexFunc(all, func(p digest.Problem) bool { return p.Check == f.Check })
+		if i < 0 {
+			i, all = len(all), append(all, digest.Problem{Check: f.Check, First: f.What})
+		}
+		all[i].N++
+	}
+	return all
 }
 
 func digestJournal(ctx context.Context, conf *config.Config, from, now time.Time, hosted map[string]bool) (*digest.Mail, error) {
@@ -141,7 +159,7 @@ func digestSent(ctx context.Context, conf *config.Config, from time.Time) (*dige
 }
 
 func digestReceived(ctx context.Context, conf *config.Config, from, now time.Time) (*digest.Received, error) {
-	n := &digest.Received{}
+	n := &digest.Received{Sources: []digest.Source{}}
 	s, err := openReceived(ctx, conf)
 	if errors.Is(err, received.ErrNone) {
 		return n, nil
@@ -150,9 +168,33 @@ func digestReceived(ctx context.Context, conf *config.Config, from, now time.Tim
 		return nil, err
 	}
 	defer s.Close()
-	o, err := overviewOf(ctx, conf, s, received.Filter{Since: from.UTC().Truncate(24 * time.Hour), Until: now})
+	period := received.Filter{Since: from.UTC().Truncate(24 * time.Hour), Until: now}
+	earlier := received.Filter{Since: period.Since.Add(-now.Sub(from)).Truncate(24 * time.Hour), Until: period.Since}
+	if err = digestSources(ctx, conf, s, n, period, earlier); err != nil {
+		return nil, err
+	}
+	o, err := overviewOf(ctx, conf, s, period)
 	for _, one := range o.Domains {
 		n.Reports, n.Messages, n.Passed, n.Domains, n.Reporters = n.Reports+one.Reports, n.Messages+one.Messages, n.Passed+one.Passed, n.Domains+1, max(n.Reporters, one.Reporters)
 	}
 	return n, err
+}
+
+// digestSources reads who sends mail of the hosted domains, according to received reports.
+func digestSources(ctx context.Context, conf *config.Config, s *received.Store, n *digest.Received, period, earlier received.Filter) error {
+	hosted, err := setup.KeyStore(conf).Hosted()
+	if err != nil {
+		return err
+	}
+	for name := range hosted {
+		var found [2]received.Sources
+		for i, f := range []received.Filter{period, earlier} {
+			f.Domain = name
+			if found[i], err = s.Sources(ctx, f, receivedSite(conf), mostCSV); err != nil {
+				return err
+			}
+		}
+		n.AddSources(name, found[0].Most, found[1].Most)
+	}
+	return nil
 }

@@ -24,7 +24,7 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%q: %d, want %d", flags, got, want)
 		}
 	}
-	if code, out, stderr = a.run("digest", "--since", "2d"); code != 0 || stderr != "" || !strings.HasPrefix(out, "Signpost on ") || !strings.Contains(out, "\nrejected ") || !strings.Contains(out, "\nalarms ") {
+	if code, out, stderr = a.run("digest", "--since", "2d"); code != 0 || stderr != "" || !strings.HasPrefix(out, "Signpost on ") || !strings.Contains(out, "  rejected ") || !strings.Contains(out, "\nalarms ") {
 		t.Errorf("%d %s\n%s", code, stderr, out)
 	}
 	if code, _, _ := a.run("digest", "--since", "tomorrow"); code != 2 {

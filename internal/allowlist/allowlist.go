@@ -19,6 +19,7 @@ const DefaultWidest = "12,28"
 // Options are the flags of greyskip(1).
 type Options struct {
 	DomainsFile, Output, Format, Reload string
+	Lines                               map[string]int // of DomainsFile: the line of each domain, from 1
 	Widest                              string
 	Widest4, Widest6                    int // the numbers of Widest
 	OverLimit, Force, Diff, DryRun      bool

@@ -9,10 +9,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"signpost/internal/decision"
 	"signpost/internal/dmarc"
 	"signpost/internal/journal"
+	"signpost/internal/report/received"
 	"signpost/internal/report/status"
 	"signpost/keys"
 	"signpost/policy"
@@ -152,22 +154,61 @@ func TestWrite(t *testing.T) {
 		d.Keys = append(d.Keys, Due{Domain: name, Selector: "s1", Step: "retire", At: now})
 		d.Alarms = append(d.Alarms, status.Alarm{Code: status.TLSFailure, Domain: name, Failure: "certificate-expired", Messages: 1, Total: 2, Since: now})
 	}
+	d.Problems = []Problem{{"daemon", 1, strings.Repeat("the daemon does not answer ", 9)}, {"keys", 30, "d1.example: no active key"}}
+	d.Seen.Own, d.Seen.OwnBefore = Aligned{1000, 900, 800, 700}, Aligned{100, 50, 25, 10}
+	d.Seen.Sources = []Source{{strings.Repeat("long.", 40) + "example", netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666"), 77}}
+	d.Errors = []string{strings.Repeat("x", 200), "second"}
+	d.Journal.Observed = true
+	got := screen(t, d)
+	for _, want := range []string{" more: signpost log --failed --since 7d", " more: dkimkey status", " more: signpost check", " more: signpost reports received", "daemon: 1: the daemon", "77 in reports: 2001:db8:",
+		"own mail: 1000, before 100", "DMARC 90.0 % (50.0 %), DKIM 80.0 % (25.0 %), SPF 70.0 % (10.0 %)", "(1 more: signpost digest --json)"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	// Alarms of the same kind have one line.
+	few := &Digest{Host: "mx1", From: d.From, To: now, Alarms: d.Alarms, Omitted: 3, Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Now: Volumes{Inbound: 10, Passed: 9}, Before: &Volumes{Inbound: 4, Passed: 2}}}
+	got = screen(t, few)
+	for _, want := range []string{"tls failure: 30 (signpost reports received): d0.example, ", "others of reports: 3", "pass rate       90.0 %     50.0 %", "reports     off (docs/reports.md)\n", "keys        nothing is due (dkimkey status)"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	few.Sent = &Sent{}
+	if got = screen(t, few); !strings.Contains(got, "received    reports: off (docs/reports.md)\n") {
+		t.Error(got)
+	}
+}
+
+// screen writes a digest, which must fit on a screen.
+func screen(t *testing.T, d *Digest) string {
+	t.Helper()
 	var b strings.Builder
 	if err := d.Write(&b, "7d"); err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Count(b.String(), "\n"); lines > 45 || strings.Contains(b.String(), "\x1b") {
-		t.Errorf("%d lines\n%s", lines, b.String())
+	text := b.String()
+	if n := strings.Count(text, "\n"); n > 24 || strings.Contains(text, "\x1b") {
+		t.Errorf("%d lines\n%s", n, text)
 	}
-	for _, want := range []string{"25 more: signpost log --failed --since 7d", "25 more: dkimkey status", "28 more: signpost reports received", "90.0 % passed DMARC"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("%q is missing in\n%s", want, b.String())
+	for line := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
 		}
 	}
-	b.Reset()
-	quiet := &Digest{Host: "mx1", From: d.From, To: now, Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Before: &Volumes{}}}
-	if err := quiet.Write(&b, "7d"); err != nil || strings.Count(b.String(), "\n") > 24 {
-		t.Errorf("a quiet week has more than 24 lines: %v\n%s", err, b.String())
+	return text
+}
+
+// Mail from networks of the site is counted. An address of others is a new source if the reports of the period before do not have it.
+func TestAddSources(t *testing.T) {
+	source := func(address string, owner received.Owner, messages int64) received.Source {
+		return received.Source{Address: netip.MustParseAddr(address), Owner: owner, Volume: received.Volume{Messages: messages, Passed: messages / 2}, DKIM: 3, SPF: 2}
+	}
+	var r Received
+	r.AddSources("example.org", []received.Source{source("192.0.2.1", received.Own, 10), source("192.0.2.2", received.Own, 4), source("198.51.100.1", received.Known, 5), source("203.0.113.1", received.Other, 6), source("203.0.113.2", received.Other, 7)},
+		[]received.Source{source("192.0.2.1", received.Own, 8), source("203.0.113.1", received.Other, 6)})
+	if r.Own != (Aligned{14, 7, 6, 4}) || r.OwnBefore != (Aligned{8, 4, 3, 2}) || len(r.Sources) != 1 || r.Sources[0] != (Source{"example.org", netip.MustParseAddr("203.0.113.2"), 7}) {
+		t.Errorf("%+v", r)
 	}
 }
 
