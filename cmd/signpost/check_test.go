@@ -44,7 +44,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	const keys = ` signing_keys=0;;;0 keys_action_needed=0;;;0 hosted_domains=0;;;0 unsigned_domains=0;;;0 journal_size=\d+B;;;0;536870912$`
-	expect(0, `^SIGNPOST OK - the daemon answers; no signing key; journal 0 MiB, empty \| answer=0\.\d+s;;;0;10`+keys)
+	expect(0, `^SIGNPOST OK - the daemon answers; no domain has a signing key; journal 0 MiB, empty \| answer=0\.\d+s;;;0;10`+keys)
 	expect(0, `^SIGNPOST OK - `, "-t", "300000h") // nine times as long is not a time.Duration
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,8 @@ func digestCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Summarize a period on one screen: the numbers of messages, compared with the period before, what was not accepted and why, new\n" +
 			"sources of mail of the hosted domains, keys that are due in a period of the same length from now, alarms, and the DMARC reports\n" +
 			"that were sent and received. The numbers are those of signpost log on this host.\n\n" +
-			"A new source is a client whose mail passes DMARC for a hosted domain, and did not send such mail in the period before.\n\n" +
+			"A new source is a client whose mail passes DMARC for a hosted domain, and did not send such mail in the period before. An address in\n" +
+			"received reports is one if it is neither yours nor known, and no report about the period before has it.\n\n" +
 			"Exit code 0: done, even if there are alarms (signpost check has exit codes for these); 1: failed; 2: usage or configuration error.",
 		Example: "  signpost digest\n  signpost digest --since 1d | mail -s \"Signpost on $(hostname)\" postmaster",
 		Args:    cobra.NoArgs,

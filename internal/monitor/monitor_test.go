@@ -154,7 +154,7 @@ func TestStates(t *testing.T) {
 			s.must(os.RemoveAll(s.file("keys/example.org")))
 			s.must(os.RemoveAll(s.file("hosted")))
 		},
-			"the daemon answers; no signing key; journal 0 MiB, last message 0 s ago"},
+			"the daemon answers; no domain has a signing key; journal 0 MiB, last message 0 s ago"},
 		{"cluster", cli.OK, func(s *site) { s.cluster(control.Status{At: s.now}) }, "the daemon answers; signing keys 1 for hosted domains 1; dkimkey rotate succeeded 0 s ago; journal 0 MiB, last message 0 s ago; 2 hosts in the cluster"},
 		{"cluster stopped", cli.Warning, func(s *site) {
 			s.cluster(control.Status{At: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC).AddDate(-1, 0, 0)})

@@ -130,7 +130,7 @@ func (s Source) keys(context.Context) (p part) {
 		p.problems = append(p.problems, problem{state: cli.Warning, text: path + ": key file is outside of a domain's directory and is not used"})
 	}
 	if p.good = fmt.Sprintf("signing keys %d for hosted domains %d", signing, len(hosted)); signing == 0 {
-		p.good = "no signing key"
+		p.good = "no domain has a signing key"
 	}
 	p.data = append(p.data, datum{label: "signing_keys", value: float64(signing)}, datum{label: "keys_action_needed", value: float64(needed + len(set.Misplaced()))},
 		datum{label: "hosted_domains", value: float64(len(hosted))}, datum{label: "unsigned_domains", value: float64(len(unsigned))})
