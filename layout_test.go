@@ -34,7 +34,7 @@ func TestImports(t *testing.T) {
 		"internal/daemon":           "cluster/control config decision dns durable filter journal lookup metrics report report/status setup spool keys milter",
 		"internal/decision":         "dns policy",
 		"internal/demo":             "dkim testdkim testdns testmta",
-		"internal/digest":           "journal report/status report/summary term keys policy",
+		"internal/digest":           "journal report/received report/status report/summary term keys policy",
 		"internal/dkim":             "domain",
 		"internal/dmarc":            "domain",
 		"internal/dns":              "",

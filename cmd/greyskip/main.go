@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,8 @@ nothing, as in an SPF check.
 
 With -o FILE, greyskip replaces the file atomically, and only if it has changed. It prints only new notes and needed actions,
 so that it can run in cron. If the lookup of a domain fails, greyskip keeps the domain's last good answer, which is in
-FILE.state. It warns after %d days and drops the answer after %d days. greyskip keeps the previous file if half or more of the
+FILE.state. It warns after %d days and drops the answer after %d days. If the record of a domain permits no address any more,
+greyskip keeps the last good answer as long, and warns at each run. greyskip keeps the previous file if half or more of the
 lookups fail, or if the list would shrink or grow by more than half.
 
 Exit code 0: done. 1: failed or action needed; standard error has one line for each. 2: usage or configuration error.`, allowlist.WarnAfter/day, allowlist.DropAfter/day),
@@ -179,14 +181,12 @@ func (e *env) resolver(configGiven bool) (*dns.Resolver, error) {
 // read returns the domains of the command line or of the domains file, in order. It omits repeated domains.
 func (e *env) read(args []string) ([]string, error) {
 	if e.DomainsFile != "" {
-		f, err := os.Open(e.DomainsFile)
+		data, err := os.ReadFile(e.DomainsFile)
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
-		all, lines, err := parseDomains(e.DomainsFile, f)
-		e.Lines = lines
-		return all, err
+		e.Lines = linesOf(string(data))
+		return parseDomains(e.DomainsFile, bytes.NewReader(data))
 	}
 	var all []string
 	for _, a := range args {
@@ -199,10 +199,9 @@ func (e *env) read(args []string) ([]string, error) {
 	return domain.Unique(all), nil
 }
 
-// parseDomains reads a domains file. It also returns the last line of each domain. A file without any domain is an error.
-func parseDomains(file string, r io.Reader) (all []string, lines map[string]int, err error) {
-	var text strings.Builder
-	all, err = domain.ReadList(io.TeeReader(r, &text), file, func(text string) (string, error) {
+// parseDomains reads a domains file. A file without any domain is an error.
+func parseDomains(file string, r io.Reader) ([]string, error) {
+	all, err := domain.ReadList(r, file, func(text string) (string, error) {
 		name, err := domainName(text)
 		if err != nil {
 			err = fmt.Errorf("%w; write one domain per line, and comments after #", err)
@@ -212,13 +211,20 @@ func parseDomains(file string, r io.Reader) (all []string, lines map[string]int,
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%s: contains no domain", file)
 	}
-	lines = map[string]int{}
-	for n, text := range domain.Lines(text.String()) {
-		if name, err := domainName(text); err == nil {
-			lines[name] = n
+	return all, err
+}
+
+// linesOf returns the number of the first line of each domain, from 1.
+func linesOf(text string) map[string]int {
+	all, n := map[string]int{}, 0
+	for line := range strings.SplitSeq(strings.TrimPrefix(text, "\ufeff"), "\n") {
+		n++
+		line, _, _ = strings.Cut(line, "#")
+		if name, err := domainName(strings.TrimSpace(line)); err == nil && all[name] == 0 {
+			all[name] = n
 		}
 	}
-	return all, lines, err
+	return all
 }
 
 // domainName parses the domain of a sender. It returns an error for an IP address and for a top-level domain.

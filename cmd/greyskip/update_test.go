@@ -138,14 +138,23 @@ func TestRecordGone(t *testing.T) {
 	})
 }
 
-// A domain whose record no longer permits any address is reported once, as action needed. Its networks are no longer listed.
+// A domain whose record no longer permits any address is reported at each run, with its line in the domains file. Its networks are kept for the
+// same time as after a failed lookup. Then they are dropped with a last warning.
 func TestStopsPublishing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, records, "one.example\ntwo.example\nthree.example\n")
+	w := newWorld(t, records, "# senders\none.example\ntwo.example\n\nThree.example # the third\n")
 	w.quiet(w.cron(0))
 	w.zone(regexp.MustCompile(`(?m)^three.example. TXT .*$`).ReplaceAllString(records, `three.example. TXT "v=spf1 -all"`))
-	w.contains(w.cron(1), "three.example has stopped publishing addresses: its SPF record permitted addresses on 2026-11-28, and permits none now; delete line 3 of "+w.file+" if the domain no longer sends mail",
-		"action needed, see above")
+	const stopped = "three.example has stopped publishing addresses: its SPF record permitted addresses on 2026-11-28, and permits none now; "
+	remove := "; delete line " + w.file + ":5 if the domain no longer sends mail"
+	for _, after := range []time.Duration{0, day, 29 * day} {
+		w.now = w.now.Add(after)
+		w.same(func() {
+			w.contains(w.cron(1), stopped+"its last networks are listed until 2026-12-28"+remove, "action needed, see above")
+		})
+	}
+	w.now = w.now.Add(day)
+	w.contains(w.cron(1), stopped+"its last networks are no longer listed"+remove)
 	if strings.Contains(w.entries(), "37.0.3.0/24") {
 		t.Error(w.entries())
 	}
@@ -207,7 +216,6 @@ func TestJumps(t *testing.T) {
 		"grows":         {strings.Replace(records, "37.0.9.0/24", "37.8.0.0/23", 1), "the list would have 1024 IPv4 addresses instead of 768"},
 		"grows by more": {strings.Replace(records, "37.0.9.0/24", "37.8.0.0/22", 1), "the list would grow from 768 to 1536 IPv4 addresses, by more than half"},
 		"IPv6":          {strings.Replace(records, "2a00:1::/48", "2a00:1::/52", 1), "the list would shrink from 1.209e+24 to 7.556e+22 IPv6 addresses, by more than half"},
-		"nothing":       {`one.example. TXT "v=spf1 -all"`, "the list would shrink from 768 to 0 IPv4 addresses"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -234,6 +242,26 @@ func TestJumps(t *testing.T) {
 			w.same(func() { w.quiet(w.cron(0)) })
 		})
 	}
+}
+
+// The networks of the only domain are dropped 30 days after it has stopped publishing. Also then, an empty list needs --force.
+func TestNothingLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, records, "one.example\n")
+	w.quiet(w.cron(0))
+	w.zone(`one.example. TXT "v=spf1 -all"`)
+	w.same(func() { w.contains(w.cron(1, "--force"), "its last networks are listed until 2026-12-28") })
+	w.now = w.now.Add(31 * day)
+	w.same(func() {
+		for range 2 {
+			w.contains(w.cron(1), "the list would shrink from 768 to 0 IPv4 addresses", w.list+" was not changed", "then pass --force")
+		}
+	})
+	w.quiet(w.cron(0, "--force"))
+	if got := w.entries(); got != "" {
+		t.Error(got)
+	}
+	w.same(func() { w.quiet(w.cron(0)) })
 }
 
 // --diff prints the changes, and --dry-run changes nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,8 @@ func digestCommand(load func() (*config.Config, error)) *cobra.Command {
 		Long: "Summarize a period on one screen: the numbers of messages, compared with the period before, what was not accepted and why, new\n" +
 			"sources of mail of the hosted domains, keys that are due in a period of the same length from now, alarms, and the DMARC reports\n" +
 			"that were sent and received. The numbers are those of signpost log on this host.\n\n" +
-			"A new source is a client whose mail passes DMARC for a hosted domain, and did not send such mail in the period before.\n\n" +
+			"A new source is a client whose mail passes DMARC for a hosted domain, and did not send such mail in the period before. An address in\n" +
+			"received reports is one if it is neither yours nor known, and no report about the period before has it.\n\n" +
 			"Exit code 0: done, even if there are alarms (signpost check has exit codes for these); 1: failed; 2: usage or configuration error.",
 		Example: "  signpost digest\n  signpost digest --since 1d | mail -s \"Signpost on $(hostname)\" postmaster",
 		Args:    cobra.NoArgs,
@@ -67,7 +69,7 @@ const digestCheck = 10 * time.Second
 // summarize reads everything for a digest. What cannot be read is among its Errors, so that the rest of the digest still arrives.
 func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *digest.Digest {
 	name, _ := os.Hostname()
-	d := &digest.Digest{Host: name, From: from, To: now, Keys: []digest.Due{}, Problems: []digest.Problem{}}
+	d := &digest.Digest{Host: name, From: from, To: now, Keys: []digest.Due{}}
 	failed := func(what string, err error) {
 		if err != nil && ctx.Err() == nil {
 			text, _, _ := strings.Cut(cli.Text(err), "\n")
@@ -85,10 +87,9 @@ func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *d
 	d.Keys = digest.KeysDue(status, now.Add(now.Sub(from)))
 	source := monitored(conf)
 	source.Timeout, source.RotateWarning, source.RotateCritical = digestCheck, rotateWarning, rotateCritical
-	for _, f := range monitor.Check(ctx, source).Findings() { // from here on, root acts as the owner of the journal
-		if f.Level != doctor.Green {
-			d.Problems = append(d.Problems, digest.Problem{Check: f.Check, Text: f.What})
-		}
+	if result := monitor.Check(ctx, source); result.State != cli.OK { // from here on, root acts as the owner of the journal
+		d.Problem, _, _ = strings.Cut(result.String(), " | ")
+		d.Problems = problemsOf(result)
 	}
 	d.Alarms, d.Omitted, err = alarmsOf(conf, "")
 	failed("alarms", err)
@@ -103,10 +104,23 @@ func summarize(ctx context.Context, conf *config.Config, from, now time.Time) *d
 	if len(conf.Reports.Receive.Addresses) > 0 {
 		d.Seen, err = digestReceived(ctx, conf, from, now)
 		failed("received reports", err)
-		d.Earlier, err = digestReceived(ctx, conf, from.Add(-now.Sub(from)), from)
-		failed("received reports", err)
 	}
 	return d
+}
+
+// problemsOf counts the problems of each check, the worst first.
+func problemsOf(result monitor.Report) (all []digest.Problem) {
+	for _, f := range result.Findings() {
+		if f.Level == doctor.Green {
+			continue
+		}
+		i := slices.IndexFunc(all, func(p digest.Problem) bool { return p.Check == f.Check })
+		if i < 0 {
+			i, all = len(all), append(all, digest.Problem{Check: f.Check, First: f.What})
+		}
+		all[i].N++
+	}
+	return all
 }
 
 func digestJournal(ctx context.Context, conf *config.Config, from, now time.Time, hosted map[string]bool) (*digest.Mail, error) {
@@ -146,7 +160,7 @@ func digestSent(ctx context.Context, conf *config.Config, from time.Time) (*dige
 }
 
 func digestReceived(ctx context.Context, conf *config.Config, from, now time.Time) (*digest.Received, error) {
-	n := &digest.Received{}
+	n := &digest.Received{Sources: []digest.Source{}}
 	s, err := openReceived(ctx, conf)
 	if errors.Is(err, received.ErrNone) {
 		return n, nil
@@ -155,9 +169,33 @@ func digestReceived(ctx context.Context, conf *config.Config, from, now time.Tim
 		return nil, err
 	}
 	defer s.Close()
-	o, err := overviewOf(ctx, conf, s, received.Filter{Since: from.UTC().Truncate(24 * time.Hour), Until: now})
+	period := received.Filter{Since: from.UTC().Truncate(24 * time.Hour), Until: now}
+	earlier := received.Filter{Since: period.Since.Add(-now.Sub(from)).Truncate(24 * time.Hour), Until: period.Since}
+	if err = digestSources(ctx, conf, s, n, period, earlier); err != nil {
+		return nil, err
+	}
+	o, err := overviewOf(ctx, conf, s, period)
 	for _, one := range o.Domains {
 		n.Reports, n.Messages, n.Passed, n.Domains, n.Reporters = n.Reports+one.Reports, n.Messages+one.Messages, n.Passed+one.Passed, n.Domains+1, max(n.Reporters, one.Reporters)
 	}
 	return n, err
+}
+
+// digestSources reads who sends mail of the hosted domains, according to received reports.
+func digestSources(ctx context.Context, conf *config.Config, s *received.Store, n *digest.Received, period, earlier received.Filter) error {
+	hosted, err := setup.KeyStore(conf).Hosted()
+	if err != nil {
+		return err
+	}
+	for name := range hosted {
+		var found [2]received.Sources
+		for i, f := range []received.Filter{period, earlier} {
+			f.Domain = name
+			if found[i], err = s.Sources(ctx, f, receivedSite(conf), mostCSV); err != nil {
+				return err
+			}
+		}
+		n.AddSources(name, found[0].Most, found[1].Most)
+	}
+	return nil
 }

@@ -19,6 +19,7 @@ const DefaultWidest = "12,28"
 // Options are the flags of greyskip(1).
 type Options struct {
 	DomainsFile, Output, Format, Reload string
+	Lines                               map[string]int // of DomainsFile: the line of each domain, from 1
 	Widest                              string
 	Widest4, Widest6                    int // the numbers of Widest
 	OverLimit, Force, Diff, DryRun      bool
@@ -27,7 +28,6 @@ type Options struct {
 // Maker creates a list.
 type Maker struct {
 	Options
-	Lines          map[string]int // the line of each domain in DomainsFile; nil: not known
 	Now            func() time.Time
 	Stdout, Stderr io.Writer
 	Action         bool // action is needed, and was printed to Stderr

@@ -90,7 +90,7 @@ func (s *state) write(at *place) error {
 }
 
 // updateState updates s and returns the parts of the new list. If a domain's lookup failed, the domain keeps its last good answer until
-// DropAfter. updateState prints notes and warnings.
+// DropAfter. The same applies if its record no longer permits any address. updateState prints notes and warnings.
 func (m *Maker) updateState(s *state, found []finding) []listed {
 	var all []listed
 	kept := map[string]answered{}
@@ -102,8 +102,10 @@ func (m *Maker) updateState(s *state, found []finding) []listed {
 			all = append(all, listed{f.domain, spfset.Of(last.Networks...), last.Notes})
 			continue
 		}
-		if f.err == nil && f.answer.Empty() && len(last.Networks) > 0 {
-			m.warn("%s has stopped publishing addresses: its SPF record permitted addresses on %s, and permits none now; %s", f.domain, last.At.Format(time.DateOnly), m.deletes(f.domain))
+		if f.err == nil && f.answer.Empty() && len(last.Networks) > 0 && m.stopped(f, last, now) {
+			kept[f.domain] = last
+			all = append(all, listed{f.domain, spfset.Of(last.Networks...), last.Notes})
+			continue
 		}
 		m.informNew(f, last.Notes)
 		if f.err == nil {
@@ -127,15 +129,24 @@ func (m *Maker) informNew(f finding, before []string) {
 }
 
 // deletes returns what to do about a domain that no longer publishes addresses.
-func (m *Maker) deletes(domain string) string {
-	from := "the command line"
-	if m.DomainsFile != "" {
-		from = m.DomainsFile
+func (m *Maker) deletes(name string) string {
+	from := "the domain from the command line"
+	if n := m.Lines[name]; n > 0 {
+		from = fmt.Sprintf("line %s:%d", m.DomainsFile, n)
 	}
-	if n := m.Lines[domain]; n > 0 {
-		return fmt.Sprintf("delete line %d of %s if the domain no longer sends mail", n, from)
+	return "delete " + from + " if the domain no longer sends mail"
+}
+
+// stopped reports whether a domain whose record no longer permits any address keeps its last networks. It prints a warning.
+func (m *Maker) stopped(f finding, last answered, now time.Time) bool {
+	on, until := last.At.Format(time.DateOnly), last.At.Add(DropAfter)
+	kept := now.Sub(last.At) <= DropAfter
+	rest := "its last networks are listed until " + until.Format(time.DateOnly)
+	if !kept {
+		rest = "its last networks are no longer listed"
 	}
-	return "delete the domain from " + from + " if it no longer sends mail"
+	m.warn("%s has stopped publishing addresses: its SPF record permitted addresses on %s, and permits none now; %s; %s", f.domain, on, rest, m.deletes(f.domain))
+	return kept
 }
 
 // fallsBack reports whether a domain whose lookup failed keeps its last good answer. It prints a warning if action is needed.

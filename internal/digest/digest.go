@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"signpost/internal/journal"
+	"signpost/internal/report/received"
 	"signpost/internal/report/status"
 	"signpost/keys"
 	"signpost/policy"
@@ -20,16 +21,23 @@ type Digest struct {
 	Host    string         `json:"host"`
 	From    time.Time      `json:"from"`
 	To      time.Time      `json:"to"`
-	Journal *Mail          `json:"journal"` // nil: there is no journal
-	Keys    []Due          `json:"keys"`    // that need action, or have a step in a period of the same length from now
-	Alarms  []status.Alarm `json:"alarms"`  // of received reports
-	// Problems are what signpost check finds, the worst first.
-	Problems []Problem `json:"problems"`
+	Journal *Mail          `json:"journal"`           // nil: there is no journal
+	Keys    []Due          `json:"keys"`              // that need action, or have a step in a period of the same length from now
+	Alarms  []status.Alarm `json:"alarms"`            // of received reports
+	Problem string         `json:"problem,omitempty"` // the line of signpost check
+	// Problems are those of signpost check, by check.
+	Problems []Problem `json:"problems,omitempty"`
 	Sent     *Sent     `json:"reports_sent"`       // nil: no reports are sent
 	Seen     *Received `json:"reports_received"`   // nil: no reports are received
-	Earlier  *Received `json:"reports_before"`     // of the period before; nil: no reports are received
 	Omitted  int       `json:"alarms_omitted"`     // alarms that the status file does not have
 	Errors   []string  `json:"not_read,omitempty"` // what could not be read, and why
+}
+
+// Problem is what a check of signpost check found.
+type Problem struct {
+	Check string `json:"check"`
+	N     int    `json:"problems"`
+	First string `json:"first"` // the worst
 }
 
 // Mail is what the journal has.
@@ -64,7 +72,7 @@ type Reason struct {
 	Domains []journal.Count `json:"domains"` // the Author Domains with most of these messages
 }
 
-// Source is a client whose mail passed DMARC for a hosted domain in this period, and not in the period before.
+// Source is a client that sent mail of a hosted domain in this period, and not in the period before. In the journal, this mail passed DMARC.
 type Source struct {
 	Domain string     `json:"domain"`
 	Client netip.Addr `json:"client"`
@@ -78,12 +86,6 @@ type Due struct {
 	Step     string    `json:"step,omitempty"`     // activate, retire, revoke, remove or create
 	At       time.Time `json:"at,omitzero"`
 	Action   string    `json:"action_needed,omitempty"` // what the operator must do
-}
-
-// Problem is a finding of signpost check.
-type Problem struct {
-	Check string `json:"check"`
-	Text  string `json:"text"`
 }
 
 // Sent counts deliveries of our reports that changed in the period.
@@ -102,6 +104,40 @@ type Received struct {
 	Messages  int64 `json:"messages"`
 	Passed    int64 `json:"passed"`
 	Domains   int   `json:"domains"`
+
+	Own       Aligned  `json:"own"`         // mail from networks of this site
+	OwnBefore Aligned  `json:"own_before"`  // in the period before
+	Sources   []Source `json:"new_sources"` // neither of this site nor known
+}
+
+// Aligned are numbers of messages that passed, according to other receivers.
+type Aligned struct {
+	Messages int64 `json:"messages"`
+	Passed   int64 `json:"passed"` // DMARC
+	DKIM     int64 `json:"dkim_aligned"`
+	SPF      int64 `json:"spf_aligned"`
+}
+
+// AddSources adds the sources of a domain in the period, and in the period before, according to received reports.
+func (r *Received) AddSources(domain string, now, before []received.Source) {
+	known := map[netip.Addr]bool{}
+	for _, s := range before {
+		known[s.Address] = true
+		r.OwnBefore.add(s)
+	}
+	for _, s := range now {
+		r.Own.add(s)
+		if s.Owner == received.Other && !known[s.Address] {
+			r.Sources = append(r.Sources, Source{domain, s.Address, s.Messages})
+		}
+	}
+	sortSources(r.Sources)
+}
+
+func (a *Aligned) add(s received.Source) {
+	if s.Owner == received.Own {
+		a.Messages, a.Passed, a.DKIM, a.SPF = a.Messages+s.Messages, a.Passed+s.Passed, a.DKIM+s.DKIM, a.SPF+s.SPF
+	}
 }
 
 // mostDomains limits the domains of a Reason.
@@ -226,10 +262,15 @@ func (m *Mail) readSources(ctx context.Context, r *journal.Reader, before, from,
 			m.Sources = append(m.Sources, Source{k.domain, k.client, count})
 		}
 	}
-	slices.SortFunc(m.Sources, func(a, b Source) int {
+	sortSources(m.Sources)
+	return nil
+}
+
+// sortSources sorts sources, those with the most messages first.
+func sortSources(all []Source) {
+	slices.SortFunc(all, func(a, b Source) int {
 		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Domain, b.Domain), a.Client.Compare(b.Client))
 	})
-	return nil
 }
 
 // KeysDue returns the keys that need action, and the steps until a time.

@@ -14,6 +14,7 @@ import (
 	"signpost/internal/decision"
 	"signpost/internal/dmarc"
 	"signpost/internal/journal"
+	"signpost/internal/report/received"
 	"signpost/internal/report/status"
 	"signpost/keys"
 	"signpost/policy"
@@ -141,58 +142,74 @@ func TestReadMail(t *testing.T) {
 	}
 }
 
-// A digest fits on a screen of 24 lines and 80 columns, whatever happened. It states how many entries of a list are missing, and the commands that show
-// them. No text from mail controls a terminal.
+// A digest fits on one screen, whatever happened, and no text from mail controls a terminal.
 func TestWrite(t *testing.T) {
 	now := time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC)
-	d := &Digest{Host: "mx1.example.org", From: now.AddDate(0, 0, -7), To: now, Omitted: 3,
-		Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Now: Volumes{Messages: 900, Inbound: 400, Passed: 300, Signed: 500}, Before: &Volumes{Messages: 9, Inbound: 8, Passed: 8}},
-		Sent:    &Sent{Accepted: 3}, Seen: &Received{Reports: 2, Messages: 10, Passed: 9}, Earlier: &Received{Messages: 100, Passed: 99}}
+	d := &Digest{Host: "mx1.example.org", From: now.AddDate(0, 0, -7), To: now, Problem: "SIGNPOST WARNING - something", Omitted: 3,
+		Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Now: Volumes{Messages: 10}, Before: &Volumes{Messages: 9}}, Sent: &Sent{Accepted: 3}, Seen: &Received{Reports: 2, Messages: 10, Passed: 9}}
 	for n := range 30 {
 		name := fmt.Sprintf("d%d.example", n)
-		d.Problems = append(d.Problems, Problem{"keys", name + ": " + strings.Repeat("a long text ", 30)})
-		d.Journal.Reasons = append(d.Journal.Reasons, Reason{policy.DMARCFail, policy.Reject, 5, []journal.Count{{Name: "\x1b[2J\n" + name + strings.Repeat("x", 100), N: 5}}})
+		d.Journal.Reasons = append(d.Journal.Reasons, Reason{policy.DMARCFail, policy.Reject, 5, []journal.Count{{Name: "\x1b[2J\n" + name, N: 5}}})
 		d.Journal.Sources = append(d.Journal.Sources, Source{name, netip.MustParseAddr("192.0.2.1"), 1})
 		d.Keys = append(d.Keys, Due{Domain: name, Selector: "s1", Step: "retire", At: now})
 		d.Alarms = append(d.Alarms, status.Alarm{Code: status.TLSFailure, Domain: name, Failure: "certificate-expired", Messages: 1, Total: 2, Since: now})
 	}
-	write := func(want ...string) {
-		t.Helper()
-		var b strings.Builder
-		if err := d.Write(&b, "7d"); err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		for line := range strings.Lines(b.String()) {
-			n++
-			if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 80 {
-				t.Errorf("a line has more than 80 columns: %s", line)
-			}
-		}
-		if n > 24 || strings.Contains(b.String(), "\x1b") {
-			t.Errorf("%d lines\n%s", n, b.String())
-		}
-		at := 0
-		for _, w := range want {
-			next := strings.Index(b.String()[at:], w)
-			if next < 0 {
-				t.Fatalf("%q is missing, or in the wrong place, in\n%s", w, b.String())
-			}
-			at += next
+	d.Problems = []Problem{{"daemon", 1, strings.Repeat("the daemon does not answer ", 9)}, {"keys", 30, "d1.example: no active key"}}
+	d.Seen.Own, d.Seen.OwnBefore = Aligned{1000, 900, 800, 700}, Aligned{100, 50, 25, 10}
+	d.Seen.Sources = []Source{{strings.Repeat("long.", 40) + "example", netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666"), 77}}
+	d.Errors = []string{strings.Repeat("x", 200), "second"}
+	d.Journal.Observed = true
+	got := screen(t, d)
+	for _, want := range []string{" more: signpost log --failed --since 7d", " more: dkimkey status", " more: signpost check", " more: signpost reports received", "daemon: 1: the daemon", "77 in reports: 2001:db8:",
+		"own mail: 1000, before 100", "DMARC 90.0 % (50.0 %), DKIM 80.0 % (25.0 %), SPF 70.0 % (10.0 %)", "(1 more: signpost digest --json)"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
 		}
 	}
-	write("DMARC pass        300         8   75.0 %, before: 100.0 %\n", "\nwhy         5 dmarc_fail, reject: ", "(27 more)\n", "\nnew sources d0.example: 192.0.2.1 sends here", " (27 more)\n", "\nkeys        d0.example s1: retire at 2026", " (28 more)\n",
-		"\nalarms      keys: d0.example", "(60 more)\n", "\nsent        accepted: 3,", "\nreceived    2 reports, 10 messages, DMARC pass: 90.0 %, before: 99.0 %\n",
-		"\nmore        signpost log --failed --since 7d; signpost check\n            dkimkey status; signpost reports received\n")
-	// A source that only receivers saw is a new source, too.
-	d.Journal.Sources, d.Alarms = nil, []status.Alarm{{Code: status.UnknownSource, Domain: "example.org", Source: netip.MustParseAddr("198.51.100.7"), Messages: 12, Since: now, Reporters: []string{"r.example"}}}
-	write("\nnew sources example.org: mail from 198.51.100.7 ")
-	d = &Digest{Host: "mx1", From: d.From, To: now, Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Before: &Volumes{}}}
-	write("DMARC pass          0         0   -, before: -\n", "\nwhy         none\nnew sources none\nkeys        none\nalarms      none\nreports     off; docs/reports.md")
-	d.Sent = &Sent{}
-	write("\nsent        accepted: 0", "\nreceived    no reports (reports.receive.addresses)\n")
-	d.Journal = nil
-	write("\nmail        there is no journal (journal.enabled)\n")
+	// Alarms of the same kind have one line.
+	few := &Digest{Host: "mx1", From: d.From, To: now, Alarms: d.Alarms, Omitted: 3, Journal: &Mail{Oldest: now.AddDate(0, 0, -30), Now: Volumes{Inbound: 10, Passed: 9}, Before: &Volumes{Inbound: 4, Passed: 2}}}
+	got = screen(t, few)
+	for _, want := range []string{"tls failure: 30 (signpost reports received): d0.example, ", "others of reports: 3", "pass rate       90.0 %     50.0 %", "reports     off (docs/reports.md)\n", "keys        nothing is due (dkimkey status)"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	few.Sent = &Sent{}
+	if got = screen(t, few); !strings.Contains(got, "received    reports: off (docs/reports.md)\n") {
+		t.Error(got)
+	}
+}
+
+// screen writes a digest, which must fit on a screen.
+func screen(t *testing.T, d *Digest) string {
+	t.Helper()
+	var b strings.Builder
+	if err := d.Write(&b, "7d"); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	if n := strings.Count(text, "\n"); n > 24 || strings.Contains(text, "\x1b") {
+		t.Errorf("%d lines\n%s", n, text)
+	}
+	for line := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	return text
+}
+
+// Mail from networks of the site is counted. An address of others is a new source if the reports of the period before do not have it.
+func TestAddSources(t *testing.T) {
+	source := func(address string, owner received.Owner, messages int64) received.Source {
+		return received.Source{Address: netip.MustParseAddr(address), Owner: owner, Volume: received.Volume{Messages: messages, Passed: messages / 2}, DKIM: 3, SPF: 2}
+	}
+	var r Received
+	r.AddSources("example.org", []received.Source{source("192.0.2.1", received.Own, 10), source("192.0.2.2", received.Own, 4), source("198.51.100.1", received.Known, 5), source("203.0.113.1", received.Other, 6), source("203.0.113.2", received.Other, 7)},
+		[]received.Source{source("192.0.2.1", received.Own, 8), source("203.0.113.1", received.Other, 6)})
+	if r.Own != (Aligned{14, 7, 6, 4}) || r.OwnBefore != (Aligned{8, 4, 3, 2}) || len(r.Sources) != 1 || r.Sources[0] != (Source{"example.org", netip.MustParseAddr("203.0.113.2"), 7}) {
+		t.Errorf("%+v", r)
+	}
 }
 
 // Keys that need action come first, then the steps by time. Steps after the period are omitted.

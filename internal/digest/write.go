@@ -5,194 +5,253 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
-	"signpost/internal/report/status"
 	"signpost/internal/report/summary"
 	"signpost/internal/term"
 )
 
-// A digest fits on a screen of 24 lines and 80 columns.
-const (
-	columns     = 80
-	labelWidth  = 12
-	mostReasons = 3
-	mostSources = 3
-	mostKeys    = 2
-	mostAlarms  = 3
-)
+// A digest fits on a screen of this size.
+const screenLines, screenColumns = 24, 80
 
-// Write writes the digest as text for a message. It cuts longer lines.
+// section is a list of the digest. Each list has at least one line for an item, and a line with the command that shows more.
+type section struct {
+	label   string
+	items   []string // empty: there is nothing to show
+	none    string   // the line if there are no items
+	command string
+}
+
+// Write writes the digest as text for a message: at most 24 lines of 80 columns. Longer lines and lists are cut.
 func (d *Digest) Write(w io.Writer, since string) error {
 	p := &printer{}
 	p.line("Signpost on %s: %s to %s", d.Host, minute(d.From), minute(d.To))
-	more := []string{"signpost check", "dkimkey status"}
-	var reasons []string
-	var sources []string
-	switch m := d.Journal; {
-	case m == nil:
-		p.row("mail", "there is no journal (journal.enabled)")
-	case m.Oldest.IsZero():
-		p.row("mail", "the journal is empty")
-	default:
-		p.mail(m, d.From)
-		for _, r := range m.Reasons {
-			reasons = append(reasons, r.String())
+	var lists []section
+	if m := d.Journal; m == nil {
+		p.row("mail", "there is no journal")
+	} else if p.mail(m, d.From) {
+		lists = append(lists, section{"why", m.why(), "everything was accepted", "signpost log --failed --since " + since})
+	}
+	lists = append(lists, section{"new sources", d.sources(), "none", "signpost reports received"}, section{"keys", d.due(), "nothing is due", "dkimkey status"},
+		section{"alarms", d.alarms(), "none", "signpost check"})
+	tail := &printer{}
+	tail.reports(d)
+	if len(d.Errors) > 0 {
+		rest := ""
+		if more := len(d.Errors) - 1; more > 0 {
+			rest = fmt.Sprintf(" (%d more: signpost digest --json)", more)
 		}
-		for _, s := range m.Sources {
-			sources = append(sources, fmt.Sprintf("%s: %s sends here and passes DMARC: %d", s.Domain, s.Client, s.N))
-		}
-		more = append([]string{"signpost log --failed --since " + since}, more...)
+		tail.row("not read", "%s%s", cut(term.Printable(d.Errors[0]), screenColumns-12-len(rest)), rest)
 	}
-	var alarms []string
-	for _, problem := range d.Problems {
-		alarms = append(alarms, problem.Check+": "+problem.Text)
-	}
-	for _, a := range d.Alarms {
-		name := a.Domain
-		if name == "" {
-			name = string(a.Code)
-		}
-		if a.Code == status.UnknownSource {
-			sources = append(sources, name+": "+a.String())
-		} else {
-			alarms = append(alarms, name+": "+a.String())
-		}
-	}
-	var due []string
-	for _, k := range d.Keys {
-		due = append(due, k.String())
-	}
-	p.list("why", reasons, mostReasons, 0)
-	p.list("new sources", sources, mostSources, 0)
-	p.list("keys", due, mostKeys, 0)
-	p.list("alarms", alarms, mostAlarms, d.Omitted)
-	if d.Sent == nil && d.Seen == nil {
-		p.row("reports", "off; docs/reports.md describes how to send and receive them")
-	} else {
-		p.reports(d)
-		more = append(more, "signpost reports received")
-	}
-	for _, text := range d.Errors {
-		p.row("not read", "%s", text)
-	}
-	p.row("more", "%s", strings.Join(more[:len(more)/2], "; "))
-	p.row("", "%s", strings.Join(more[len(more)/2:], "; "))
-	_, err := io.WriteString(w, p.b.String())
+	p.lists(lists, screenLines-p.lines-tail.lines)
+	_, err := io.WriteString(w, p.b.String()+tail.b.String())
 	return err
 }
 
-// String returns the reason with its domains.
-func (r Reason) String() string {
-	var names []string
-	for _, d := range r.Domains {
-		name := d.Name
-		if name == "" {
-			name = "(no domain)"
-		}
-		names = append(names, fmt.Sprintf("%s %d", name, d.N))
-	}
-	return fmt.Sprintf("%d %s, %s: %s", r.N, r.Code, r.Action, strings.Join(names, ", "))
+type printer struct {
+	b     strings.Builder
+	lines int
 }
 
-// String returns the step of the key.
-func (k Due) String() string {
-	name := strings.TrimSpace(k.Domain + " " + k.Selector)
-	if k.Action != "" {
-		return name + ": action needed: " + k.Action
-	}
-	return fmt.Sprintf("%s: %s at %s", name, k.Step, minute(k.At))
-}
-
-type printer struct{ b strings.Builder }
-
-// line writes a line. It cuts the line after columns.
 func (p *printer) line(format string, args ...any) {
-	text := term.Printable(fmt.Sprintf(format, args...))
-	if utf8.RuneCountInString(text) > columns {
-		text = string([]rune(text)[:columns-1]) + "…"
+	p.b.WriteString(cut(strings.TrimRight(term.Printable(fmt.Sprintf(format, args...)), " "), screenColumns) + "\n")
+	p.lines++
+}
+
+// cut returns a printable text that fits into columns.
+func cut(s string, columns int) string {
+	if head, rest := term.Cut(s, columns); rest == "" {
+		return head
 	}
-	p.b.WriteString(text + "\n")
+	head, _ := term.Cut(s, columns-1)
+	return head + "…"
 }
 
 // row writes a line with a label. An empty label continues the row before.
 func (p *printer) row(label, format string, args ...any) {
-	p.line("%-*s %s", labelWidth-1, label, fmt.Sprintf(format, args...))
+	p.line("%-11s %s", label, fmt.Sprintf(format, args...))
 }
 
-// list writes the first entries. The last line has the number of those that are missing.
-func (p *printer) list(label string, all []string, most, missing int) {
-	if len(all) == 0 {
-		p.row(label, "none")
-		return
+// mail writes the numbers, in two columns. It reports whether the journal has messages.
+func (p *printer) mail(m *Mail, from time.Time) bool {
+	if m.Oldest.IsZero() {
+		p.row("mail", "the journal is empty")
+		return false
 	}
-	missing += max(0, len(all)-most)
-	all = all[:min(len(all), most)]
-	for i, text := range all {
-		if i == len(all)-1 && missing > 0 {
-			end := fmt.Sprintf(" (%d more)", missing)
-			if room := columns - labelWidth - len(end); utf8.RuneCountInString(text) > room {
-				text = string([]rune(text)[:room-1]) + "…"
-			}
-			text += end
+	before := func(text func(*Volumes) string) string {
+		if m.Before == nil {
+			return "-"
 		}
-		p.row(label, "%s", text)
-		label = ""
+		return text(m.Before)
 	}
-}
-
-func (p *printer) mail(m *Mail, from time.Time) {
-	note := ""
+	cell := func(label string, text func(*Volumes) string) string {
+		return fmt.Sprintf("%-11s %10s %10s", label, text(&m.Now), before(text))
+	}
+	number := func(label string, of func(*Volumes) int64) string {
+		return cell(label, func(v *Volumes) string { return fmt.Sprint(of(v)) })
+	}
+	p.line("%-11s %10s %10s     %-11s %10s %10s", "", "messages", "before", "", "messages", "before")
+	p.line("%s     %s", number("signed", func(v *Volumes) int64 { return v.Signed }), number("rejected", func(v *Volumes) int64 { return v.Rejected }))
+	p.line("%s     %s", number("not signed", func(v *Volumes) int64 { return v.Unsigned }), number("quarantined", func(v *Volumes) int64 { return v.Held }))
+	p.line("%s     %s", number("inbound", func(v *Volumes) int64 { return v.Inbound }), number("deferred", func(v *Volumes) int64 { return v.Deferred }))
+	p.line("%s     %s", number("DMARC pass", func(v *Volumes) int64 { return v.Passed }), number("DMARC fail", func(v *Volumes) int64 { return v.Failed }))
+	p.line("%s     of inbound mail passed DMARC", cell("pass rate", func(v *Volumes) string { return rate(v.Passed, v.Inbound) }))
+	var notes []string
 	if m.Oldest.After(from) {
-		note = "the journal begins at " + minute(m.Oldest)
-	} else if m.Observed {
-		note = "observe mode: actions were not carried out"
+		notes = append(notes, "the journal begins at "+minute(m.Oldest))
 	}
-	p.line("%-*s %9s %9s   %s", labelWidth-1, "", "messages", "before", note)
-	for _, n := range []struct {
-		label string
-		of    func(*Volumes) int64
-		rate  bool
-	}{
-		{"signed", func(v *Volumes) int64 { return v.Signed }, false},
-		{"not signed", func(v *Volumes) int64 { return v.Unsigned }, false},
-		{"inbound", func(v *Volumes) int64 { return v.Inbound }, false},
-		{"DMARC pass", func(v *Volumes) int64 { return v.Passed }, true},
-		{"rejected", func(v *Volumes) int64 { return v.Rejected }, false},
-		{"quarantined", func(v *Volumes) int64 { return v.Held }, false},
-		{"deferred", func(v *Volumes) int64 { return v.Deferred }, false},
-	} {
-		before, rate := "-", ""
-		if m.Before != nil {
-			before = fmt.Sprint(n.of(m.Before))
+	if m.Observed {
+		notes = append(notes, "observe mode: actions not carried out")
+	}
+	if len(notes) > 0 {
+		p.row("note", "%s", strings.Join(notes, "; "))
+	}
+	return true
+}
+
+// rate returns a part of all as a percentage, or "-" if there is nothing to count.
+func rate(part, all int64) string {
+	if all == 0 {
+		return "-"
+	}
+	return summary.Percent(part, all)
+}
+
+// lists writes the lists. Each gets one item, and then the others share the rest of the lines, one after the other.
+func (p *printer) lists(all []section, lines int) {
+	shown := make([]int, len(all))
+	for i, s := range all {
+		lines-- // one item, or that there are none
+		if len(s.items) > 0 {
+			lines-- // the command
+			shown[i] = 1
 		}
-		if n.rate {
-			rate = summary.Percent(m.Now.Passed, m.Now.Inbound)
-			if m.Before != nil {
-				rate += ", before: " + summary.Percent(m.Before.Passed, m.Before.Inbound)
+	}
+	for progress := true; progress; {
+		progress = false
+		for i, s := range all {
+			if lines > 0 && shown[i] < len(s.items) {
+				shown[i]++
+				lines--
+				progress = true
 			}
 		}
-		p.b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s %9d %9s   %s", labelWidth-1, n.label, n.of(&m.Now), before, rate), " ") + "\n")
+	}
+	for i, s := range all {
+		if len(s.items) == 0 {
+			p.row(s.label, "%s (%s)", s.none, s.command)
+			continue
+		}
+		label := s.label
+		for _, text := range s.items[:shown[i]] {
+			p.row(label, "%s", text)
+			label = ""
+		}
+		if more := len(s.items) - shown[i]; more > 0 {
+			p.row("", "%d more: %s", more, s.command)
+		} else {
+			p.row("", "more: %s", s.command)
+		}
 	}
 }
 
-// reports writes what was sent and received.
+func (m *Mail) why() (all []string) {
+	for _, r := range m.Reasons {
+		var names []string
+		for _, d := range r.Domains {
+			name := d.Name
+			if name == "" {
+				name = "(no domain)"
+			}
+			names = append(names, fmt.Sprintf("%s %d", name, d.N))
+		}
+		all = append(all, fmt.Sprintf("%d %s, %s: %s", r.N, r.Code, r.Action, strings.Join(names, ", ")))
+	}
+	return all
+}
+
+// sources returns the new sources of the reports and of the journal alternately, so that both are seen if the list is cut.
+func (d *Digest) sources() (all []string) {
+	var reported, local []Source
+	if d.Seen != nil {
+		reported = d.Seen.Sources
+	}
+	if d.Journal != nil {
+		local = d.Journal.Sources
+	}
+	for i := range max(len(reported), len(local)) {
+		if i < len(reported) {
+			s := reported[i]
+			all = append(all, fmt.Sprintf("%d in reports: %s sends as %s", s.N, s.Client, s.Domain))
+		}
+		if i < len(local) {
+			s := local[i]
+			all = append(all, fmt.Sprintf("%d passed DMARC here: %s sends as %s", s.N, s.Client, s.Domain))
+		}
+	}
+	return all
+}
+
+func (d *Digest) due() (all []string) {
+	for _, k := range d.Keys {
+		if k.Action != "" {
+			all = append(all, fmt.Sprintf("%s %s: action needed: %s", k.Domain, k.Selector, k.Action))
+		} else {
+			all = append(all, fmt.Sprintf("%s %s: %s at %s", k.Domain, k.Selector, k.Step, minute(k.At)))
+		}
+	}
+	return all
+}
+
+// alarms returns one line for each check with problems, and one for each kind of alarm in received reports, with their numbers.
+func (d *Digest) alarms() (all []string) {
+	for _, one := range d.Problems {
+		all = append(all, fmt.Sprintf("%s: %d: %s", one.Check, one.N, one.First))
+	}
+	type kind struct {
+		n     int
+		names []string
+	}
+	kinds, order := map[string]*kind{}, []string{}
+	for _, a := range d.Alarms {
+		code, name := string(a.Code), a.Domain
+		if name == "" {
+			name = strings.Join(a.Reporters, " ")
+		}
+		if kinds[code] == nil {
+			kinds[code] = &kind{}
+			order = append(order, code)
+		}
+		kinds[code].n++
+		kinds[code].names = append(kinds[code].names, name)
+	}
+	for _, code := range order {
+		all = append(all, fmt.Sprintf("%s: %d (signpost reports received): %s", strings.ReplaceAll(code, "_", " "), kinds[code].n, strings.Join(kinds[code].names, ", ")))
+	}
+	if d.Omitted > 0 {
+		all = append(all, fmt.Sprintf("others of reports: %d (signpost reports received)", d.Omitted))
+	}
+	return all
+}
+
+// reports writes what was sent, and what receivers state about the mail of this site.
 func (p *printer) reports(d *Digest) {
 	if s := d.Sent; s != nil {
-		p.row("sent", "accepted: %d, refused: %d, given up: %d, suppressed: %d, waiting: %d", s.Accepted, s.Refused, s.GivenUp, s.Suppressed, s.Waiting)
-	} else {
-		p.row("sent", "no reports (reports.send.enabled)")
+		p.row("sent", "accepted %d, refused %d, given up %d, waiting %d (signpost reports)", s.Accepted, s.Refused, s.GivenUp, s.Waiting)
 	}
-	r := d.Seen
-	if r == nil {
-		p.row("received", "no reports (reports.receive.addresses)")
-		return
+	if r := d.Seen; r != nil {
+		p.row("received", "%d reports about %d domains (signpost reports received)", r.Reports, r.Domains)
+		p.row("", "own mail: %d, before %d", r.Own.Messages, r.OwnBefore.Messages)
+		p.row("", "DMARC %s (%s), DKIM %s (%s), SPF %s (%s)", rate(r.Own.Passed, r.Own.Messages), rate(r.OwnBefore.Passed, r.OwnBefore.Messages),
+			rate(r.Own.DKIM, r.Own.Messages), rate(r.OwnBefore.DKIM, r.OwnBefore.Messages), rate(r.Own.SPF, r.Own.Messages), rate(r.OwnBefore.SPF, r.OwnBefore.Messages))
 	}
-	before := ""
-	if d.Earlier != nil && d.Earlier.Messages > 0 {
-		before = ", before: " + summary.Percent(d.Earlier.Passed, d.Earlier.Messages)
+	switch {
+	case d.Sent == nil && d.Seen == nil:
+		p.row("reports", "off (docs/reports.md)")
+	case d.Sent == nil:
+		p.row("sent", "reports: off (docs/reports.md)")
+	case d.Seen == nil:
+		p.row("received", "reports: off (docs/reports.md)")
 	}
-	p.row("received", "%d reports, %d messages, DMARC pass: %s%s", r.Reports, r.Messages, summary.Percent(r.Passed, r.Messages), before)
 }
 
 func minute(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"strings"
 )
 
@@ -28,7 +27,13 @@ func ReadList(r io.Reader, file string, parse func(string) (string, error)) ([]s
 	var all []string
 	var wrong []error
 	more := 0
-	for n, text := range Lines(string(data)) {
+	n := 0
+	for line := range strings.SplitSeq(strings.TrimPrefix(string(data), "\ufeff"), "\n") {
+		n++
+		text, _, _ := strings.Cut(line, "#")
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
 		switch name, err := parse(text); {
 		case err == nil:
 			all = append(all, name)
@@ -42,20 +47,6 @@ func ReadList(r io.Reader, file string, parse func(string) (string, error)) ([]s
 		wrong = append(wrong, fmt.Errorf("%s: %d more lines are wrong", file, more))
 	}
 	return Unique(all), errors.Join(wrong...)
-}
-
-// Lines returns the numbers of the lines of a list that have a domain, and their texts without comments.
-func Lines(list string) iter.Seq2[int, string] {
-	return func(yield func(int, string) bool) {
-		n := 0
-		for line := range strings.SplitSeq(strings.TrimPrefix(list, "\ufeff"), "\n") {
-			n++
-			text, _, _ := strings.Cut(line, "#")
-			if text = strings.TrimSpace(text); text != "" && !yield(n, text) {
-				return
-			}
-		}
-	}
 }
 
 // Unique returns names without repetitions. It keeps their order.

@@ -61,6 +61,49 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// systemd accepts the units of docs/metrics.md that mail the digest. The timer starts the service, which runs the command of the cron line.
+func TestDigestUnits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs systemd-analyze")
+	}
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const command = `signpost digest | mail -s "Signpost on $(hostname)" postmaster`
+	if !strings.Contains(string(text), "    0 7 * * 1 root "+command+"\n") {
+		t.Error("there is no cron line")
+	}
+	dir := t.TempDir()
+	args := []string{"verify", "--man=no"}
+	for part := range strings.SplitSeq(string(text), "```ini\n") {
+		unit, _, _ := strings.Cut(part, "```")
+		if !strings.Contains(unit, "Mail the digest") {
+			continue
+		}
+		name := "signpost-digest.service"
+		switch {
+		case strings.Contains(unit, "OnCalendar="):
+			name = "signpost-digest.timer"
+		case !strings.Contains(unit, "ExecStart=/bin/sh -c '"+strings.ReplaceAll(command, "$", "$$")+"'\n"):
+			t.Errorf("another command than that of cron:\n%s", unit)
+		}
+		if !strings.HasPrefix(unit, "[Unit]\n") || !strings.Contains(string(text), "/etc/systemd/system/"+name) {
+			t.Errorf("%s:\n%s", name, unit)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(unit), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, filepath.Join(dir, name))
+	}
+	if len(args) != 2+2 {
+		t.Errorf("checked %q", args[2:])
+	}
+	if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // The unit for socket activation has the same socket, mode and group as the shipped configuration.
 func TestSocketUnit(t *testing.T) {
 	text, err := os.ReadFile("../../dist/signpost.socket")
