@@ -24,12 +24,14 @@ type reportYear struct {
 	random *rand.Rand
 	// The numbers of messages by day and Author Domain: of all journals, of lost journals, and of the reports that were sent.
 	mailed, lost, reported map[string]int
-	seen                   map[string]string // the reports that were sent, by ID and destination
-	told                   map[int]int64     // the messages in the reports that were received, by day
+	waiting                map[*reportHost]map[string]int // the messages that a host has not counted in the database, by day and Author Domain
+	seen                   map[string]string              // the reports that were sent, by ID and destination
+	told                   map[int]int64                  // the messages in the reports that were received, by day
 	down                   *reportHost
 	up                     int // the day on which down returns
 	noDB                   bool
 	had                    map[string]int
+	events                 strings.Builder
 }
 
 // Two hosts send and receive reports for a year, in a cluster, while journals and received reports expire, and with the faults of such a time. Each
@@ -50,16 +52,18 @@ func TestYearOfReports(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		y := &reportYear{reportSite: newReportSite(t, server, "a", "b"), random: rand.New(rand.NewPCG(seed, 1)),
+			mailed: map[string]int{}, lost: map[string]int{}, reported: map[string]int{}, waiting: map[*reportHost]map[string]int{}, seen: map[string]string{}, told: map[int]int64{}, had: map[string]int{}}
 		t.Cleanup(func() {
 			if t.Failed() {
+				t.Logf("%s", y.events.String())
 				t.Logf("to repeat this test:\nSIGNPOST_SEED=%d SIGNPOST_DAYS=%d go test -count=1 -timeout 3h -run '^%s$' ./cmd/signpost", seed, days, t.Name())
 			}
 		})
-		y := &reportYear{reportSite: newReportSite(t, server, "a", "b"), random: rand.New(rand.NewPCG(seed, 1)),
-			mailed: map[string]int{}, lost: map[string]int{}, reported: map[string]int{}, seen: map[string]string{}, told: map[int]int64{}, had: map[string]int{}}
 		today := time.Now().UTC().Truncate(24 * time.Hour)
 		for _, h := range y.hosts {
 			y.receives(h)
+			y.waiting[h] = map[string]int{}
 		}
 		for n := range days + 4 { // the last days have neither mail nor faults
 			y.day = today.AddDate(0, 0, n-days-4)
@@ -111,6 +115,14 @@ func (y *reportYear) oneDay(n int, normal bool) {
 	if y.down != nil && !y.noDB {
 		y.server.Run(y.name, "UPDATE sp_lease SET until = 0") // it ends after a minute of real time
 	}
+	for _, all := range y.waiting { // docs/reports.md: after three days, the counts of a host that was away are not reported
+		for key, k := range all {
+			if key < y.day.AddDate(0, 0, -3).Format(time.DateOnly) {
+				y.lost[key] += k
+				delete(all, key)
+			}
+		}
+	}
 	y.runs(20 * time.Minute)
 	y.runs(8 * hour)
 	for _, h := range y.working() {
@@ -124,7 +136,9 @@ func (y *reportYear) oneDay(n int, normal bool) {
 			for _, domain := range []string{"c.example", "d.example"} {
 				if k := y.random.IntN(4); normal && k > 0 {
 					h.mail(after, domain, k)
+					fmt.Fprintf(&y.events, "%s %s at %s: %d\n", y.day.Format(time.DateOnly), domain, h.name, k)
 					y.mailed[y.key(domain)] += k
+					y.waiting[h][y.key(domain)] += k
 				}
 			}
 		}
@@ -156,16 +170,22 @@ func (y *reportYear) fault(n int) {
 	switch name := []string{"host down", "no database", "database restarted"}[y.random.IntN(3)]; {
 	case name == "host down" && y.down == nil:
 		y.down, y.up = y.hosts[y.random.IntN(len(y.hosts))], n+1+y.random.IntN(2)
-		y.had[name]++
+		y.happens(name + " " + y.down.name)
 	case name == "no database":
 		y.server.Stop()
 		y.noDB = true
-		y.had[name]++
+		y.happens(name)
 	case name == "database restarted":
 		y.server.Stop()
 		y.start()
-		y.had[name]++
+		y.happens(name)
 	}
+}
+
+// happens notes a fault.
+func (y *reportYear) happens(name string) {
+	y.had[name]++
+	fmt.Fprintf(&y.events, "%s %s\n", y.day.Format(time.DateOnly), name)
 }
 
 // start starts the database. The first use of a connection that was closed is an error.
@@ -195,10 +215,11 @@ func (y *reportYear) loseJournal() {
 	for ago := range 3 {              // those of days before are counted when the database is back
 		for _, domain := range []string{"c.example", "d.example"} {
 			key := y.day.AddDate(0, 0, -ago).Format(time.DateOnly) + " " + domain
-			y.lost[key] = y.mailed[key]
+			y.lost[key] = max(y.lost[key], y.mailed[key])
 		}
 	}
-	y.had["journal lost"]++
+	clear(y.waiting[h])
+	y.happens("journal lost " + h.name)
 }
 
 // runs runs signpost reports send on the hosts that work. It may fail while the database is down.
@@ -214,8 +235,12 @@ func (y *reportYear) runs(after time.Duration) {
 	}
 	for range 2 { // all write their counts, then one sends
 		for _, h := range y.working() {
-			if stderr, err := h.at(after); err != nil && !y.noDB {
+			stderr, err := h.at(after)
+			if err != nil && !y.noDB {
 				y.Errorf("%s host %s: reports send: %v\n%s", y.now().Format(time.DateTime), h.name, err, stderr)
+			}
+			if err == nil {
+				clear(y.waiting[h])
 			}
 		}
 	}
