@@ -255,6 +255,7 @@ func (y *reportYear) arrive(h *reportHost, n int) {
 	if y.told[n] == 0 {
 		y.told[n] = 1 + y.random.Int64N(1000)
 	}
+	fmt.Fprintf(&y.events, "%s report %d arrives at %s: %d\n", y.day.Format(time.DateOnly), n, h.name, y.told[n])
 	begin := y.day.AddDate(0, 0, -1).Unix()
 	put(y.T, filepath.Join(h.dir, "reports", "in", y.day.Format("20060102T050000.000000-A")+".eml"), fmt.Sprintf(`{"queue_id":"4fXy%d","received":%q,"recipient":"dmarc@a.example","reporter":"r.example"}`, n, y.day.Add(5*hour).Format(time.RFC3339))+
 		strings.Repeat(" ", 100)+"\nFrom: noreply@r.example\r\nContent-Type: text/xml\r\n\r\n"+fmt.Sprintf(`<feedback><report_metadata><org_name>R</org_name><email>noreply@r.example</email><report_id>%d</report_id><date_range><begin>%d</begin><end>%d</end></date_range></report_metadata>`+
@@ -276,6 +277,7 @@ func (y *reportYear) reads(after time.Duration) {
 			if err := readReceived(y.Context(), h.conf, y.now, false, &out, &errs); err != nil && !y.noDB {
 				y.Errorf("%s host %s: reports read: %v\n%s%s", y.now().Format(time.DateTime), h.name, err, out.String(), errs.String())
 			}
+			fmt.Fprintf(&y.events, "%s %s reads: %s%s", y.day.Format(time.DateOnly), h.name, out.String(), errs.String())
 		}
 	}
 }
