@@ -103,7 +103,7 @@ func readers() map[string]func(string) bool {
 	comment := regexp.MustCompile(`\([^()]*\)`)
 	fold := regexp.MustCompile(`\r?\n[ \t]`)
 	flat := regexp.MustCompile(`\([^)]*\)`)
-	begins := regexp.MustCompile(`(?i)^\s*"?mx.example.org`)
+	begins := regexp.MustCompile(`(?i)^\s*"?mx\.example\.org`)
 	method := regexp.MustCompile(`(?i)[;\s]*(spf|dkim|dmarc|none)\b`)
 	return map[string]func(string) bool{
 		"the first word":          func(s string) bool { return ours(first(s)) },

@@ -81,10 +81,10 @@ func TestDigestUnits(t *testing.T) {
 		if !strings.Contains(unit, "Mail the digest") {
 			continue
 		}
-		name := "signpost-digest.service"
+		name := "mail-digest.service"
 		switch {
 		case strings.Contains(unit, "OnCalendar="):
-			name = "signpost-digest.timer"
+			name = "mail-digest.timer"
 		case !strings.Contains(unit, "ExecStart=/bin/sh -c '"+strings.ReplaceAll(command, "$", "$$")+"'\n"):
 			t.Errorf("another command than that of cron:\n%s", unit)
 		}
