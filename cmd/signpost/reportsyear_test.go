@@ -37,8 +37,9 @@ type reportYear struct {
 // Two hosts send and receive reports for a year, in a cluster, while journals and received reports expire, and with the faults of such a time. Each
 // message is in exactly one report, no report is sent again with other content, and no directory grows without a bound.
 func TestYearOfReports(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, server *testsql.Server) {
-		days := 6
+		days := 4
 		if text := os.Getenv("SIGNPOST_DAYS"); text != "" {
 			var err error
 			if days, err = strconv.Atoi(text); err != nil {
