@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -191,7 +192,7 @@ func query(conn *dns.Conn, q *dns.Msg) (*dns.Msg, error) {
 		return nil, err
 	}
 	for {
-		m, err := conn.ReadMsg()
+		m, err := receive(conn)
 		var network net.Error
 		_, stream := conn.Conn.(*net.TCPConn)
 		switch {
@@ -208,6 +209,25 @@ func query(conn *dns.Conn, q *dns.Msg) (*dns.Msg, error) {
 		}
 		return m, nil
 	}
+}
+
+// receive reads a message. The library also accepts a message that ends before the records that its header counts. It would be taken for a negative
+// answer.
+func receive(conn *dns.Conn) (*dns.Msg, error) {
+	data, err := conn.ReadMsgHeader(nil)
+	if err != nil {
+		return nil, err
+	}
+	m := new(dns.Msg)
+	if err := m.Unpack(data); err != nil || m.Truncated {
+		return m, err
+	}
+	for i, n := range []int{len(m.Question), len(m.Answer), len(m.Ns), len(m.Extra)} {
+		if counted := binary.BigEndian.Uint16(data[4+2*i:]); int(counted) != n {
+			return m, errors.New("the message ends before its last record")
+		}
+	}
+	return m, nil
 }
 
 func sameQuestion(m, q *dns.Msg) bool {
